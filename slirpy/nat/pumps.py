@@ -7,10 +7,14 @@ and the congestion window accept at once; the data read serves as the retransmis
 
 from __future__ import annotations
 
+from typing import Any
+
 from slirpy.core.neighbor import Neighbor, Neighbors
 from slirpy.core.network import Network
 from slirpy.core.tcpflow import TcpFlow
+from slirpy.fair import Group
 from slirpy.interfaces import StreamPeer
+from slirpy.nat.memory import LEAST, MemoryBudget
 from slirpy.tcp import Connection
 from slirpy.tcp.states import CLOSE_WAIT, ESTABLISHED
 
@@ -29,17 +33,33 @@ class PumpedFlow(TcpFlow):
     Attributes:
         peer: the far side; None before it is known, and after its release.
         peer_error: the errno with which the peer has failed; 0: it has not.
+        alert: whether there is something that is rare: the peer has failed, or the budget for memory has to know of
+            each change. One flag for both costs each service one look.
+        memory: the budget for the data of all connections.
+        held: bytes of data, as far as the budget knows.
+        unnoted: bytes of data for the guest beyond which the budget has to be told.
         read_ready: whether the peer may have data.
         write_blocked: whether the peer accepts no data for now.
         shut: whether the guest's end of data has been passed on.
     """
 
-    __slots__ = ("peer", "peer_error", "read_ready", "shut", "write_blocked")
+    __slots__ = ("alert", "held", "memory", "peer", "peer_error", "read_ready", "share", "shut", "unnoted",
+                 "write_blocked")  # fmt: skip
 
     def __init__(
-        self, network: Network, neighbors: Neighbors, key: bytes, neighbor: Neighbor, conn: Connection
+        self,
+        network: Network,
+        neighbors: Neighbors,
+        key: bytes,
+        neighbor: Neighbor,
+        conn: Connection,
+        memory: MemoryBudget[Any],
     ) -> None:
         super().__init__(network, neighbors, key, neighbor, conn)
+        self.share: Group[Any] | None = None
+        self.memory = memory
+        self.held, self.unnoted = 0, LEAST
+        self.alert = False
         self.peer: StreamPeer | None = None
         self.peer_error = 0
         self.read_ready = self.write_blocked = self.shut = False
@@ -59,11 +79,19 @@ class PumpedFlow(TcpFlow):
     def failed(self, error: int) -> None:
         """Note that the peer has failed."""
         self.peer_error = error
+        self.alert = True
         self.mark()
 
     def urgent(self, data: bytes) -> None:
         """Insert an urgent byte from the peer in sequence; only system sockets support them."""
         self.conn.write_urgent(data)
+
+    # ------------------------------------------------------------------------------------- memory
+
+    def data(self) -> int:
+        """Return the bytes that wait for the guest to acknowledge them, for the peer, or behind a gap."""
+        conn = self.conn
+        return conn.snd_buf.length + conn.rcv_pending + conn.reassembly.size
 
     # --------------------------------------------------------------------------------- the pumps
 
@@ -110,8 +138,11 @@ class PumpedFlow(TcpFlow):
         peer = self.peer
         if peer is None or conn.fin_queued or conn.state not in _MAY_READ:
             return
-        if not conn.settings.max_burst and conn.snd_buf.length - conn.snd_buf.sent >= READ_SIZE // 2:
+        buffer = conn.snd_buf
+        if not conn.settings.max_burst and buffer.length - buffer.sent >= READ_SIZE // 2:
             return  # enough data is ready for single segments; most acknowledgements end here
+        if buffer.length and self.memory.is_tight:
+            return  # the guest has yet to acknowledge earlier data
         burst = conn.burst()
         size = max(READ_SIZE // burst, 1) * burst
         for _ in range(READS):
@@ -124,7 +155,11 @@ class PumpedFlow(TcpFlow):
             if not data:
                 conn.shutdown()
                 return
-            conn.snd_buf.append(data)  # as write() does, whose checks were made above
+            buffer.append(data)  # as write() does, whose checks were made above
+            if buffer.length > self.unnoted:
+                self.memory.note(self, self.data())
+                if self.peer is not peer:
+                    return  # evicted
             if len(data) < size and getattr(peer, "level_triggered", False):
                 return  # it calls readable() again if there is more
             self.read_ready = True  # until recv() returns None, no further notice is needed

@@ -21,11 +21,11 @@ from slirpy.core.pins import Pin
 from slirpy.core.port import LinkPort
 from slirpy.core.ports import free_port
 from slirpy.core.tcpflow import TcpFlow
-from slirpy.fair import OUTSIDE, Group, Shares
+from slirpy.fair import OUTSIDE, Shares
 from slirpy.interfaces import FlowRequest, HostNetwork, IcmpReport, Inspector, IPProtocol, StreamPeer, Verdict
 from slirpy.nat.inspected import InspectedStream
 from slirpy.nat.limits import EXHAUSTED, DescriptorLimit
-from slirpy.nat.memory import LEAST, MemoryBudget
+from slirpy.nat.memory import MemoryBudget
 from slirpy.nat.outcomes import Pending
 from slirpy.nat.oversight import inspected, report_end, request_of
 from slirpy.nat.pumps import PumpedFlow
@@ -79,18 +79,15 @@ _TIMESTAMPS = 12
 class NatTcpFlow(PumpedFlow):
     """A guest's connection through the NAT, from its SYN to its end."""
 
-    __slots__ = ("_arrival", "_nat", "_report", "_syn", "connecting", "counted", "held", "inbound", "on_refused",
-                 "otherwise", "outside", "pending", "pin", "said", "serial", "share", "verdict")  # fmt: skip
+    __slots__ = ("_arrival", "_nat", "_report", "_syn", "connecting", "counted", "inbound", "on_refused",
+                 "otherwise", "outside", "pending", "pin", "said", "serial", "verdict")  # fmt: skip
 
     def __init__(self, nat: TcpNat, key: bytes, neighbor: Neighbor, conn: Connection, *, inbound: bool) -> None:
-        super().__init__(nat.network, nat.neighbors, key, neighbor, conn)
+        super().__init__(nat.network, nat.neighbors, key, neighbor, conn, nat.memory)
         self._nat = nat
         self._arrival: Arrival | None = None  # the SYN, as long as it may still have to be refused
         self._syn: Segment | None = None
         self._report: IcmpReport | None = None  # why the far side was unreachable
-        self.share: Group[NatTcpFlow] | None = None
-        self.held = 0
-        """Bytes of data, as far as the budget for memory knows."""
         self.counted = nat.opening
         """Table that counts it: opening, open, or closed connections."""
         self.inbound = inbound
@@ -173,8 +170,9 @@ class NatTcpFlow(PumpedFlow):
         if self.connecting:
             self._while_connecting(now)
             return
-        if self.peer_error:
-            self._peer_failed()
+        if self.alert:
+            self._service_alert(now)
+            return
         if conn.rcv_pending:
             self.to_peer()
         if conn.peer_reset:
@@ -182,18 +180,23 @@ class NatTcpFlow(PumpedFlow):
         elif conn.fin_received and not self.shut and not conn.rcv_pending and self.peer is not None:
             self.shut = True
             self.peer.shutdown()
-        holds = self.held
-        if self.read_ready and (not conn.snd_buf.length or not self._nat.memory.is_tight):
+        if self.read_ready:
             self.from_peer()
-            holds = holds or conn.snd_buf.length > LEAST
         self.output(now)
         if conn.rcv_queue:
             conn.copy_received()
-            holds = True
-        if holds or conn.reassembly.size:
-            self._nat.memory.note(self, conn.snd_buf.length + conn.rcv_pending + conn.reassembly.size)
+            self.memory.note(self, self.data())
         if conn.state is CLOSED or conn.state is TIME_WAIT:
             self._closed()
+
+    def _service_alert(self, now: int) -> None:
+        """Handle a failure of the peer, and note the data that are held after the service."""
+        if self.peer_error:
+            self._peer_failed()
+        self.alert = False
+        self.service(now)
+        self.alert = bool(self.peer_error)
+        self.memory.note(self, self.data())
 
     def _while_connecting(self, now: int) -> None:
         """Wait for the far side, with the SYN,ACK held back. The attempt may be given up, refused, or time out."""
@@ -279,6 +282,8 @@ class NatTcpFlow(PumpedFlow):
             # The guest may be behind another link than assumed.
             conn.configure(self._nat.settings(port, family_of(self.neighbor.address)))
             self._nat.count(self, self._nat.open)
+        if conn.reassembly.size:
+            self.alert = True  # the budget has to know
 
     def _ends_here(self, seg: Segment, arrival: Arrival) -> bool:
         """Report whether a segment ends at the gateway because of its time to live."""

@@ -357,19 +357,21 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
 
     def _deliver(self) -> None:
         """Send the guest all datagrams received since the last flush."""
-        if not self._waiting or self._source_of_batch is None:
+        payloads, source = self._waiting, self._source_of_batch
+        if not payloads or source is None:
             return
-        payloads, self._waiting = self._waiting, []
+        self._waiting = []
         nat = self._nat
-        self.last_activity = nat.network.now
+        network = nat.network
+        self.last_activity = network.now
         size = sum(map(len, payloads))
         self.packets_out += len(payloads)
         self.bytes_out += size
-        if nat.network.events is not None:
-            self._count_received(self._source_of_batch, len(payloads), size)
-        nat.parts.ip.send_datagrams(*self._source_of_batch, self.guest, self.number, payloads)
-        if self._is_answered():
-            self._alarm.set(nat.network.now + DNS_TIMEOUT)
+        if network.events is not None:
+            self._count_received(source, len(payloads), size)
+        nat.parts.ip.send_datagrams(*source, self.guest, self.number, payloads)
+        if self.dns_only and self._is_answered():
+            self._alarm.set(network.now + DNS_TIMEOUT)
 
     def _count_received(self, source: tuple[bytes, int], packets: int, size: int) -> None:
         """Count datagrams to the guest. The first from a source that the guest has sent nothing to opens a flow."""

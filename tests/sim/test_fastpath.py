@@ -65,6 +65,7 @@ _OBJECTS = {
     "neighbors",
     "neighbor",
     "peer",
+    "memory",
     "_nat",
     "_arrival",
     "_alarm",

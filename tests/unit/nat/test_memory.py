@@ -25,11 +25,17 @@ class Flow:
 
     last_activity = 0
     share: Any = None
-    held = 0
+    held = unnoted = 0
+    alert = False
+    size: int | None = None
+    """Bytes that it holds; None: as last reported."""
 
     def __init__(self, shares: Shares[Any], party: object, number: int) -> None:
         self.key = number.to_bytes(4, "big")
         shares.add(self, party, b"")
+
+    def data(self) -> int:
+        return self.held if self.size is None else self.size
 
 
 class Budget:
@@ -78,6 +84,42 @@ def test_thousands_of_changes_keep_the_books() -> None:
     for flow in flows:
         world.budget.forget(flow)
     assert (world.budget.total, world.budget._parties, world.budget._party_of) == (0, {}, {})
+
+
+def test_with_plenty_only_growth_is_reported() -> None:
+    """From three eighths of the budget on, all connections are looked at, and each is asked for all changes."""
+    world = Budget(80_000)
+    flows = world.flows("link", 15)
+    for flow in flows[:14]:
+        world.budget.note(flow, 2000)
+        assert (flow.alert, flow.unnoted) == (False, 2000)
+        flow.size = 1500 if flow is flows[0] else 0  # the guest has acknowledged it, which is not reported
+    assert world.budget.total == 28_000
+    world.budget.note(flows[14], 2000)
+    assert world.budget.total == 3500 == sum(flow.held for flow in flows)
+    assert world.budget.numbers() == {"link": 3500}
+    assert not world.evicted
+    assert [flow for flow in flows if flow.alert] == [flows[0], flows[14]], "they hold some"
+    for flow in flows[:2]:  # there is plenty again
+        flow.alert = False
+        world.budget.note(flow, 900)
+        assert (flow.alert, flow.unnoted) == (False, LEAST)
+
+
+def test_each_change_is_reported_until_there_is_plenty() -> None:
+    world = Budget(80_000)
+    one, two = world.flows("link", 2)
+    world.budget.note(one, 30_000)
+    for size in (29_000, 10_000):
+        one.alert = False
+        world.budget.note(one, size)
+        assert (one.alert, one.unnoted) == (True, 0)
+    world.budget.note(one, 9000)
+    one.alert = False
+    world.budget.note(one, 9000)
+    assert (one.alert, one.unnoted) == (False, 9000)
+    world.budget.note(two, 81_000)
+    assert world.evicted == [two]
 
 
 # ------------------------------------------------------------------------------------- connections
