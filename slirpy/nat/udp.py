@@ -204,8 +204,10 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
 
     def service(self, now: int) -> None:
         """Relay, in both directions, what waits for the flush."""
-        self.send_pending()
-        self._deliver()
+        if self.pending:
+            self.send_pending()
+        if self._waiting:
+            self._deliver()
 
     def send_pending(self) -> None:
         """Send what the fast path has left for the flush."""
