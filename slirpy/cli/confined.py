@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from slirpy.cli import main
 from slirpy.cli.flags import flag
 from slirpy.cli.main import fail
 from slirpy.cli.streams import tell
@@ -56,7 +57,8 @@ class SelfSandbox:
         self._config = config
         if mode == "on" and sys.platform != "linux":
             fail("--sandbox on: the sandbox needs Linux; use --sandbox auto")
-        self._on = mode != "off" and sys.platform == "linux"
+        # A program that only calls a command goes on after it, and must not be shut in unasked.
+        self._on = sys.platform == "linux" and (mode == "on" or (mode == "auto" and main.owns_process))
         if self._on:
             self._prepare(stack)
 

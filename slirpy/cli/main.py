@@ -15,6 +15,8 @@ __all__ = ["fail", "main"]
 INSTALL = "pip install 'slirpy[cli]'"
 _PARTS = ("click", "rich")
 """Packages that the command line needs in addition to the library's."""
+owns_process = False
+"""Whether this process is the command, and not a program that calls the commands, such as a test."""
 
 
 def fail(text: str, status: int = 2) -> NoReturn:
@@ -31,6 +33,8 @@ def main() -> NoReturn:
     The exit status is 0, or 2 after a mistake, or 1 when a system resource is exhausted, or the one that the
     subcommand returns. Each failure is one line on standard error.
     """
+    global owns_process
+    owns_process = True
     import signal
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
