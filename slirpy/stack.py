@@ -170,7 +170,7 @@ class Stack(IPStack):
             policy=lambda: router.policy,
             events=lambda: parts.network.events,
         )
-        names.server = self._dns
+        names.ask_of(self._dns.ask_for, self._dns.give_up)
         router.names = names
         router.lease_of = self._leases.hostname_of
         if audit is not None:

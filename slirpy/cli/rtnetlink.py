@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from ipaddress import ip_address
 from types import TracebackType
 
 __all__ = ["Interfaces"]
@@ -92,7 +93,7 @@ class Interfaces:
 
 
 def _packed(address: str) -> tuple[socket.AddressFamily, bytes]:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    family = socket.AF_INET if ip_address(address).version == 4 else socket.AF_INET6
     return family, socket.inet_pton(family, address)
 
 

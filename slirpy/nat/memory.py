@@ -18,8 +18,9 @@ the size of their data.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Hashable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from slirpy.fair import Group
 
@@ -33,8 +34,10 @@ _EXACT, _LAZY = 3, 1
 """Eighths of the budget from which on, and below which no longer, each change is reported."""
 
 
-class Holder(Protocol):
-    """A connection that holds data."""
+class Holder:
+    """A connection that holds data. Subclasses have the attributes."""
+
+    __slots__ = ()
 
     held: int
     """Bytes as last reported. Written by :class:`MemoryBudget` only, as are the next two."""
@@ -44,6 +47,7 @@ class Holder(Protocol):
     """Set if the connection has to report its data after its next service."""
     share: Group[Any] | None
 
+    @abc.abstractmethod
     def data(self) -> int:
         """Return the bytes that it holds now."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from slirpy.core.flows import FlowInfo
 from slirpy.core.network import Network
@@ -16,23 +15,15 @@ from slirpy.interfaces import (
     IPProtocol,
     Passed,
     Refused,
-    StreamOwner,
     StreamPeer,
     Verdict,
 )
 from slirpy.nat.inspected import InspectedStream
+from slirpy.nat.pumps import PumpedFlow
 from slirpy.nat.routes import Router
 from slirpy.wire.ip import split_key
 
 __all__ = ["inspected", "report_end", "request_of"]
-
-
-class _Watched(StreamOwner, Protocol):
-    """A flow whose first bytes are read; see :class:`slirpy.nat.tcp.NatTcpFlow`."""
-
-    peer: StreamPeer | None
-    said: tuple[str, ...]
-    serial: int
 
 
 def request_of(flow: TcpFlow) -> FlowRequest:
@@ -46,7 +37,7 @@ def request_of(flow: TcpFlow) -> FlowRequest:
 def inspected(
     network: Network,
     router: Router,
-    flow: _Watched,
+    flow: PumpedFlow,
     peer: StreamPeer,
     first: FirstBytes,
     request: FlowRequest,

@@ -7,6 +7,7 @@ and the congestion window accept at once; the data read serves as the retransmis
 
 from __future__ import annotations
 
+import abc
 from typing import Any
 
 from slirpy.core.neighbor import Neighbor, Neighbors
@@ -14,7 +15,7 @@ from slirpy.core.network import Network
 from slirpy.core.tcpflow import TcpFlow
 from slirpy.fair import Group
 from slirpy.interfaces import StreamPeer
-from slirpy.nat.memory import LEAST, MemoryBudget
+from slirpy.nat.memory import LEAST, Holder, MemoryBudget
 from slirpy.tcp import Connection
 from slirpy.tcp.states import CLOSE_WAIT, ESTABLISHED
 
@@ -27,7 +28,7 @@ READS = 16
 _MAY_READ = (ESTABLISHED, CLOSE_WAIT)
 
 
-class PumpedFlow(TcpFlow):
+class PumpedFlow(TcpFlow, Holder):
     """A connection and its peer, whose :class:`~slirpy.interfaces.StreamOwner` it is, apart from ``connected``.
 
     Attributes:
@@ -41,10 +42,12 @@ class PumpedFlow(TcpFlow):
         read_ready: whether the peer may have data.
         write_blocked: whether the peer accepts no data for now.
         shut: whether the guest's end of data has been passed on.
+        said: names that the client said in its first bytes.
+        serial: number of the flow for :class:`~slirpy.interfaces.Events`; 0: it was not reported.
     """
 
-    __slots__ = ("alert", "held", "memory", "peer", "peer_error", "read_ready", "share", "shut", "unnoted",
-                 "write_blocked")  # fmt: skip
+    __slots__ = ("alert", "held", "memory", "peer", "peer_error", "read_ready", "said", "serial", "share", "shut",
+                 "unnoted", "write_blocked")  # fmt: skip
 
     def __init__(
         self,
@@ -63,8 +66,14 @@ class PumpedFlow(TcpFlow):
         self.peer: StreamPeer | None = None
         self.peer_error = 0
         self.read_ready = self.write_blocked = self.shut = False
+        self.said: tuple[str, ...] = ()
+        self.serial = 0
 
     # --------------------------------------------------------------------- StreamOwner: events
+
+    @abc.abstractmethod
+    def connected(self) -> None:
+        """Note that the far side has answered."""
 
     def readable(self) -> None:
         """Note that the peer has data, or has ended."""

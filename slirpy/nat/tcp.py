@@ -80,7 +80,7 @@ class NatTcpFlow(PumpedFlow):
     """A guest's connection through the NAT, from its SYN to its end."""
 
     __slots__ = ("_arrival", "_nat", "_report", "_syn", "connecting", "counted", "inbound", "on_refused",
-                 "otherwise", "outside", "pending", "pin", "said", "serial", "verdict")  # fmt: skip
+                 "otherwise", "outside", "pending", "pin", "verdict")  # fmt: skip
 
     def __init__(self, nat: TcpNat, key: bytes, neighbor: Neighbor, conn: Connection, *, inbound: bool) -> None:
         super().__init__(nat.network, nat.neighbors, key, neighbor, conn, nat.memory)
@@ -105,10 +105,6 @@ class NatTcpFlow(PumpedFlow):
         """The pin of the name that allowed the flow."""
         self.verdict: Verdict | None = None
         """The policy's verdict, if it says more than that the flow is allowed."""
-        self.said: tuple[str, ...] = ()
-        """Names that the client said in its first bytes."""
-        self.serial = 0
-        """Number of the flow for :class:`~slirpy.interfaces.Events`; 0: it was not reported."""
 
     @never_raises
     def __repr__(self) -> str:

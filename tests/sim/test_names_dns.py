@@ -8,7 +8,7 @@ import pytest
 
 from slirpy import RulePolicy
 from slirpy.services.dns.filter import NameRate, entropy, registered_domain
-from tests.sim.test_names import GOOD, SECOND, World
+from tests.sim.names import GOOD, SECOND, World
 
 
 def outcome(world: World, name: str, kind: str = "A") -> str | None:

@@ -17,6 +17,7 @@ def sources() -> dict[str, str]:
 # Numbers of something else than nanoseconds.
 NO_TIMES = {
     ("config/options/dns.py", 1_000_000),  # DNS answers
+    ("config/options/network.py", 1_000_000),  # flows
     ("config/values.py", 2_000_000),  # seconds
     ("checks.py", 1e15),  # nanoseconds that a message still writes out
     ("cli/demo.py", 1e6),  # bits in a megabit

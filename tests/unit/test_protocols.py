@@ -45,6 +45,12 @@ IMPLEMENTED: dict[str, tuple[Any, Any]] = {
 }
 """Two implementations of each, by their names in the package."""
 
+BETWEEN = {
+    "GuestNames": ("services/dns", "services/dhcp"),
+    "NameSource": ("nat", "services/dns"),
+}
+"""Seams between two folders that must not import each other: the one that calls, and the one that implements."""
+
 
 def structural_types() -> dict[str, list[str]]:
     """From the name of each outside of ``slirpy.interfaces`` to its methods; mypy sees to attributes."""
@@ -90,8 +96,24 @@ def named(name: str) -> Any:
 
 
 def test_each_is_listed() -> None:
-    listed = [*PUBLIC, *IMPLEMENTED]
+    listed = [*PUBLIC, *IMPLEMENTED, *BETWEEN]
     assert sorted(STRUCTURAL) == sorted(listed), "list it here, with two implementations"
+
+
+@pytest.mark.parametrize("name", sorted(BETWEEN))
+def test_a_seam_between_folders_is_needed(name: str) -> None:
+    caller, implementer = BETWEEN[name]
+    assert len([name for path in (PACKAGE / caller).rglob("*.py") if f"class {name}(" in path.read_text()]) == 1
+    for path in (PACKAGE / caller).rglob("*.py"):
+        assert f"from slirpy.{implementer.replace('/', '.')}" not in path.read_text(), path
+    methods = STRUCTURAL[name]
+    classes_there = [
+        value
+        for found in classes().values()
+        for value in found
+        if value.__module__.startswith(f"slirpy.{implementer.replace('/', '.')}.")
+    ]
+    assert any(all(hasattr(value, method) for method in methods) for value in classes_there)
 
 
 def test_those_of_the_interfaces_are_public() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TypeAlias
 
 from slirpy.config.dnsrecord import name_from_wire, name_to_wire
 from slirpy.core.pins import Pin, Pins
@@ -29,12 +29,12 @@ class OwnQuestion(Question):
     It is asked over UDP, and again over TCP if the answer is cut short.
     """
 
-    __slots__ = ("_server", "done")
+    __slots__ = ("_ask", "done")
 
-    def __init__(self, query: Query, request: FlowRequest, server: _Server, done: Callable[[], object]) -> None:
+    def __init__(self, query: Query, request: FlowRequest, ask: Asking, done: Callable[[], object]) -> None:
         super().__init__(query, request.source_bytes, request.link, mac=request.mac_bytes)
         self.tcp = False
-        self._server = server
+        self._ask = ask
         self.done: Callable[[], object] | None = done
 
     def deliver(self, message: bytes) -> None:
@@ -42,21 +42,14 @@ class OwnQuestion(Question):
         if message[2] & TRUNCATED and not self.tcp and self.done is not None:
             self.tcp = True
             self.other, self.outside = None, self.query
-            self._server.ask_for(self)
+            self._ask(self)
             return
         done, self.done = self.done, None
         if done is not None:
             done()
 
 
-class _Server(Protocol):
-    """The DNS server, as far as it is needed here."""
-
-    def ask_for(self, question: OwnQuestion) -> None:
-        """Find an answer, and deliver it now or later."""
-
-    def give_up(self, question: OwnQuestion) -> None:
-        """Stop to look for the answer."""
+Asking: TypeAlias = Callable[[OwnQuestion], object]
 
 
 class PinnedNames:
@@ -66,16 +59,22 @@ class PinnedNames:
         pins: the table.
         network: gives the time.
         translation: addresses that stand for hosts of the other family.
-        server: answers questions.
     """
 
-    def __init__(
-        self, pins: Pins, network: ServiceNetwork, translation: Translation, server: _Server | None = None
-    ) -> None:
+    def __init__(self, pins: Pins, network: ServiceNetwork, translation: Translation) -> None:
         self._pins = pins
         self._network = network
         self._translation = translation
-        self.server = server
+        self._server: tuple[Asking, Asking] | None = None
+
+    def ask_of(self, ask: Asking, give_up: Asking) -> None:
+        """Resolve names by a server from now on.
+
+        Args:
+            ask: finds an answer to a question, and delivers it now or later.
+            give_up: ends the search for it.
+        """
+        self._server = ask, give_up
 
     def answered(self, question: Question, message: bytes) -> tuple[bytes, ...]:
         """Record the addresses in an answer that a guest gets. Returns those that count for the name."""
@@ -115,10 +114,10 @@ class PinnedNames:
     ) -> Callable[[], object] | None:
         """Find the addresses of a name now; see :meth:`slirpy.nat.routes.NameSource.resolve`."""
         addresses = self._current(request, name)
-        server = self.server
-        if addresses or server is None:
+        if addresses or self._server is None:
             done(addresses)
             return None
+        ask, cancel = self._server
         # A guest that knows hosts of the other family by addresses of its own asks for those.
         length = len(request.destination_bytes)
         if length != len(request.source_bytes) and self._translation.seen(request.destination_bytes):
@@ -132,14 +131,14 @@ class PinnedNames:
         if query is None:
             done([])
             return None
-        question = OwnQuestion(query, request, server, lambda: done(self._current(request, name)))
-        server.ask_for(question)
+        question = OwnQuestion(query, request, ask, lambda: done(self._current(request, name)))
+        ask(question)
         if question.done is None:
             return None
 
         def give_up() -> None:
             question.done = None
-            server.give_up(question)
+            cancel(question)
 
         return give_up
 

@@ -9,7 +9,7 @@ import pytest
 
 from slirpy import Action, FlowRequest, LinkError, RulePolicy, Verdict
 from slirpy.audit.learning import Learner
-from tests.unit.audit.test_trail import GUEST, MAC, Trail
+from tests.unit.audit.trail import GUEST, MAC, Trail
 
 
 class Learned:

@@ -15,7 +15,7 @@ from slirpy import Action, ConfigError, FlowRequest, Verdict
 from slirpy.audit.reading import Filter, Integrity, read_records
 from slirpy.audit.severity import Severity
 from slirpy.cli.audit import moment
-from tests.unit.audit.test_trail import GUEST, MAC, Trail
+from tests.unit.audit.trail import GUEST, MAC, Trail
 
 EVIL = "evil\x1b]0;owned\x07\u202e.example.org"
 

@@ -11,7 +11,7 @@ from slirpy import Config, ConfigError
 from slirpy.config.sizes import MEMORY_MOST, memory, rate
 from slirpy.fair import Shares
 from slirpy.links.rate import RateLink
-from slirpy.nat.memory import LEAST, MemoryBudget
+from slirpy.nat.memory import LEAST, Holder, MemoryBudget
 from slirpy.nat.tcp import TcpNat
 from slirpy.testing import Remote, Source
 from tests.support.frames6 import echo6, know6, udp6
@@ -20,7 +20,7 @@ from tests.support.harness import ACK, SYN, WORLD, Net, Peer, Wire, config, echo
 MIB = 1 << 20
 
 
-class Flow:
+class Flow(Holder):
     """A holder of data, for the budget."""
 
     last_activity = 0
