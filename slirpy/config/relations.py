@@ -48,6 +48,8 @@ def settle(values: dict[str, Any]) -> None:
             )
     if values["audit_fail"] == "closed" and not isinstance(values["audit"], str):
         raise ConfigError("audit_fail=closed needs a log that can fail; add audit=FILE, fd:N or unix:PATH")
+    if values["proxy_auth_file"] is not None and not _has_proxy(values):
+        raise ConfigError("proxy_auth_file is for a proxy, and there is none; add proxy=URL")
     _place_servers(values)
     _place_servers6(values)
     _check_translation(values)
@@ -78,6 +80,12 @@ def servers_of(
     """Addresses in the network that virtual servers answer on, four bytes each."""
     named = (host, dns, smbserver, *(rule.server for rule in guestfwd))
     return frozenset(server.packed for server in named if server is not None and server in net)
+
+
+def _has_proxy(values: dict[str, Any]) -> bool:
+    policy = values["policy"]
+    of_rules = isinstance(policy, RulePolicy) and any(rule.proxy for rule in policy.rules)
+    return values["proxy"] is not None or of_rules
 
 
 def _place_servers(values: dict[str, Any]) -> None:

@@ -77,7 +77,10 @@ FLAGS: dict[str, tuple[list[str], Any]] = {
     "host_loopback": (["--no-host-loopback"], False),
     "restrict": (["--restrict"], True),
     "proxy": (["--proxy", "http://Proxy.example:3128"], Proxy("http", "proxy.example", 3128)),
-    "proxy_auth_file": (["--proxy-auth-file", "/x/auth"], Path("/x/auth")),
+    "proxy_auth_file": (
+        ["--proxy", "http://proxy.example:3128", "--proxy-auth-file", "/x/auth"],
+        Path("/x/auth"),
+    ),
     "no_proxy": (["--no-proxy", "*.Example.org", "--no-proxy", "private"], ("example.org", "private")),
     "outbound": (["--outbound", "192.0.2.1"], Outbound(bytes([192, 0, 2, 1]))),
     "dhcp_options": (["--dhcp-option", "ntp-server=10.0.2.2"], (DhcpOption(42, bytes((10, 0, 2, 2))),)),
