@@ -16,7 +16,7 @@ INSTALL = "pip install 'slirpy[cli]'"
 _PARTS = ("click", "rich")
 """Packages that the command line needs in addition to the library's."""
 owns_process = False
-"""Whether this process is the command, and not a program that calls the commands, such as a test."""
+"""True if this process is the command, and not a program that calls commands, such as a test."""
 
 
 def fail(text: str, status: int = 2) -> NoReturn:

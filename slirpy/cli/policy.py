@@ -141,7 +141,10 @@ def policy_of(rules: Sequence[str], *, ask: bool = False) -> RulePolicy | None:
     for text in rules:
         word, _, value = text.partition(" ")
         if word == "profile":
-            first += profile_rules(value)
+            try:
+                first += profile_rules(value)
+            except ConfigError as error:
+                raise ConfigError(f"--{error}") from None
         elif word == "policy":
             check_plain_name("--policy", value)
             policy = RulePolicy.from_file(value)
