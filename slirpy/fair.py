@@ -147,6 +147,8 @@ class _Queue(Generic[E]):
         them, it is the longest idle of these.
         """
         entries, times = self.entries, self._times
+        if not entries:
+            raise LookupError("an empty queue has no oldest entry")
         best: E | None = None
         for _ in range(LOOKS_MAX):
             time, key = times[0]
