@@ -51,7 +51,7 @@ def test_udhcpc_leases_and_renews(user: User, need: Need, folder: Path) -> None:
         f"wait_for {hook}.bound; kill -USR1 $client; wait_for {hook}.renew; kill $client\n"
         "ping -c 1 -W 5 10.0.2.2"
     )
-    result = user.run("run", "--mtu", "1400", "--stats", "--", "sh", "-c", WAIT + commands)
+    result = user.run("run", "--privileged", "--mtu", "1400", "--stats", "--", "sh", "-c", WAIT + commands)
     assert result.returncode == 0, result.stdout + result.stderr
     for name in ("bound", "renew"):
         seen = event(hook, name)
@@ -85,7 +85,7 @@ def test_dhclient_leases_renews_and_comes_back(user: User, need: Need, folder: P
         f"ip addr flush dev tap0; {client}; wait_for {hook}.REBOOT\n"
         "ping -c 1 -W 5 10.0.2.2"
     )
-    result = user.run("run", "--mtu", "1400", "--stats", "--", "sh", "-c", WAIT + commands)
+    result = user.run("run", "--privileged", "--mtu", "1400", "--stats", "--", "sh", "-c", WAIT + commands)
     assert result.returncode == 0, result.stdout + result.stderr
     for name in ("BOUND", "RENEW", "REBOOT"):
         seen = event(hook, name)
@@ -127,7 +127,7 @@ def test_udhcpc_does_it_all(slirpy: User, need: Need, folder: Path) -> None:
         f"kill -USR2 $client; wait_for {hook}.deconfig; kill $client"
     )
     rule = "id:ff:00:ab=10.0.2.50,web"
-    result = slirpy.run("run", *SERVER, "--lease", rule, "--", "sh", "-c", WAIT + commands)
+    result = slirpy.run("run", "--privileged", *SERVER, "--lease", rule, "--", "sh", "-c", WAIT + commands)
     assert result.returncode == 0, result.stdout + result.stderr
     for name in ("bound", "renew"):
         seen = event(hook, name)
@@ -158,7 +158,7 @@ def test_bootpc_asks_by_bootp_and_udhcpc_declines_what_is_taken(slirpy: User, ne
         "ip addr add 10.0.2.16/32 dev veth1\n"
         f"udhcpc -f -q -a -t 10 -T 1 -A 1 -i br0 -s {hook}"
     )
-    result = slirpy.run("run", *SERVER, "--", "sh", "-c", commands)
+    result = slirpy.run("run", "--privileged", *SERVER, "--", "sh", "-c", commands)
     assert result.returncode == 0, result.stdout + result.stderr
     told = (folder / "bootp").read_text()
     for line in (
@@ -200,7 +200,9 @@ def test_dhclient_does_it_all(slirpy: User, need: Need, folder: Path) -> None:
         f"{DEAF} rm {hook}.RENEW; wait_for {hook}.RENEW\n"  # it has no other word for it
         f"{HEARS} dhclient -r {client}; wait_for {hook}.RELEASE"
     )
-    result = slirpy.run("run", *SERVER, "--lease", "id:web-1=10.0.2.50,web", "--", "sh", "-c", WAIT + commands)
+    result = slirpy.run(
+        "run", "--privileged", *SERVER, "--lease", "id:web-1=10.0.2.50,web", "--", "sh", "-c", WAIT + commands
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     for name in ("BOUND", "RENEW"):
         seen = event(hook, name)
@@ -244,7 +246,15 @@ def test_dhcpcd_does_it_all(slirpy: User, need: Need, folder: Path) -> None:
         f"{client} -s 10.0.2.77/24 tap0; wait_for {hook}.INFORM"
     )
     result = slirpy.run(
-        "run", *SERVER, "--lease", "id:ff:00:ab=10.0.2.50,web", "--", "sh", "-c", WAIT + commands
+        "run",
+        "--privileged",
+        *SERVER,
+        "--lease",
+        "id:ff:00:ab=10.0.2.50,web",
+        "--",
+        "sh",
+        "-c",
+        WAIT + commands,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     for name in ("BOUND", "RENEW", "REBIND", "INFORM"):

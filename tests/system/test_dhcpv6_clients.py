@@ -52,7 +52,7 @@ def test_dhclient_asks_for_information(slirpy: User, need: Need, folder: Path) -
     config.write_text(DHCLIENT_CONF)
     command = f"touch leases; dhclient -6 -S -1 -cf {config} -lf leases -pf pid -sf {hook} tap0\n"
     command += f"wait_for {hook}.RENEW6; dhclient -6 -S -x -cf {config} -lf leases -pf pid -sf {hook} tap0"
-    result = slirpy.run("run", *SERVER, "--", "sh", "-c", START + command)
+    result = slirpy.run("run", "--privileged", *SERVER, "--", "sh", "-c", START + command)
     assert result.returncode == 0, result.stdout + result.stderr
     seen = event(hook, "RENEW6")
     assert seen["new_dhcp6_name_servers"] == "fec0::3"
@@ -85,7 +85,7 @@ def test_dhclient_does_it_all(slirpy: User, need: Need, folder: Path) -> None:
     )
     file = folder / "leases.json"
     options = (*SERVER, "--lease", f"id:{DUID}=fec0::50,web", "--lease-file", str(file))
-    result = slirpy.run("run", *options, "--", "sh", "-c", START + commands)
+    result = slirpy.run("run", "--privileged", *options, "--", "sh", "-c", START + commands)
     assert result.returncode == 0, result.stdout + result.stderr
     for name in ("BOUND6", "RENEW6", "REBIND6"):
         seen = event(hook, name)
@@ -130,7 +130,9 @@ def test_dhcpcd_does_it_all(slirpy: User, need: Need, folder: Path) -> None:
         f"{client} tap0; wait_for {hook}.BOUND6; {client} -N tap0; wait_for {hook}.RENEW6\n"
         f"{client} -k tap0; wait_for {hook}.RELEASE6"
     )
-    result = slirpy.run("run", *SERVER, "--lease", f"id:{DUID}=fec0::50", "--", "sh", "-c", START + commands)
+    result = slirpy.run(
+        "run", "--privileged", *SERVER, "--lease", f"id:{DUID}=fec0::50", "--", "sh", "-c", START + commands
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     for name in ("BOUND6", "RENEW6"):
         seen = event(hook, name)
@@ -177,7 +179,7 @@ def test_networkd_is_content_with_two_messages(slirpy: User, need: Need, folder:
         "    n=$((n + 1)); [ $n -lt 300 ] || exit 97; sleep 0.1; done\n"
         f"ip -6 addr show dev tap0; cat /run/systemd/netif/links/*; kill $server"
     )
-    result = slirpy.run("run", *SERVER[:3], *SERVER[5:], "--", "sh", "-c", START + commands)
+    result = slirpy.run("run", "--privileged", *SERVER[:3], *SERVER[5:], "--", "sh", "-c", START + commands)
     log = (folder / "log").read_text() if (folder / "log").exists() else ""
     assert result.returncode == 0, result.stdout + result.stderr + log
     assert "inet6 fec0::15/128" in result.stdout
