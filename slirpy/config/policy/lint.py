@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from slirpy.checks import instance
-from slirpy.config.policy.destination import ANY
+from slirpy.config.policy.destination import ANY, HOST, SELF
 from slirpy.config.policy.rule import Rule
 from slirpy.config.policy.rules import RulePolicy
 from slirpy.interfaces import Action, FlowRequest, IPProtocol
@@ -17,8 +17,8 @@ _SOURCE = "10.0.2.15"
 _GATEWAY = "10.0.2.2"
 _PLACES = (
     ("the cloud's metadata service at 169.254.169.254", "169.254.169.254", False, "metadata"),
-    ("the host's loopback, at the gateway's address", _GATEWAY, True, "self"),
-    ("the other addresses of this host", "203.0.113.1", None, "self"),
+    ("the host's loopback, at the gateway's address", _GATEWAY, True, SELF),
+    ("the other addresses of this host", "203.0.113.1", None, SELF),
     ("private networks", "192.168.1.1", False, "private"),
 )
 """Description, example, whether it leads to the host (None: it is one of the host's own), and the word for it."""
@@ -80,7 +80,8 @@ def _covers(earlier: Rule, rule: Rule) -> bool:
 def _left_open(policy: RulePolicy) -> list[str]:
     """Destinations of the host's own world that are open, where the rules look as if they were shut.
 
-    That is the case for rules that allow some ports of ``any``, and for policies that deny ``private``.
+    That is the case for rules that allow some ports of ``any``, and for policies that deny ``private``. What a rule
+    opens that is about this destination in particular is no oversight.
     """
     denies_private = any(rule.destination == "private" and rule.action in _REFUSALS for rule in policy.rules)
     found = []
@@ -93,12 +94,21 @@ def _left_open(policy: RulePolicy) -> list[str]:
             if verdict.action in _REFUSALS or verdict.redirect is not None:
                 continue
             rule = policy.explain(request)
+            if rule is not None and _is_about(rule, word):
+                continue
             if not (denies_private or (rule is not None and _allows_ports_of_any(rule))):
                 continue
             because = f'"{rule}"' if rule is not None else "the default"
             found.append(f"{because} opens {what} (port {port}); to shut that, put deny {word} before it")
             break
     return found
+
+
+def _is_about(rule: Rule, word: str) -> bool:
+    """Report whether a rule says the word of a destination, or a part of it."""
+    if word == SELF:
+        return rule.destination in (SELF, *HOST)
+    return Rule(Action.ALLOW, word).holds_all_of(rule)
 
 
 def _allows_ports_of_any(rule: Rule) -> bool:

@@ -199,6 +199,14 @@ def test_explain() -> None:
         (["allow internet"], Action.REJECT, []),
         (["allow a.test:443", "allow a.test:80", "allow *.a.test"], Action.REJECT, []),
         (["deny any:25"], Action.ALLOW, []),
+        (["allow host:8080", "allow 192.168.1.0/24", "deny private"], Action.REJECT, []),
+        (["allow self:22", "allow 169.254.169.254:80", "deny private"], Action.REJECT, []),
+        (["allow link-local", "deny private"], Action.REJECT, ["metadata service"]),
+        (
+            ["allow host:80", "deny private"],
+            Action.ALLOW,
+            ["metadata service", "the default opens the host's loopback", "other"],
+        ),
     ],
 )
 def test_warnings(rules: list[str], default: Action, words: list[str]) -> None:
