@@ -45,7 +45,8 @@ if not os.fork():
                 data, name = key.fileobj.recvfrom(65535)
                 key.fileobj.sendto(data or b"nothing", name)
     os._exit(0)
-os.execv(sys.executable, [sys.executable, "-m", "slirpy", "run", "--dns", "127.0.0.1:9", *sys.argv[1:]])
+options = ["--privileged", "--dns", "127.0.0.1:9"]  # nmap uses raw sockets
+os.execv(sys.executable, [sys.executable, "-m", "slirpy", "run", *options, *sys.argv[1:]])
 """
 
 
