@@ -202,7 +202,7 @@ class SocketStream(OpenSocket):
     # --------------------------------------------------------------------------- what SocketHost calls
 
     def start_connecting(self, address: bytes, port: int, ttl: int = 0) -> None:
-        """Connect; success or failure may be reported to the owner before this returns."""
+        """Connect. The owner may hear of a failure before this returns, and of a success if it wants that."""
         sock = self._sock
         assert sock is not None
         try:
@@ -219,7 +219,7 @@ class SocketStream(OpenSocket):
                 # The answer of the host's own loopback is there by now, though the first call could not return it.
                 # That saves a turn of the loop, and a guest that scans ports holds no descriptors.
                 error = sock.connect_ex(name_of(address, port))
-            if error in _CONNECTING:
+            if error in _CONNECTING or not (error or getattr(self._owner, "connects_at_once", False)):
                 self._connecting = True
                 self._watch(WRITE)
                 return

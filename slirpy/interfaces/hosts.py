@@ -274,7 +274,9 @@ class HostNetwork(Protocol):
     def connect_tcp(self, address: bytes, port: int, owner: StreamOwner, ttl: int = 0) -> StreamPeer:
         """Start to connect; :meth:`StreamOwner.connected` or :meth:`StreamOwner.failed` reports the outcome.
 
-        A failure may be reported before this returns, a success only afterwards.
+        A failure may be reported before this returns, a success only afterwards, unless the owner has an attribute
+        ``connects_at_once`` that is true. It then needs no stream to take note of the success, and a host that knows
+        the outcome by now saves a turn of the loop.
 
         Args:
             ttl: time to live of the connection's packets, 1 to 255; 0: the system's default.

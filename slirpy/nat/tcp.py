@@ -81,6 +81,7 @@ class NatTcpFlow(PumpedFlow):
 
     __slots__ = ("_arrival", "_nat", "_report", "_syn", "connecting", "counted", "inbound", "on_refused",
                  "otherwise", "outside", "pending", "pin", "verdict")  # fmt: skip
+    connects_at_once = True
 
     def __init__(self, nat: TcpNat, key: bytes, neighbor: Neighbor, conn: Connection, *, inbound: bool) -> None:
         super().__init__(nat.network, nat.neighbors, key, neighbor, conn, nat.memory)

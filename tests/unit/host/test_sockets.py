@@ -235,6 +235,25 @@ def test_a_socket_that_meets_itself_is_refused(poller: SelectorPoller) -> None:
     host.close()
 
 
+class AtOnce(Notes):
+    connects_at_once = True
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, the outcome may be known only later")
+@pytest.mark.parametrize(("make", "calls"), [(AtOnce, ["connected"]), (Notes, [])], ids=["wants", "waits"])
+def test_an_owner_that_wants_it_is_connected_at_once(
+    host: SocketHost, poller: SelectorPoller, make: type[Notes], calls: list[str]
+) -> None:
+    owner = make()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        stream = host.connect_tcp(LOOPBACK, server.getsockname()[1], owner)
+        assert owner.calls == calls
+        wait(poller, lambda: owner.calls)
+        assert stream.send([b"x"]) == 1
+        assert quiet(poller)
+        assert owner.calls == ["connected"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="what is asked for is Linux's")
 @pytest.mark.parametrize(("ttl", "hears"), [(0, False), (63, False), (62, True), (3, True)])
 def test_the_time_to_live_of_a_connection(
