@@ -34,6 +34,10 @@ class Demux:
         self._tables = tables
         self._openers = openers
 
+    def serves(self, address: bytes, port: int) -> bool:
+        """Report whether a service of this network answers datagrams to an address and a port."""
+        return (address, port) in self._tables.services
+
     def input_udp(self, arrival: Arrival) -> None:
         """Handle a packet of protocol 17."""
         network, tables = self._network, self._tables

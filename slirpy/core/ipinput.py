@@ -16,11 +16,14 @@ from slirpy.core.ndp import Ndp
 from slirpy.core.neighbor import Neighbor, Neighbors
 from slirpy.core.network import Network
 from slirpy.core.port import LinkPort
-from slirpy.wire import extension, icmp, icmpv6, ipv4, ipv6
+from slirpy.wire import dhcp, extension, icmp, icmpv6, ipv4, ipv6
 from slirpy.wire.extension import Reason, Refusal
 from slirpy.wire.ip import V4, family_of
+from slirpy.wire.ipv4 import IPv4Header
 
 __all__ = ["IPInput"]
+
+_DHCP_SERVER = dhcp.SERVER_PORT.to_bytes(2, "big")
 
 
 class IPInput:
@@ -59,8 +62,10 @@ class IPInput:
         if not header.ttl:
             stats.drop_ip_ttl += 1
             return
-        if V4.is_unspecified(header.source) and header.protocol == ipv4.UDP:
-            neighbor: Neighbor | None = Neighbor(header.source)  # a guest that has no address yet
+        if header.protocol == ipv4.UDP and (
+            V4.is_unspecified(header.source) or self._renews_in_vain(port, macs, header, packet)
+        ):
+            neighbor: Neighbor | None = Neighbor(header.source)  # a guest that has no address yet, or no longer
         else:
             neighbor = self._sender(port, macs, header.source)
         if neighbor is None:
@@ -135,6 +140,19 @@ class IPInput:
             return self._neighbors.learn(source, macs[6:], port)
         self._network.stats.drop_ip_source += 1
         return None
+
+    def _renews_in_vain(self, port: LinkPort, macs: bytes, header: IPv4Header, packet: memoryview) -> bool:
+        """Report whether a guest asks the DHCP server from an address that is another's by now.
+
+        The server has to hear this, since it answers that the guest must start over (RFC 2131, section 4.3.2).
+        """
+        start = header.header_length
+        return (
+            packet[start + 2 : start + 4] == _DHCP_SERVER
+            and not header.is_fragment
+            and self._demux.serves(header.destination, dhcp.SERVER_PORT)
+            and self._neighbors.is_leased_by_another(header.source, macs[6:], port)
+        )
 
     def _deliver(self, arrival: Arrival) -> bool:
         """Pass on a whole packet. Returns False, and counts it, if its protocol is not supported."""

@@ -169,11 +169,11 @@ class Neighbors:
         if self._needs_lease and not self._is_leased(address, mac, port):
             return None
         known = self._table.get(address)
-        if known is None or known.port is not port or known.mac != mac:
-            tenant = self.tenant(address)
-            if tenant is not None and tenant[0] != mac and tenant[1] is not port:
-                self._network.stats.drop_neighbor_spoofed += 1
-                return None
+        if (known is None or known.port is not port or known.mac != mac) and self.is_leased_by_another(
+            address, mac, port
+        ):
+            self._network.stats.drop_neighbor_spoofed += 1
+            return None
         neighbor = known or self.get(address)
         now = self._network.now
         if neighbor.port is not port:
@@ -188,6 +188,11 @@ class Neighbors:
         if neighbor.pending:
             self._release(neighbor)
         return neighbor
+
+    def is_leased_by_another(self, address: bytes, mac: bytes, port: LinkPort) -> bool:
+        """Report whether an address has a lease, but of a guest that is neither at ``mac`` nor behind ``port``."""
+        tenant = self.tenant(address)
+        return tenant is not None and tenant[0] != mac and tenant[1] is not port
 
     def _is_leased(self, address: bytes, mac: bytes, port: LinkPort) -> bool:
         """Report whether a guest may use an address with ``source_guard``. If not, this is counted."""
