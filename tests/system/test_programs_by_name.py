@@ -162,7 +162,6 @@ class GitOverSsh:
         self._bare = bare
         self._loop = asyncio.new_event_loop()
         self.port = 0
-        self._ready = threading.Event()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def __enter__(self) -> GitOverSsh:
@@ -184,16 +183,28 @@ class GitOverSsh:
             )  # fmt: skip
             await process.redirect(stdin=child.stdin, stdout=child.stdout)
             process.exit(await child.wait())
+            await process.wait_closed()
 
-        server = await asyncssh.listen(
+        self._server = await asyncssh.listen(
             "127.0.0.1", 0, server_factory=Anybody, process_factory=upload, encoding=None,
             server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
         )  # fmt: skip
-        self.port = server.get_port()
+        self.port = self._server.get_port()
+
+    async def _close(self) -> None:
+        """Stop listening, and end what still serves a client."""
+        self._server.close()
+        await self._server.wait_closed()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(20)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.close()
 
 
 def test_git(slirpy: User, site: Site, need: Need) -> None:
