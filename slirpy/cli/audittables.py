@@ -15,6 +15,7 @@ from slirpy.audit.reading import Integrity, is_refusal, name_of
 from slirpy.audit.text import plain
 from slirpy.cli.tables import amount, console_for
 from slirpy.config.text import with_port
+from slirpy.reprs import counted
 
 __all__ = ["Summary", "describe"]
 
@@ -128,7 +129,9 @@ class Summary:
 
     def _head(self, integrity: Integrity) -> Text:
         chosen = sum(self._counts.values())
-        text = Text(f"{integrity.records} records of {integrity.runs} runs, {chosen} selected")
+        text = Text(
+            f"{counted(integrity.records, 'record')} of {counted(integrity.runs, 'run')}, {chosen} selected"
+        )
         if chosen:
             text.append(f", from {plain(self._first)} to {plain(self._end)}")
         if integrity.counted:

@@ -54,7 +54,7 @@ def test_the_tables(log: Path) -> None:
     result = run(log)
     assert (result.returncode, result.stderr) == (0, "")
     text = result.stdout
-    assert "32 records of 1 runs, 32 selected" in text
+    assert "32 records of 1 run, 32 selected" in text
     assert [line.split() for line in text.splitlines() if line.startswith("www.example.org ")] == [
         ["www.example.org", "1", "0", "1", "1000", "B", "2.0", "KiB"]
     ]
