@@ -37,6 +37,7 @@ from tests.support.extent import FULL
 
 NEEDS: dict[str, dict[str, Any]] = {
     "audit_fail": {"audit": "/tmp/log"},
+    "proxy_auth_file": {"proxy": "http://proxy.example"},
     "smbserver": {"smb": "/"},
     "smbserver6": {"smb": "/"},
     **{key: {"tftp": "/tmp"} for key in ("tftp_write", "tftp_ignore_case", "tftp_single_port")},
@@ -330,5 +331,6 @@ def test_every_kind_and_class_is_tried() -> None:
 def test_paths_are_kept_as_paths(tmp_path: Path) -> None:
     for row in OPTIONS:
         if isinstance(row.kind, kinds.Location):
-            assert getattr(Config(**{row.name: str(tmp_path)}), row.name) == tmp_path  # type: ignore[arg-type] # each value fits its argument
+            config = Config(**{row.name: str(tmp_path), **NEEDS.get(row.name, {})})
+            assert getattr(config, row.name) == tmp_path
     assert option("tftp").kind.check("tftp", len) is len
