@@ -39,15 +39,16 @@ class Proxy:
     host: str
     """A name, which the host's resolver library looks up, or an address."""
     port: int
+    """1 to 65535; None stands for 8080 of HTTP, and 1080 of SOCKS."""
 
-    def __init__(self, scheme: str, host: str, port: int = 0) -> None:
+    def __init__(self, scheme: str, host: str, port: int | None = None) -> None:
         if not isinstance(scheme, str) or scheme not in _SCHEMES:
             raise ConfigError(f"proxy: scheme {scheme!r} is none of {', '.join(_SCHEMES)}; {_HELP}")
         as_text("proxy: host", host)
         put = object.__setattr__
         put(self, "scheme", scheme)
         put(self, "host", _host(host))
-        put(self, "port", port_number("proxy: port", port) or _SCHEMES[scheme])
+        put(self, "port", _SCHEMES[scheme] if port is None else port_number("proxy: port", port, 1))
 
     def __str__(self) -> str:
         return f"{self.scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
@@ -86,8 +87,8 @@ def parse_proxy(text: str) -> Proxy:
     scheme, port = match["scheme"].lower(), match["port"]
     if scheme == "socks5h":  # curl's name for what we do: the proxy resolves
         scheme = "socks5"
-    number = 0 if port is None else decimal(port, 1, PORT_MAX)
-    if number is None:
+    number = None if port is None else decimal(port, 1, PORT_MAX)
+    if number is None and port is not None:
         raise ConfigError(f'proxy "{text}": port "{port}" is not a number from 1 to {PORT_MAX}')
     return Proxy(scheme, match["host"], number)
 
@@ -111,8 +112,9 @@ def parse_no_proxy(text: str) -> str:
         name = text.lower().removeprefix("*").removeprefix(".").removesuffix(".")
         if re.fullmatch(_NAME, name) is None or re.fullmatch(r"[0-9./]+", name):
             words = ", ".join(WORDS)
+            shown = f'"{text}"' if text.isprintable() else repr(text)
             raise ConfigError(
-                f'no_proxy "{text}" is no network, no name such as example.org, and none of the words {words}, *'
+                f"no_proxy {shown} is no network, no name such as example.org, and none of the words {words}, *"
             ) from None
         return name
 

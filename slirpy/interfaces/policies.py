@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from inspect import CO_COROUTINE
 from ipaddress import ip_address
 from typing import TypeAlias
 
@@ -110,7 +111,7 @@ class FlowRequest:
             raise ConfigError(f"lease is the host name of a lease, text; given was {lease!r}")
         put(self, "_lease", lease)
         put(self, "names", _names("names", names))
-        put(self, "_own", own if callable(own) else switch("own", own))
+        put(self, "_own", _plain_function(own) if callable(own) else switch("own", own))
 
     @property
     def mac(self) -> str:
@@ -308,11 +309,18 @@ class Decision:
         return bool(self._waiting)
 
 
+def _plain_function(own: Callable[[], bool]) -> Callable[[], bool]:
+    code = getattr(own, "__code__", None)
+    if code is not None and code.co_flags & CO_COROUTINE:
+        raise ConfigError(f"own is True, False or an ordinary function, which nobody awaits; given was {own!r}")
+    return own
+
+
 def _names(parameter: str, names: object) -> tuple[str, ...]:
     if names == ():
         return ()
     if (
-        isinstance(names, str)
+        isinstance(names, str | bytes)
         or not isinstance(names, Sequence)
         or not all(isinstance(each, str) for each in names)
     ):

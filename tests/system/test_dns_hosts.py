@@ -99,7 +99,7 @@ def test_a_run_inside_a_run(slirpy: User, need: Need) -> None:
     """The outer one's server has the address of the inner one's."""
     need("dig", "getent", "ip", "unshare")
     inner = [sys.executable, "-m", "slirpy", "run", "--", "sh", "-c", SCRIPT]
-    outer = slirpy.argv("run", "--uid", "1000", "--", *inner)
+    outer = slirpy.argv("run", "--privileged", "--", *inner)
     result = on_host(slirpy, "nameserver 10.0.2.3\n", ["10.0.2.3"], *outer)
     assert statuses(result) == ["NOERROR"] * 3, result
 

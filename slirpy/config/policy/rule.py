@@ -101,9 +101,11 @@ class Rule:
         if quic:
             _load_cryptography()
             protocol, ports = IPProtocol.UDP, ports or ((443, 443),)
-        if not isinstance(proxy, str | None):
-            raise ConfigError(f"a rule's proxy is text, or None; given was {proxy!r}")
-        if proxy:
+        if not isinstance(proxy, str | None) or proxy == "":
+            raise ConfigError(f'a rule\'s proxy is a URL, "none", or None for that of all; given was {proxy!r}')
+        if proxy == "none":
+            proxy = ""
+        elif proxy is not None:
             parse_proxy(proxy)
         if switch("proxy_header", proxy_header) and redirect is None:
             raise ConfigError("a header of the PROXY protocol is for rules that redirect")

@@ -86,7 +86,7 @@ def _options(text: str) -> tuple[str, dict[str, Any]]:
         if key == "proxy-protocol":
             options["proxy_header"] = True
             continue
-        options[key] = "" if (key, value) == ("proxy", "none") else value
+        options[key] = value
     return " ".join((rest, *words)), options
 
 
