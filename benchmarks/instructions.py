@@ -470,7 +470,9 @@ def measure(arguments: argparse.Namespace) -> Report:
     if arguments.compare:
         compare(report, counts, json.loads(STORED.read_text()), build(), arguments.tolerance)
     if arguments.write:
-        STORED.write_text(json.dumps({"build": build(), "counts": counts}, indent=1) + "\n")
+        # --rows leaves the others alone.
+        kept = json.loads(STORED.read_text())["counts"] if arguments.rows else {}
+        STORED.write_text(json.dumps({"build": build(), "counts": {**kept, **counts}}, indent=1) + "\n")
     return report
 
 
