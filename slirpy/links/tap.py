@@ -42,9 +42,9 @@ _ETHERTYPE_IPV6 = 0x86  # first byte of the EtherType
 
 _FRAME_ROOM = 65535 + 14 + 4
 _ARENA = 16 * _FRAME_ROOM
+"""Bytes of the read buffer: a MiB, which stays in the processor's cache until the flush."""
 PAUSE = 50_000
 """Nanoseconds after which a small exchange is assumed to go on as it began."""
-"""Bytes of the read buffer: a MiB, which stays in the processor's cache until the flush."""
 
 
 def open_tap(name: str, *, existing: bool = False, offloads: bool = True) -> tuple[int, str]:

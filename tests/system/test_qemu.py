@@ -33,7 +33,7 @@ pytestmark = pytest.mark.system
 SIZE = (200 if FULL else 20) << 20
 SMALL = 20 << 20
 READY = "@@@ listening"
-SLOW = 300.0 if FULL else 60.0
+SLOW = 240.0 if FULL else 60.0
 
 # What the guest serves to the host: the file that it has, and a page that ends the script.
 SERVE = r"""
