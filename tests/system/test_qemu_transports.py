@@ -168,14 +168,16 @@ def test_qemu_answers(ours: str, theirs: str, sink: Sink, tmp_path: Path) -> Non
             assert time.monotonic() < end, "no answer"
         sink.frames.clear()
         pings = [ping(number) for number in range(20)]
-        rest = [Frame((one[:42], memoryview(one)[42:])) for one in pings]
+        every = [Frame((one[:42], memoryview(one)[42:])) for one in pings]
+        rest, again = every, time.monotonic() + 1
+        wanted = {one[38:] for one in pings}
         # On a multicast group QEMU hears itself, so there may be frames more than once.
-        while len(dict.fromkeys(filter(is_echo_reply, sink.frames))) < 20:
+        while wanted != {frame[38:] for frame in sink.frames if is_echo_reply(frame)}:
             rest = rest[link.send(rest) :]  # a unix datagram socket takes ten at a time
             sink.step()
-            assert time.monotonic() < end, f"{len(sink.frames)} of 20 answers"
-        answers = dict.fromkeys(filter(is_echo_reply, sink.frames))
-        assert [frame[38:] for frame in answers] == [one[38:] for one in pings]
+            if not rest and time.monotonic() > again:  # a busy machine may lose datagrams
+                rest, again = every, time.monotonic() + 1
+            assert time.monotonic() < end, f"{len(sink.frames)} frames, but not all answers"
     finally:
         qemu.kill()
         qemu.communicate()
