@@ -68,7 +68,7 @@ class Line:
         return f"{'allow' if self.allow else 'deny'} {self.what}" + (f":{self.port}" if self.port else "")
 
     def fits(self, address: str, name: str | None, port: int) -> bool:
-        """Whether it speaks of an address, under a name."""
+        """Report whether the rule is about an address, or about the name that led there."""
         if self.port and port != self.port:
             return False
         if self.what[0].isdigit():
@@ -79,7 +79,7 @@ class Line:
 
     @property
     def by_name(self) -> bool:
-        """Whether it names a name."""
+        """True for a rule by name."""
         return not self.what[0].isdigit()
 
 
