@@ -18,21 +18,31 @@ IsOurs: TypeAlias = Callable[[bytes], bool]
 _HEAD = 1024
 
 
-def open_own(path: str | os.PathLike[str], is_ours: IsOurs) -> int:
+def open_own(
+    path: str | os.PathLike[str], is_ours: IsOurs, *, lock: Callable[[int], object] | None = None
+) -> int:
     """Open a file to write it from its beginning, or a device; returns the descriptor.
 
     A new file is readable and writable by its owner only.
 
+    Args:
+        path: the file.
+        is_ours: recognizes content that may be replaced.
+        lock: called with the descriptor before anything is replaced; an exception leaves the file as it is.
+
     Raises:
         FileExistsError: the file has other content.
-        OSError: the file cannot be opened.
+        OSError: the file cannot be opened, or what ``lock`` raises.
     """
     flags = os.O_WRONLY | os.O_CREAT
     for name in ("O_CLOEXEC", "O_BINARY", "O_NOCTTY"):
         flags |= getattr(os, name, 0)
     fd = os.open(path, flags, 0o600)  # it contains what guests sent and received
     try:
-        if _has_content(path, os.fstat(fd), is_ours):
+        replace = _has_content(path, os.fstat(fd), is_ours)
+        if lock is not None:
+            lock(fd)
+        if replace:
             os.ftruncate(fd, 0)
     except BaseException:
         os.close(fd)
