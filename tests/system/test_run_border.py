@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.repository import REPOSITORY
+from tests.system.attempts import LIBC
 from tests.system.tty import SHELL, terminal
 from tests.system.user import User
 
@@ -25,16 +26,10 @@ Eventually = Callable[..., None]
 needs_root = pytest.mark.skipif(sys.platform == "linux" and os.geteuid() != 0, reason="needs root")
 
 # Each attack in its turn. What an attack returns, or the error that stopped it, is printed as JSON.
-ATTACKS = r"""
-import ctypes, errno, fcntl, glob, json, os, socket, sys, termios
-libc = ctypes.CDLL(None, use_errno=True)
-def check(result):
-    if result < 0:
-        raise OSError(ctypes.get_errno(), "")
-    return result
-def status(name):
-    with open("/proc/self/status") as file:
-        return next(line.split()[1] for line in file if line.startswith(name + ":"))
+ATTACKS = (
+    LIBC
+    + r"""
+import errno, fcntl, glob, json, os, socket, sys, termios
 def family(number):
     return lambda: socket.socket(number, socket.SOCK_RAW if number in (16, 17) else socket.SOCK_STREAM).close()
 attacks = {
@@ -77,6 +72,7 @@ for name, attack in attacks.items():
         found[name] = errno.errorcode[error.errno]
 print(json.dumps(found))
 """
+)
 HELD = {
     "capabilities": [""] * 5,
     "no_new_privs": "1",

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.repository import REPOSITORY
+from tests.system.attempts import LIBC
 from tests.system.user import User
 
 pytestmark = [
@@ -23,8 +24,10 @@ pytestmark = [
 Need = Callable[..., None]
 
 # Confines itself as `slirpy listen` does, then tries each attack in its turn.
-ATTACKS = r"""
-import ctypes, errno, json, os, signal, socket, subprocess, sys, threading
+ATTACKS = (
+    LIBC
+    + r"""
+import errno, json, os, signal, socket, subprocess, sys, threading
 from slirpy.sandbox import Spawner, confine, use
 folder = sys.argv[1]
 spawner = Spawner(["/etc/passwd"])
@@ -38,14 +41,6 @@ os.mkdir(folder + "/read"); os.mkdir(folder + "/write")
 for name in ("secret", "read/file"):
     open(f"{folder}/{name}", "w").close()
 missing = confine(read=[folder + "/read"], write=[folder + "/write"], signals=[child])
-libc = ctypes.CDLL(None, use_errno=True)
-def check(result):
-    if result < 0:
-        raise OSError(ctypes.get_errno(), "")
-    return result
-def status(name):
-    with open("/proc/self/status") as file:
-        return next(line.split()[1] for line in file if line.startswith(name + ":"))
 def cat():
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -114,6 +109,7 @@ BPF, KEYCTL = (321, 250) if os.uname().machine == "x86_64" else (280, 219)
 found = {name: attempt(attack) for name, attack in attacks.items()}
 print(json.dumps([list(missing), found]))
 """
+)
 DENIED = {"EACCES", "EPERM", "EAFNOSUPPORT", "ENOSYS", "EINVAL", "EXDEV"}
 ALLOWED = {
     "read": "allowed",
