@@ -1,0 +1,1 @@
+"""Programs with the command lines of passt and pasta."""
