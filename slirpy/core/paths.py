@@ -1,6 +1,6 @@
 """Entries of UDP's fast path: which frames of a flow it accepts, and where their payload goes.
 
-``nat/udp.py`` and ``core/demux.py`` create the entries, ``core/udppath.py`` uses them.
+``nat/udpflow.py`` and ``core/demux.py`` create the entries, ``core/udppath.py`` uses them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["ServicePath", "Shape", "UdpPath", "UdpSender", "shape_of"]
 
 
 class UdpSender(abc.ABC):
-    """The part of a UDP flow that the fast path uses; ``nat/udp.py`` derives from it.
+    """The part of a UDP flow that the fast path uses; ``nat/udpflow.py`` derives from it.
 
     Attributes:
         dirty: whether the next flush services the flow.

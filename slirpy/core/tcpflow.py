@@ -1,6 +1,6 @@
 """A TCP connection in the stack: its flow key, its neighbour, and its frames.
 
-The far end of a connection is handled by ``nat/tcp.py``, which derives from this class.
+The far end of a connection is handled by ``nat/tcpflow.py``, which derives from this class.
 """
 
 from __future__ import annotations

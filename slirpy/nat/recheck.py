@@ -10,8 +10,10 @@ from slirpy.interfaces import Action, Decision, FlowRequest, Verdict
 from slirpy.nat.flow import DatagramNat
 from slirpy.nat.icmp import IcmpFlow, IcmpNat
 from slirpy.nat.oversight import request_of
-from slirpy.nat.tcp import NatTcpFlow, TcpNat
-from slirpy.nat.udp import UdpFlow, UdpNat
+from slirpy.nat.tcp import TcpNat
+from slirpy.nat.tcpflow import NatTcpFlow
+from slirpy.nat.udp import UdpNat
+from slirpy.nat.udpflow import UdpFlow
 from slirpy.wire.ip import split_key
 
 __all__ = ["recheck"]

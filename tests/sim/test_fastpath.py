@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slirpy.interfaces import LinkFeatures
-from slirpy.nat.tcp import NatTcpFlow
+from slirpy.nat.tcpflow import NatTcpFlow
 from slirpy.tcp.sendbuffer import SendBuffer
 from slirpy.tcp.states import TIME_WAIT
 from slirpy.testing import Remote

@@ -15,6 +15,7 @@ from slirpy.core.switch import PORT_MACS
 from slirpy.nat import icmp as icmp_module
 from slirpy.nat import tcp as tcp_module
 from slirpy.nat import udp as udp_module
+from slirpy.nat.udpflow import MAX_PATHS
 from slirpy.testing import Echo
 from tests.support.harness import (
     ACK,
@@ -144,7 +145,7 @@ class Scene:
         assert len(stack.tcp_flows) <= 3 * FLOWS
         assert len(stack._udp.flows) <= FLOWS
         assert len(stack._ping.flows) <= FLOWS
-        assert len(stack.udp_paths) <= FLOWS * udp_module.MAX_PATHS
+        assert len(stack.udp_paths) <= FLOWS * MAX_PATHS
         assert len(stack.neighbors._table) <= 64
         assert stack.fragments._cost <= MAX_BYTES
         assert len(stack.switch._table) <= 2 * PORT_MACS

@@ -12,6 +12,7 @@ from slirpy.core import port as port_module
 from slirpy.interfaces import LinkFeatures
 from slirpy.nat import tcp as tcp_module
 from slirpy.nat import udp as udp_module
+from slirpy.nat.udpflow import MAX_ROUTES
 from slirpy.testing import Remote, Sink, Source
 from tests.support.harness import ACK, PSH, RST, SYN, WORLD, Net, Peer, config, echo, ip, options, udp
 
@@ -77,7 +78,7 @@ def test_routes_of_one_udp_flow_are_bounded() -> None:
     for n in range(3000):
         net.send(udp(b"x", destination=ip(f"198.51.{n >> 8}.{n & 255}")))
     (flow,) = net.stack._udp.flows.values()
-    assert len(flow._targets) <= udp_module.MAX_ROUTES
+    assert len(flow._targets) <= MAX_ROUTES
     assert len(net.calls("send_udp")) == 3000
 
 

@@ -11,7 +11,7 @@ import dpkt
 import pytest
 
 from slirpy.interfaces import Action, LinkFeatures, Verdict
-from slirpy.nat.tcp import NatTcpFlow
+from slirpy.nat.tcpflow import NatTcpFlow
 from slirpy.testing import Echo, Remote, SimServer, Sink, Source
 from tests.support.frames6 import GUEST6, WORLD6, know6
 from tests.support.harness import (

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from slirpy.interfaces import Action, FlowRequest, Verdict
-from slirpy.nat.udp import ALIAS_FIRST, MAX_ROUTES
+from slirpy.nat.udpflow import ALIAS_FIRST, MAX_ROUTES
 from tests.support.harness import (
     BROADCAST,
     DNS,

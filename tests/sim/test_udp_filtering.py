@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from slirpy.interfaces import Action, Verdict
-from slirpy.nat.udp import MAX_ROUTES
+from slirpy.nat.udpflow import MAX_ROUTES
 from tests.support.frames6 import WORLD6, ip6, know6, udp6
 from tests.support.harness import GATEWAY, WORLD, Net, config, ip, udp
 

@@ -15,7 +15,7 @@ from slirpy.core.switch import HubPort
 from slirpy.interfaces import Frame
 from slirpy.links.callback import CallbackLink
 from slirpy.links.capture import CaptureLink
-from slirpy.nat.tcp import NatTcpFlow
+from slirpy.nat.tcpflow import NatTcpFlow
 from slirpy.tcp import Connection
 from slirpy.testing import Echo, VirtualNetwork
 
