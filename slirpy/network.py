@@ -15,6 +15,7 @@ from slirpy.addresses import AnyAddress, address_bytes, address_object, port_num
 from slirpy.audit.trail import AuditTrail
 from slirpy.checks import amount
 from slirpy.config import Config
+from slirpy.config.dnsrecord import DnsRecord
 from slirpy.config.guestfwd import GuestForward
 from slirpy.config.hostfwd import HostForward
 from slirpy.config.policy import Rule
@@ -317,6 +318,26 @@ class Slirp(Driven):
     def policy(self, policy: Policy | Sequence[Rule | str] | None) -> None:
         def replace() -> None:
             self._stack.policy = policy
+
+        self._check_open()
+        self._call(replace)
+
+    @property
+    def dns_records(self) -> list[DnsRecord]:
+        """The DNS records in force, as in ``Config.dns_records``.
+
+        They may be replaced at any time by another list, of records or their text. Guests keep what they have
+        learned before for its time to live.
+
+        Raises:
+            ConfigError: not a list of records.
+        """
+        return self._look(lambda: self._stack.dns_records)
+
+    @dns_records.setter
+    def dns_records(self, records: Sequence[DnsRecord | str]) -> None:
+        def replace() -> None:
+            self._stack.dns_records = records
 
         self._check_open()
         self._call(replace)

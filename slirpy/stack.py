@@ -16,6 +16,7 @@ from slirpy.addresses import mac_bytes
 from slirpy.audit.trail import AuditTrail
 from slirpy.checks import instance, switch
 from slirpy.config import Config, option
+from slirpy.config.dnsrecord import DnsRecord
 from slirpy.config.guestfwd import GuestForward, make_guestfwd
 from slirpy.config.hostfwd import HostForward, parse_hostfwd
 from slirpy.config.policy import Rule, RulePolicy
@@ -236,6 +237,19 @@ class Stack(IPStack):
         reset = recheck(self._tcp, self._udp, self._ping, self.neighbors)
         if self.network.events is not None:
             self.network.events.policy_changed(checked, reset)
+
+    @property
+    def dns_records(self) -> list[DnsRecord]:
+        """The operator's DNS records in force.
+
+        Raises:
+            ConfigError: not a list of records.
+        """
+        return list(self._dns.local.records)
+
+    @dns_records.setter
+    def dns_records(self, records: Sequence[DnsRecord | str]) -> None:
+        self._dns.local.replace(option("dns_records").check(records))
 
     def _forward_target(self) -> bytes:
         config = self.config

@@ -357,6 +357,8 @@ GOOD: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "testing.Topology.router": lambda scene: {"name": "s"},
     "Slirp.policy =": lambda scene: {"policy": ["deny any"]},
     "Stack.policy =": lambda scene: {"policy": ["deny any"]},
+    "Slirp.dns_records =": lambda scene: {"records": ["a.test=192.0.2.1"]},
+    "Stack.dns_records =": lambda scene: {"records": ["a.test=192.0.2.1"]},
     "testing.Path.faults =": lambda scene: {"faults": Faults()},
     "testing.Path.mtu =": lambda scene: {"mtu": 1400},
     "testing.Resetter": lambda scene: {},

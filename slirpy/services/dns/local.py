@@ -105,8 +105,6 @@ class LocalNames:
         self._config = config
         self._guests = guests
         self._translation = translation
-        self._exact: dict[bytes, list[_Entry]] = {}
-        self._wild: dict[bytes, list[_Entry]] = {}
         self._domains = tuple(dict.fromkeys(("", _INTERNAL, *_domain(config))))
         self._suffixes = tuple(name_to_wire(domain) if domain else b"\0" for domain in self._domains)
         self._assigned = frozenset(
@@ -115,6 +113,15 @@ class LocalNames:
             if lease.hostname
         )
         """Names that the configuration assigns, with their addresses."""
+        self.replace(config.dns_records)
+
+    def replace(self, records: Sequence[DnsRecord]) -> None:
+        """Answer with these records from now on, in place of the former ones."""
+        self.records = tuple(records)
+        """The records of the operator, in force."""
+        self._exact: dict[bytes, list[_Entry]] = {}
+        self._wild: dict[bytes, list[_Entry]] = {}
+        config = self._config
         gateways = [config.gateway_address] if config.ipv4 else []
         if config.ipv6:
             gateways.append(config.gateway_address6)
@@ -122,10 +129,10 @@ class LocalNames:
             for domain in self._domains:
                 for address in gateways:
                     self._put(self._exact, _join(name, domain), _address_entry(address))
-        if translation.prefix is not None:
+        if self._translation.prefix is not None:
             for last in b"\xaa\xab":
                 self._put(self._exact, _IPV4_ONLY, _Entry(A, LIVE_TTL, b"\xc0\0\0" + bytes((last,))))
-        for record in config.dns_records:
+        for record in self.records:
             self._add(record)
         pointer = _Entry(PTR, LIVE_TTL, _join("gateway", self._domains[-1]))
         for address in gateways:

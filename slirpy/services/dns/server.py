@@ -186,7 +186,8 @@ class DnsService:
         self._tcp = _Transport(Servers(network.stats, own), Quota(TCP_QUERIES_MAX, TCP_QUERIES_OF_GUEST_MAX))
         translation = Translation(config) if translation is None else translation
         self._synthesis = Synthesis(translation)
-        self._local = LocalNames(config, guests, translation)
+        self.local = LocalNames(config, guests, translation)
+        """The names that are answered here."""
         self._cache = DnsCache(config.dns_cache, network.stats)
         self._lookups: dict[bytes, Lookup] = {}
         self._asked: set[object] = set()  # keys of the questions over UDP that wait
@@ -286,13 +287,13 @@ class DnsService:
         if events is not None and not events.ready:
             return query.reply(SERVFAIL)
         try:
-            said = self._local.answer(query, question.guest)
+            said = self.local.answer(query, question.guest)
         except Exception as error:  # of the program's function: raised where it does no harm
             network.call_at(network.now, partial(_throw, error))
             said = query.reply(SERVFAIL)
         if isinstance(said, bytes):
             network.stats.dns_local += 1
-            question.trusted = not self._local.is_of_guest(query.name)
+            question.trusted = not self.local.is_of_guest(query.name)
             self._tell_query(question, "local")
             return said
         if said is not None:

@@ -11,6 +11,7 @@ from dnslib import CNAME, QTYPE, RCODE, RR, A, DNSRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slirpy import Slirp
 from slirpy.config import Config
 from slirpy.config.dnsrecord import (
     DnsQuestion,
@@ -426,3 +427,29 @@ def test_what_a_function_does_wrong_is_told_to_the_program(said: Any) -> None:
     with pytest.raises(ZeroDivisionError if isinstance(said, Exception) else ConfigError):
         world.network.run()
     assert world.host.udp == []
+
+
+def test_records_are_replaced_while_the_network_runs() -> None:
+    with Slirp(Config(dns_records=["a.test=192.0.2.1", "*.w.test=192.0.2.9"])) as net:
+        local = net._stack._dns.local
+        assert [str(record.value) for record in net.dns_records] == ["192.0.2.1", "192.0.2.9"]
+        net.dns_records = ["b.test=192.0.2.2"]
+        assert [record.name for record in net.dns_records] == ["b.test"]
+        assert local.is_of_guest(name_to_wire("a.test"))
+        assert not local.is_of_guest(name_to_wire("b.test"))
+        assert not local.is_of_guest(name_to_wire("gateway.internal"))  # the network's own names stay
+        with pytest.raises(ConfigError, match="dns_records"):
+            net.dns_records = "b.test=192.0.2.2"
+        with pytest.raises(ConfigError):
+            net.dns_records = ["c.test=nonsense nonsense"]
+        assert [record.name for record in net.dns_records] == ["b.test"]
+
+
+def test_replaced_records_answer_and_the_former_ones_go_outside() -> None:
+    world = with_records("a.test=192.0.2.1")
+    assert data(world.talk(ask("a.test"))) == ["A 192.0.2.1"]
+    world.service.local.replace([parse_dns_record("b.test=192.0.2.2")])
+    assert data(world.talk(ask("b.test"))) == ["A 192.0.2.2"]
+    assert world.host.udp == []
+    world.say(ask("a.test").pack())
+    assert len(world.host.udp) == 1
