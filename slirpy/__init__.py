@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from slirpy.config.proxy import Proxy
     from slirpy.config.resolver import Resolver
     from slirpy.core.flows import FlowInfo, NeighborInfo
+    from slirpy.drive.dialing import GuestSocket
     from slirpy.drive.nic import Attachment, GuestListener, Nic
     from slirpy.errors import ConfigError, ForwardError, LinkError, SlirpyError, StateError
     from slirpy.interfaces import Action, Decision, FlowRequest, LinkFeatures, Verdict
@@ -57,6 +58,7 @@ __all__ = [
     "GuestForward",
     "GuestListener",
     "GuestRoute",
+    "GuestSocket",
     "HostForward",
     "HostTarget",
     "LeaseInfo",
@@ -89,6 +91,7 @@ _MODULES = {
     "core.flows": "FlowInfo NeighborInfo",
     "errors": "ConfigError ForwardError LinkError SlirpyError StateError",
     "interfaces": "Action Decision FlowRequest LinkFeatures Verdict",
+    "drive.dialing": "GuestSocket",
     "drive.nic": "Attachment GuestListener Nic",
     "config.boot": "BootChoice",
     "config.dhcp": "DhcpAnswer DhcpRequest GuestRoute StaticLease",

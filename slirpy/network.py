@@ -22,7 +22,7 @@ from slirpy.config.policy import Rule
 from slirpy.config.values import clock_reading, function
 from slirpy.core.flows import FlowInfo, NeighborInfo
 from slirpy.core.port import LinkPort
-from slirpy.drive.driven import Driven
+from slirpy.drive.dialing import Dialing
 from slirpy.drive.nic import Attachment, GuestListener, Nic
 from slirpy.errors import ConfigError, LinkError, StateError
 from slirpy.host.inside import InsideSockets, SocketOpener
@@ -49,7 +49,7 @@ __all__ = ["Slirp"]
 _log = logging.getLogger("slirpy")
 
 
-class Slirp(Driven):
+class Slirp(Dialing):
     """A virtual network that relays guests' traffic through ordinary sockets.
 
     Use it as a context manager, or call :meth:`close`. There are four ways to drive it, each of which needs only the

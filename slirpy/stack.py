@@ -12,7 +12,7 @@ from random import Random
 from types import NoneType
 
 from slirpy import forks
-from slirpy.addresses import mac_bytes
+from slirpy.addresses import AnyAddress, address_bytes, mac_bytes, port_number
 from slirpy.audit.trail import AuditTrail
 from slirpy.checks import instance, switch
 from slirpy.config import Config, option
@@ -48,7 +48,7 @@ from slirpy.nat.inside import Inside, LoopbackForwards
 from slirpy.nat.inspection import first_bytes, load_for
 from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.recheck import recheck
-from slirpy.nat.routes import Router
+from slirpy.nat.routes import LOOPBACK, LOOPBACK6, Router
 from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
 from slirpy.reprs import counted, never_raises
@@ -295,6 +295,54 @@ class Stack(IPStack):
             ForwardError: there is no such forward.
         """
         self._hostfwds.remove(one("hostfwd", rule, HostForward, parse_hostfwd))
+
+    def connect_guest(
+        self, peer: StreamPeer, guest: AnyAddress, port: int, outcome: Callable[[int], None]
+    ) -> StreamOwner:
+        """Connect a program of the host to a guest's TCP port, as a forward does; the gateway is the client.
+
+        Args:
+            peer: the program's stream. It must not call its owner before this has returned.
+            guest: an address of the network that guests may have, or the host name of a guest that has a lease.
+            port: 1 to 65535.
+            outcome: called with 0 once the guest has accepted the connection, and with an ``errno`` value if it
+                resets it. Without such a call before ``peer.abort``, the guest's loopback has refused it.
+
+        Returns:
+            The owner of ``peer``.
+
+        Raises:
+            ConfigError: no guest can have the address, or none has the name, or ``port`` is out of range.
+        """
+        port_number("port", port, 1)
+        address = self._guest_address(guest)
+        source = LOOPBACK if len(address) == len(LOOPBACK) else LOOPBACK6
+        return self._hostfwds.open(peer, (source, 0), address, port, outcome)
+
+    def _guest_address(self, guest: AnyAddress) -> bytes:
+        if isinstance(guest, str):
+            named = self._leases.addresses_of(guest.partition(".")[0].lower())
+            if named:
+                return named[min(named)]
+        try:
+            address = address_bytes("guest", guest)
+        except ConfigError:
+            if not isinstance(guest, str):
+                raise
+            names = sorted({lease.hostname for lease in self._leases.leases() if lease.hostname})
+            known = (
+                f"has this name; known are {', '.join(names)}" if names else "has told a name; give an address"
+            )
+            raise ConfigError(f'guest "{guest}" is not an address, and no guest {known}') from None
+        if not self.network.may_be_guest(address):
+            config = self.config
+            nets = " and ".join(
+                str(net) for on, net in ((config.ipv4, config.net), (config.ipv6, config.net6)) if on
+            )
+            raise ConfigError(
+                f"guest {ip_address(address)}: no guest can have this address; guests are in {nets}"
+            )
+        return address
 
     def guestfwds(self) -> list[GuestForward]:
         """Return the active rules about addresses of the virtual network, in the order in which they were added."""

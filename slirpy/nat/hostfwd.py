@@ -19,6 +19,7 @@ from slirpy.interfaces import (
     IcmpReport,
     IPProtocol,
     StreamOwner,
+    StreamPeer,
 )
 from slirpy.nat.inside import Handover, LoopbackForwards, UdpDetour
 from slirpy.nat.preceded import PrecededStream
@@ -152,14 +153,7 @@ class Forwards:
             if rule.proxy_header:
                 place = with_interface(rule.host_address), rule.host_port + index
                 peer = PrecededStream(peer, proxyheader.build((accepted.address, accepted.port), place))
-            flow = self._tcp.open_inbound(peer, accepted.address, accepted.port, guest, guest_port)
-            loopback = self.loopback_of(guest)
-            if loopback is None:
-                return flow
-            place = accepted.address, accepted.port
-            handover = Handover(flow)
-            flow.on_refused = lambda client: loopback.splice(handover, client, place, guest_port)
-            return handover
+            return self.open(peer, (accepted.address, accepted.port), guest, guest_port)
 
         if rule.path is not None:
             return self._host.listen_unix(rule.path, accept)
@@ -169,6 +163,36 @@ class Forwards:
         forward = _UdpForward(self, rule, guest_port)
         forward.bind(self._host.bind_udp(address, port, forward))
         return forward
+
+    def open(
+        self,
+        peer: StreamPeer,
+        place: tuple[bytes, int],
+        guest: bytes,
+        guest_port: int,
+        outcome: Callable[[int], None] | None = None,
+    ) -> StreamOwner:
+        """Connect ``peer``, a client at ``place``, to a guest's port, or to the guest's loopback if that refuses it.
+
+        Args:
+            peer: the client's stream.
+            place: the client's address and port; port 0: chosen.
+            guest: the guest's address.
+            guest_port: its port.
+            outcome: called with 0 once the guest has accepted the connection, and with an ``errno`` value if it
+                resets it. Without such a call before ``peer.abort``, the guest's loopback has refused it.
+
+        Returns:
+            The owner of ``peer``.
+        """
+        flow = self._tcp.open_inbound(peer, *place, guest, guest_port)
+        flow.on_outcome = outcome
+        loopback = self.loopback_of(guest)
+        if loopback is None:
+            return flow
+        handover = Handover(flow)
+        flow.on_refused = lambda client: loopback.splice(handover, client, place, guest_port, outcome)
+        return handover
 
     def remove(self, rule: HostForward) -> None:
         """Stop a forward. Open connections stay.

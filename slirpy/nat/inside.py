@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 from collections import deque
+from collections.abc import Callable
 from itertools import count
 from typing import Protocol
 
@@ -124,14 +125,25 @@ class LoopbackForwards:
 
     # ------------------------------------------------------------------------------------------ TCP
 
-    def splice(self, handover: Handover, client: StreamPeer, place: tuple[bytes, int], port: int) -> None:
-        """Connect a client that the guest's address has refused to a port of the guest's loopback."""
+    def splice(
+        self,
+        handover: Handover,
+        client: StreamPeer,
+        place: tuple[bytes, int],
+        port: int,
+        outcome: Callable[[int], None] | None = None,
+    ) -> None:
+        """Connect a client that the guest's address has refused to a port of the guest's loopback.
+
+        ``outcome`` is called with 0 once the connection is established.
+        """
         network = self.network
         victim = self._splices.to_evict()
         if victim is not None:
             network.stats.hostfwd_loopback_evicted += 1
             self._evict(victim)
         splice = Splice(network, client, place, (self.address, port), self.key(), self._over)
+        splice.on_outcome = outcome
         handover.owner = splice.near
         self._open[splice.key] = splice
         self._splices.add(splice, OUTSIDE, place[0])

@@ -41,6 +41,8 @@ class End:
     def connected(self) -> None:
         """See :class:`~slirpy.interfaces.StreamOwner`."""
         self.open = True
+        if self._splice.on_outcome is not None:
+            self._splice.on_outcome(0)
         self._splice.mark()
 
     def readable(self) -> None:
@@ -84,6 +86,7 @@ class Splice:
         "key",
         "last_activity",
         "near",
+        "on_outcome",
         "place",
         "share",
         "started",
@@ -100,6 +103,8 @@ class Splice:
     ) -> None:
         self._network = network
         self._over: Callable[[Splice, str], None] | None = over
+        self.on_outcome: Callable[[int], None] | None = None
+        """Called with 0 when the service has accepted the connection."""
         self.place = place
         self._service = service
         self.key = key

@@ -124,8 +124,8 @@ class FlowKeeper(abc.ABC):
 class NatTcpFlow(PumpedFlow):
     """A guest's connection through the NAT, from its SYN to its end."""
 
-    __slots__ = ("_arrival", "_nat", "_report", "_syn", "connecting", "counted", "inbound", "on_refused",
-                 "otherwise", "outside", "pending", "pin", "verdict")  # fmt: skip
+    __slots__ = ("_arrival", "_nat", "_report", "_syn", "connecting", "counted", "inbound", "on_outcome",
+                 "on_refused", "otherwise", "outside", "pending", "pin", "verdict")  # fmt: skip
     connects_at_once = True
 
     def __init__(
@@ -145,6 +145,8 @@ class NatTcpFlow(PumpedFlow):
         """Route to try if nobody listens at the first one's end."""
         self.on_refused: Callable[[StreamPeer], None] | None = None
         """Called with the peer, which it takes over, if the guest refuses the connection."""
+        self.on_outcome: Callable[[int], None] | None = None
+        """Called with 0 when the guest has accepted the connection, and with an ``errno`` value if it is reset."""
         self.connecting = not inbound
         self.read_ready = inbound
         self.pending: Pending | None = None
@@ -288,6 +290,8 @@ class NatTcpFlow(PumpedFlow):
         if self.on_refused is not None and self.conn.error == errno.ECONNREFUSED:
             self.on_refused(peer)
         else:
+            if self.on_outcome is not None:
+                self.on_outcome(self.conn.error)
             peer.abort()
 
     def _closed(self) -> None:
@@ -326,6 +330,8 @@ class NatTcpFlow(PumpedFlow):
             # The guest may be behind another link than assumed.
             conn.configure(self._nat.settings(port, family_of(self.neighbor.address)))
             self._nat.count(self, self._nat.open)
+            if self.on_outcome is not None:
+                self.on_outcome(0)
         if conn.reassembly.size:
             self.alert = True  # the budget has to know
 
@@ -377,7 +383,7 @@ class NatTcpFlow(PumpedFlow):
     def release(self) -> None:
         """Drop every reference that leads back to this flow."""
         super().release()
-        self._arrival = self._syn = self.on_refused = None
+        self._arrival = self._syn = self.on_refused = self.on_outcome = None
         if self.pending is not None:
             self.pending.cancel()
             self.pending = None
