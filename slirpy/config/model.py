@@ -48,6 +48,7 @@ class Config:
     net6: IPv6Network
     host6: IPv6Address
     dns6: IPv6Address
+    transparent: bool
     ipv4: bool
     ipv6: bool
     nat64: bool
@@ -117,6 +118,7 @@ class Config:
         net6: IPv6Network | str = "fec0::/64",
         host6: IPv6Address | str | None = None,
         dns6: IPv6Address | str | None = None,
+        transparent: bool = False,
         ipv4: bool = True,
         ipv6: bool = True,
         nat64: bool = False,
@@ -249,11 +251,19 @@ class Config:
         Those of a family that is off are left out.
         """
         four = servers_of(self.net, self.host, self.dns, self.smbserver, self.guestfwd) if self.ipv4 else ()
+        outside = (self.gateway_address,) if self.ipv4 and self.transparent else ()
         named = (self.host6, self.dns6, self.smbserver6, *(rule.server for rule in self.guestfwd))
         six = [server.packed for server in named if server is not None and server in self.net6]
+        if self.transparent:  # the gateway may be outside
+            six.append(self.gateway_address6)
         if not self.ipv6:
             six.clear()
-        return frozenset((*four, *six))
+        return frozenset((*four, *outside, *six))
+
+    @property
+    def names_dns(self) -> bool:
+        """True if guests learn the DNS server's address: a transparent network without one has none to tell."""
+        return not (self.transparent and self.no_dns)
 
     @cached_property
     def _prefixes(self) -> dict[int, tuple[int, int]]:

@@ -91,11 +91,14 @@ def _has_proxy(values: dict[str, Any]) -> bool:
 def _place_servers(values: dict[str, Any]) -> None:
     """Place the gateway, the DNS server and the SMB server."""
     net: IPv4Network = values["net"]
-    host = values["host"] = _inside(net, "host", values["host"], 2)
-    dns = values["dns"]
-    if dns is None and net.prefixlen == 30:
-        dns = host  # the other one belongs to the guest
-    dns = values["dns"] = _inside(net, "dns", dns, 3, host)
+    host, dns, transparent = values["host"], values["dns"], values["transparent"]
+    if not (transparent and host is not None):
+        host = values["host"] = _inside(net, "host", host, 2)
+    if dns is None and (net.prefixlen == 30 or (transparent and values["no_dns"])):
+        dns = host  # the other one belongs to the guest, or to a host outside
+    if not (transparent and dns is not None):
+        dns = _inside(net, "dns", dns, 3, host)
+    values["dns"] = dns
     smbserver = values["smbserver"]
     if values["smb"] is not None:
         values["smbserver"] = _inside(net, "smbserver", smbserver, 4, host, dns)
@@ -107,6 +110,11 @@ def _place_servers6(values: dict[str, Any]) -> None:
     """Place the IPv6 gateway, and the IPv6 addresses of the DNS server and the SMB server."""
     net: IPv6Network = values["net6"]
     for name, offset in (("host6", 2), ("dns6", 3)):
+        if values["transparent"]:
+            if name == "dns6" and values["no_dns"] and values["dns6"] is None:
+                values["dns6"] = values["host6"]
+            if values[name] is not None:
+                continue  # it may be elsewhere
         values[name] = _inside6(net, name, values[name], offset, values["host6"], values["dns6"])
     smbserver = values["smbserver6"]
     if values["smb"] is None:

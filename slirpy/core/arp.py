@@ -1,7 +1,7 @@
 """ARP (RFC 826): requests for the neighbour table, and replies to guests.
 
 We answer only for our own addresses, not for unused ones: a guest that probes whether its address is a duplicate must
-get no answer.
+get no answer. On a transparent network, whose other hosts are outside, we answer for those too, but no probe.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Arp:
         if packet.sender in network.addresses:
             stats.drop_ip_source += 1
             return
-        credible = network.config.contains(packet.sender) and packet.sender_mac == mac
+        credible = network.may_be_guest(packet.sender) and packet.sender_mac == mac
         if credible:
             if neighbors.probes:
                 neighbors.probes.heard(packet.sender, mac, port)
@@ -52,12 +52,16 @@ class Arp:
         elif packet.operation != arp.REQUEST:
             stats.drop_arp_operation += 1
         elif packet.target in network.addresses:
-            ours = ethernet.virtual_mac(packet.target)
-            _transmit(
-                port, mac, arp.ArpPacket(arp.REPLY, ours, packet.target, packet.sender_mac, packet.sender)
-            )
+            self._reply(port, mac, packet)
         elif packet.target != packet.sender and not neighbors.is_known(packet.target):
-            stats.arp_nobody += 1
+            if any(packet.sender) and network.is_outside(packet.target):
+                self._reply(port, mac, packet)
+            else:
+                stats.arp_nobody += 1
+
+    def _reply(self, port: LinkPort, mac: bytes, asked: arp.ArpPacket) -> None:
+        ours = self._network.mac_for(asked.target)
+        _transmit(port, mac, arp.ArpPacket(arp.REPLY, ours, asked.target, asked.sender_mac, asked.sender))
 
 
 def _transmit(port: LinkPort, destination: bytes, packet: arp.ArpPacket) -> None:

@@ -1,7 +1,8 @@
 """Neighbor Discovery (RFC 4861): router advertisements, solicitations for the neighbour table, answers to guests.
 
 We answer only for our own addresses: a guest that checks whether its address is a duplicate must get no answer (RFC
-4862). The router is fe80::2 at 52:56:00:00:00:02, as in libslirp.
+4862). On a transparent network, whose other hosts are outside, we answer for those too, except to such a check. The
+router is fe80::2 at 52:56:00:00:00:02, as in libslirp.
 
 **Router advertisements.** Each router solicitation is answered at once. There is no random delay of up to half a
 second (section 6.2.6), since there is only one router and the guest is waiting. A solicitation with a source address
@@ -171,16 +172,18 @@ class Ndp:
         asked = ndp.read_neighbor_solicitation(header, message)
         if asked is None:
             stats.drop_ndp_malformed += 1
-        elif asked.target not in (network.addresses if self.carries(port) else _ROUTER_ALONE):
+        elif asked.target not in (
+            network.addresses if self.carries(port) else _ROUTER_ALONE
+        ) and not self._is_outside(header.source, asked.target):
             stats.ndp_nobody += 1
         elif self._allowed(port):
             # Without a source, it is a guest that wants our address; it learns that it is taken (section 7.2.4).
             solicited = header.source != ipv6.UNSPECIFIED
             to, to_mac = (header.source, mac) if solicited else _all_nodes()
             stats.ndp_neighbor_adverts += 1
-            ours = ethernet.virtual_mac(asked.target)
+            ours = network.mac_for(asked.target)
             answer = ndp.neighbor_advertisement(asked.target, to, asked.target, ours, solicited=solicited)
-            _transmit(port, to_mac, asked.target, to, answer)
+            _transmit(port, to_mac, asked.target, to, answer, ours)
 
     def _neighbor_advertisement(
         self, port: LinkPort, mac: bytes, header: IPv6Header, message: memoryview
@@ -196,6 +199,15 @@ class Ndp:
                 neighbors.probes.heard(told.target, mac, port)
             if told.target != header.source:  # the source has been learned already
                 neighbors.learn(told.target, mac, port)
+
+    def _is_outside(self, source: bytes, target: bytes) -> bool:
+        """Report whether the owner of an address that a guest looks for is beyond us."""
+        return (
+            source != ipv6.UNSPECIFIED
+            and self._network.is_outside(target)
+            and self._network.config.ipv6
+            and not self._neighbors.is_known(target)
+        )
 
     def _allowed(self, port: LinkPort) -> bool:
         allowed = self._buckets.take(port, self._network.now)
@@ -264,7 +276,8 @@ class Ndp:
         )
         options: list[NdpOption] = [Mtu(port.mtu), prefix]
         if not config.restrict:  # else nothing is reachable beyond the gateway
-            options.append(Rdnss(LIFETIME, (config.dns_address6,)))
+            if config.names_dns:
+                options.append(Rdnss(LIFETIME, (config.dns_address6,)))
             if search := _search_list(config.dnssearch):
                 options.append(Dnssl(LIFETIME, search))
         if config.nat64:
@@ -331,9 +344,12 @@ def _search_list(domains: Sequence[str]) -> tuple[str, ...]:
     return tuple(domain for domain, length in zip(domains, lengths, strict=True) if length <= SEARCH_BYTES)
 
 
-def _transmit(port: LinkPort, mac: bytes, source: bytes, destination: bytes, message: bytes) -> None:
+def _transmit(
+    port: LinkPort, mac: bytes, source: bytes, destination: bytes, message: bytes, ours: bytes = b""
+) -> None:
+    """Send a message, from the MAC address ``ours``; empty: that of ``source``."""
     header = ipv6.build(source, destination, ipv6.ICMPV6, len(message), ndp.HOP_LIMIT)
-    start = mac + ethernet.virtual_mac(source) + ethernet.TYPE_IPV6.to_bytes(2, "big")
+    start = mac + (ours or ethernet.virtual_mac(source)) + ethernet.TYPE_IPV6.to_bytes(2, "big")
     frame = b"".join((start, header, message))
     port.push(Frame((frame,)), len(frame))
 

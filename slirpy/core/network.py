@@ -133,11 +133,19 @@ class Network:
             or family_of(address).is_multicast(address)
         )
 
+    def is_outside(self, address: bytes) -> bool:
+        """Report whether an address that no guest uses, and that guests look for on their link, leads outside.
+
+        It is so on a transparent network, except for the address that the guest is about to get.
+        """
+        config = self.config
+        return config.transparent and address not in (config.dhcpstart_address, config.dhcpstart_address6)
+
     def may_be_guest(self, address: bytes) -> bool:
         """Report whether a guest can have this address."""
         config = self.config
         return (
-            config.contains(address)
+            (config.contains(address) or (config.transparent and not family_of(address).is_martian(address)))
             and address not in self.addresses
             and address not in (config.broadcast_address, config.network_address, config.network_address6)
             and address != _LINK_LOCAL_ANYCAST

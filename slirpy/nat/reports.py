@@ -87,7 +87,7 @@ def relay(parts: Parts, router: Router, report: IcmpReport, guest: bytes, seen: 
         kind, code, rest = messages_of(guest).error_of(cause, mtu)
     source = seen if report.reporter == report.address else router.source_seen(report.reporter, guest)
     config = parts.network.config
-    if not any(source) or (config.contains(source) and source != seen):
+    if not any(source) or (config.contains(source) and source != seen and not config.transparent):
         source = parts.network.gateway_for(guest)
     ttl = max(report.ttl - 1, 1) if report.ttl else 64
     parts.errors.relay(guest, source, kind, code, rest, packet, ttl)

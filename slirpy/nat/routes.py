@@ -316,7 +316,7 @@ class Router:
             return (None if config.host_loopback else Refusal.NET_UNREACHABLE), loopback
         if destination in self._servers:
             return Refusal.PORT_UNREACHABLE, destination
-        if config.contains(destination):
+        if config.contains(destination) and (not config.transparent or is_link_local(destination)):
             return Refusal.HOST_UNREACHABLE, destination
         if family_of(destination).is_martian(destination):
             return Refusal.MARTIAN, destination
@@ -338,9 +338,9 @@ class Router:
         """Return the address by which a guest knows a host's.
 
         It is the same for most. The gateway stands for the host's loopback, for link-local addresses, which mean
-        nothing on the guest's link, and for hosts of the other family that have no address for guests. To a guest
-        with a link-local address, it stands for everyone, since such a guest can answer nobody beyond the link. This
-        method is called for each datagram.
+        nothing on the guest's link, for hosts of the other family that have no address for guests, and for the host
+        itself where its address is the guest's too. To a guest with a link-local address, it stands for everyone,
+        since such a guest can answer nobody beyond the link. This method is called for each datagram.
         """
         if is_link_local(guest):
             return ROUTER
@@ -348,8 +348,8 @@ class Router:
             seen = None if family_of(address).is_loopback(address) else self._translation.seen(address)
             return seen or gateway_for(self._config, guest)
         if len(guest) == 4:
-            return self._config.gateway_address if address[0] == 127 else address
-        if address == LOOPBACK6 or is_link_local(address):
+            return self._config.gateway_address if address[0] == 127 or address == guest else address
+        if address in (LOOPBACK6, guest) or is_link_local(address):
             return gateway_for(self._config, guest)
         return address
 

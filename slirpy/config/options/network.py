@@ -92,6 +92,16 @@ ROWS: tuple[Option, ...] = (
         qemu="ipv6-dns",
     ),
     Option(
+        name="transparent",
+        group=Group.NETWORK,
+        kind=Switch(),
+        default=False,
+        help="Let the guest stand in a network of the host's, with an address of the host's.",
+        more="Every other address of it leads outside, ARP and Neighbor Discovery are answered for all of them, and"
+        " DHCP gives out dhcpstart and dhcpstart6 alone. The gateway may be an address outside of the network.",
+        flag=None,
+    ),
+    Option(
         name="ipv4",
         group=Group.NETWORK,
         kind=Switch(),

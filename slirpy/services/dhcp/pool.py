@@ -54,12 +54,16 @@ class AddressPool:
 
 
 def ipv4_pool(config: Config) -> AddressPool:
-    """The pool of DHCPv4: the network without its first and last address, from ``config.dhcpstart`` on."""
+    """The pool of DHCPv4: the network without its first and last address, from ``config.dhcpstart`` on.
+
+    A transparent network has that address only.
+    """
     low = int.from_bytes(config.network_address, "big") + 1
+    size = int.from_bytes(config.broadcast_address, "big") - low
     return AddressPool(
         str(config.net),
-        low.to_bytes(4, "big"),
-        int.from_bytes(config.broadcast_address, "big") - low,
+        config.dhcpstart_address if config.transparent else low.to_bytes(4, "big"),
+        1 if config.transparent else size,
         config.dhcpstart_address,
         config.server_addresses,
         _of_length(config, 4),
@@ -70,13 +74,14 @@ def ipv4_pool(config: Config) -> AddressPool:
 def ipv6_pool(config: Config) -> AddressPool:
     """The pool of DHCPv6: the network without its first address, from ``config.dhcpstart6`` on.
 
-    The first address stands for any router (RFC 4291 section 2.6.1).
+    The first address stands for any router (RFC 4291 section 2.6.1). A transparent network has ``config.dhcpstart6``
+    only.
     """
     net = config.net6
     return AddressPool(
         str(net),
-        net[1].packed,
-        net.num_addresses - 1,
+        config.dhcpstart_address6 if config.transparent else net[1].packed,
+        1 if config.transparent else net.num_addresses - 1,
         config.dhcpstart_address6,
         config.server_addresses,
         _of_length(config, 16),

@@ -58,7 +58,9 @@ class Parameters:
         options = [(dhcp.SUBNET_MASK, config.netmask)]
         # With restrict, nothing beyond the gateway is reachable. QEMU leaves the options out, too.
         if not config.restrict:
-            options += [(dhcp.ROUTER, gateway), (dhcp.DNS_SERVER, config.dns_address)]
+            options.append((dhcp.ROUTER, gateway))
+            if config.names_dns:
+                options.append((dhcp.DNS_SERVER, config.dns_address))
         options += [(dhcp.BROADCAST, config.broadcast_address), (dhcp.MTU, config.mtu.to_bytes(2, "big"))]
         for code, what, text in (
             (dhcp.HOSTNAME, "hostname", config.hostname),

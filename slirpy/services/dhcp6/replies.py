@@ -38,7 +38,7 @@ class Parameters:
         """
         self._config = config
         self._options: dict[int, bytes] = {}
-        if not config.restrict:  # else nothing is reachable beyond the gateway
+        if not config.restrict and config.names_dns:  # else nothing is reachable beyond the gateway
             self._options[dhcp6.DNS_SERVERS] = config.dns_address6
         search = config.dnssearch or ((config.domainname,) if config.domainname else ())
         if search:
