@@ -1,7 +1,6 @@
 """The fast paths of UDP, for datagrams that resemble an earlier one of their flow.
 
 One ``unpack`` reads all headers, and one dict lookup finds the :class:`~slirpy.core.paths.UdpPath`. In all but the
-One ``unpack`` reads all headers, and one dict lookup finds the :class:`~slirpy.core.paths.UdpPath`. In all but the
 common case the function changes nothing and returns False, and the datagram takes the slow path (``core/demux.py``
 and ``nat/udpflow.py``), which also creates the fast ones. Datagrams of one batch wait for the flush, so that one
 system call can send many of them. Datagrams for a service are delivered at once. Fragments of IPv6 take the slow
