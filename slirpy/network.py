@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -34,6 +33,7 @@ from slirpy.links.callback import CallbackLink
 from slirpy.links.endpoint import Endpoint, parse_listen_address
 from slirpy.links.listener import StreamListener
 from slirpy.links.stream import StreamLink
+from slirpy.logs import warn
 from slirpy.reprs import never_raises
 from slirpy.services.dhcp import LeaseFile, LeaseInfo
 from slirpy.stack import Stack
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from slirpy.audit.learning import Learner
 
 __all__ = ["Slirp"]
-
-_log = logging.getLogger("slirpy")
 
 
 class Slirp(Dialing):
@@ -452,7 +450,7 @@ class Slirp(Dialing):
         if self._learner is not None:
             error = self._learner.write()
             if error is not None:
-                _log.warning('slirpy: learn "%s": cannot be written: %s', self.config.learn, error.strerror)
+                warn('slirpy: learn "%s": cannot be written: %s', self.config.learn, error.strerror)
 
 
 def _audit_trail(config: Config, wall_clock: Callable[[], int]) -> AuditTrail | None:

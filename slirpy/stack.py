@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Address, ip_address
 from random import Random
 from types import NoneType
+from typing import TYPE_CHECKING
 
 from slirpy import forks
 from slirpy.addresses import AnyAddress, address_bytes, mac_bytes, port_number
@@ -57,9 +58,11 @@ from slirpy.services.dhcp6 import Dhcp6Service
 from slirpy.services.dns import DnsService
 from slirpy.services.dns.pinning import PinnedNames
 from slirpy.services.guestfwd import GuestForwards, TargetOpener
-from slirpy.services.tftp import TftpService
 from slirpy.stats import Stats
 from slirpy.wire import dhcp6
+
+if TYPE_CHECKING:
+    from slirpy.services.tftp import TftpService
 
 __all__ = ["Stack"]
 
@@ -183,8 +186,11 @@ class Stack(IPStack):
         self._guestfwds = GuestForwards(parts, self, host, target_opener, self._leases.exclude)
         for target in config.guestfwd:
             self._guestfwds.add(target)
-        self._tftp = TftpService(config, self) if config.tftp is not None else None
-        if self._tftp is not None:
+        self._tftp: TftpService | None = None
+        if config.tftp is not None:
+            from slirpy.services.tftp import TftpService
+
+            self._tftp = TftpService(config, self)
             self.bind((config.gateway_address, config.gateway_address6, ROUTER), _TFTP_PORT, self._tftp)
         self._hostfwds = Forwards(host, self._tcp, self._udp, self._forward_target)
         try:

@@ -6,13 +6,12 @@ numbers of the lost ones are written as soon as the place recovers.
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from slirpy import forks
 from slirpy.audit.outputs import Destination, open_destination
+from slirpy.logs import warn
 from slirpy.units import MS, SECOND
 
 __all__ = ["AuditLog", "Lost", "encoded"]
@@ -29,17 +28,18 @@ READER_SLOW = 20 * MS
 """Nanoseconds until the next try when a pipe or socket is full."""
 CHECK_EVERY = 1 * SECOND
 """Nanoseconds between checks whether a file has been renamed."""
-_log = logging.getLogger("slirpy")
 
 
 def encoded(record: dict[str, Any]) -> bytes:
     """A record as a line of plain ASCII: everything else in it is escaped, also DEL, which JSON would let pass."""
+    import json
+
     text = json.dumps(record, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return text.replace("\x7f", "\\u007f").encode("ascii") + b"\n"
 
 
 def _warn(text: str) -> None:
-    _log.warning("slirpy: %s", text)
+    warn("slirpy: %s", text)
 
 
 class Lost:

@@ -9,12 +9,17 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from slirpy.cli import linux
 from slirpy.errors import ConfigError
 from slirpy.sandbox import capabilities, seccomp
 from slirpy.sandbox.syscalls import machine
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass, field
+else:
+    from dataclasses import dataclass, field
 
 __all__ = ["Border", "check_descriptors", "enter_namespaces", "shut_in"]
 

@@ -6,13 +6,17 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 from slirpy.cli.flags import check_plain_name, check_terminal, flag, names_flags
 from slirpy.config import Group
 from slirpy.errors import ConfigError
+
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass
+else:
+    from dataclasses import dataclass
 
 if TYPE_CHECKING:
     from slirpy import Slirp

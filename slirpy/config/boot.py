@@ -11,13 +11,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from slirpy.checks import switch, whole
 from slirpy.config.dhcp import BootFile, DhcpRequest, check_text
 from slirpy.config.text import decimal, hint
 from slirpy.config.values import as_text, instances, listed, printable
 from slirpy.errors import ConfigError
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass
+else:
+    from dataclasses import dataclass
 
 __all__ = [
     "ARCHITECTURES",

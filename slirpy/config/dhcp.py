@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -12,6 +11,12 @@ from slirpy.addresses import AnyAddress, IPAddress, address_object, ipv4, mac_by
 from slirpy.checks import is_whole, switch, whole
 from slirpy.config.values import as_text, host_name
 from slirpy.errors import ConfigError
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass
+else:
+    from dataclasses import dataclass
 
 __all__ = [
     "LEASE_TIME_FOREVER",

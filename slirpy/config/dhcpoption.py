@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from slirpy.checks import whole
@@ -12,6 +11,12 @@ from slirpy.config.dhcp import NOT_YOURS, check_text
 from slirpy.config.text import hint
 from slirpy.config.values import as_text
 from slirpy.errors import ConfigError
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass
+else:
+    from dataclasses import dataclass
 
 __all__ = ["OPTIONS", "DhcpOption", "check_dhcp_options", "parse_dhcp_option"]
 

@@ -6,13 +6,18 @@ import enum
 import ipaddress
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, TypeAlias
 
 from slirpy.checks import is_whole
 from slirpy.config.values import as_text
 from slirpy.errors import ConfigError
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass
+else:
+    from dataclasses import dataclass
 
 __all__ = [
     "TTL",

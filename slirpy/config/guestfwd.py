@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TypeAlias
 
@@ -15,6 +14,12 @@ from slirpy.config.text import PORT_MAX, bracketed, decimal, parse_address, with
 from slirpy.config.values import as_text, function, host_name, path
 from slirpy.errors import ConfigError
 from slirpy.interfaces import FlowRequest, StreamOwner, StreamPeer
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass
+else:
+    from dataclasses import dataclass
 
 __all__ = [
     "Command",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from slirpy.addresses import AnyAddress, IPAddress, address_object, port_number, scoped_address
@@ -12,6 +11,12 @@ from slirpy.config.text import PORT_MAX, bracketed, parse_address, parse_ports
 from slirpy.config.values import as_text
 from slirpy.errors import ConfigError
 from slirpy.paths import PATH_MAX, is_unix_path
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass
+else:
+    from dataclasses import dataclass
 
 __all__ = ["HostForward", "parse_hostfwd"]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import abc
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,12 @@ from slirpy.addresses import ipv4, ipv6
 from slirpy.checks import switch, whole
 from slirpy.config.values import check_starting_point, function, host_name, listed, path, printable
 from slirpy.errors import ConfigError
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass
+else:
+    from dataclasses import dataclass
 
 __all__ = [
     "SLAAC_PREFIX",

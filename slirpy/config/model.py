@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
@@ -26,6 +25,12 @@ from slirpy.config.resolver import Resolver
 from slirpy.config.tftp import TftpSource
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Asker, CongestionFactory, Policy, RefusedHook
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass
+else:
+    from dataclasses import dataclass
 
 __all__ = ["Config"]
 

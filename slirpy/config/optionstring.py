@@ -6,7 +6,6 @@ theirs (``addr.host``), as in QEMU's text form, and each member of a list gets a
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -72,6 +71,8 @@ def _split(text: str) -> list[str]:
 
 
 def _parse(text: str) -> dict[str, Any]:
+    import json
+
     try:
         found = json.loads(_STRING.sub(_double_quotes, text))  # QEMU accepts single quotes too
     except (ValueError, RecursionError) as error:
@@ -98,11 +99,17 @@ def _flatten(key: str, value: object) -> Iterator[tuple[str, str]]:
             # QEMU wraps each text in a list: [{"str": "tcp::2222-:22"}]
             inner = member["str"] if isinstance(member, dict) and list(member) == ["str"] else member
             if not isinstance(inner, str):
-                raise ConfigError(f'{key}: {json.dumps(member)} is not of the form {{"str": "..."}}')
+                raise ConfigError(f'{key}: {_as_json(member)} is not of the form {{"str": "..."}}')
             yield key, inner
     elif isinstance(value, bool):
         yield key, "on" if value else "off"
     elif isinstance(value, str | int):
         yield key, str(value)
     else:
-        raise ConfigError(f"{key}: {json.dumps(value)} is no value of an option")
+        raise ConfigError(f"{key}: {_as_json(value)} is no value of an option")
+
+
+def _as_json(value: object) -> str:
+    import json
+
+    return json.dumps(value)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from slirpy.addresses import AnyAddress, IPAddress, address_object
 from slirpy.checks import is_whole
 from slirpy.config.values import as_text
 from slirpy.errors import ConfigError
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass
+else:
+    from dataclasses import dataclass
 
 __all__ = ["Outbound", "parse_outbound"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from slirpy.addresses import port_number
@@ -13,6 +12,12 @@ from slirpy.config.special import WORDS
 from slirpy.config.text import PORT_MAX, decimal
 from slirpy.config.values import as_text
 from slirpy.errors import ConfigError
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass
+else:
+    from dataclasses import dataclass
 
 __all__ = ["Proxy", "goes_direct", "parse_no_proxy", "parse_proxy", "read_credentials"]
 

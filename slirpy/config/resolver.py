@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 
 from slirpy.addresses import AnyAddress, IPAddress, address_object, port_number
 from slirpy.config.text import PORT_MAX, decimal, split_port, with_port
 from slirpy.config.values import as_text
 from slirpy.errors import ConfigError
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass
+else:
+    from dataclasses import dataclass
 
 __all__ = ["Resolver", "parse_resolver"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv6Address
 
 from slirpy.addresses import IPAddress
@@ -102,6 +101,8 @@ def with_port(host: object, port: int) -> str:
 
 def hint(word: str, known: Iterable[str], otherwise: str) -> str:
     """Advice for an unknown word: the most similar known word, or ``otherwise``."""
+    from difflib import get_close_matches
+
     words = list(known)
     near = get_close_matches(word, words, 1) or [other for other in words if other in word]
     return f"did you mean {near[0]}?" if near else otherwise

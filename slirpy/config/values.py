@@ -6,11 +6,11 @@ the argument, the value given, and what to write instead.
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import BuiltinFunctionType
 from typing import Any, TypeVar
 
 from slirpy.checks import moment
@@ -30,6 +30,8 @@ __all__ = [
     "printable",
     "wait_seconds",
 ]
+
+_BUILT_IN: tuple[type, ...] = (BuiltinFunctionType,)
 
 FOR_EVER = 2_000_000.0
 """Seconds, 23 days. No system can wait longer than this in one call."""
@@ -172,6 +174,10 @@ def function(what: str, value: object, takes: str = "") -> None:
     """
     if not callable(value):
         raise ConfigError(f"{what} is a function{takes}; given was {value!r}")
+    if isinstance(value, _BUILT_IN):
+        return
+    import inspect  # takes 4 ms
+
     call = getattr(type(value), "__call__", None)  # noqa: B004 - of an object that is no function
     if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(call):
         raise ConfigError(

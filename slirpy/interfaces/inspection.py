@@ -8,10 +8,15 @@ guest meanwhile, since some protocols begin with the server.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from slirpy.interfaces.policies import FlowRequest, Verdict
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass
+else:
+    from dataclasses import dataclass
 
 __all__ = ["KEPT_MAX", "UNDECIDED", "Finding", "FirstBytes", "Inspector", "Passed", "Refused", "Undecided"]
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from slirpy.checks import switch, whole
 from slirpy.errors import ConfigError
 from slirpy.interfaces.basics import Buffer, Timer
 from slirpy.stats import Stats
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass
+else:
+    from dataclasses import dataclass
 
 __all__ = ["READ", "WRITE", "Frame", "Link", "LinkFeatures", "LinkSink", "Poller", "check_link"]
 

@@ -6,7 +6,6 @@ import errno
 import os
 import socket
 import sys
-from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Any
 
@@ -16,6 +15,12 @@ from slirpy.config.text import PORT_MAX, decimal, split_port, with_port
 from slirpy.config.values import as_text
 from slirpy.errors import ConfigError, LinkError
 from slirpy.paths import ABSTRACT_MAX, PATH_MAX, bind_unix, inode_of, is_unix_path, remove_unix
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass
+else:
+    from dataclasses import dataclass
 
 __all__ = [
     "Endpoint",

@@ -7,7 +7,6 @@ To add one: a file with the link and a function that reads its options, a line i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from slirpy.config.text import hint
 from slirpy.errors import ConfigError
@@ -17,6 +16,12 @@ from slirpy.links.options import Options
 from slirpy.links.socketdev import socket_netdev
 from slirpy.links.stream import stream_netdev
 from slirpy.links.tapdev import tap_netdev
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass
+else:
+    from dataclasses import dataclass
 
 __all__ = ["CARRIERS", "LinkOptions", "parse_netdev"]
 

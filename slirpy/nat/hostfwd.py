@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Protocol
 
 from slirpy.config.hostfwd import HostForward
@@ -27,6 +26,12 @@ from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
 from slirpy.wire import proxyheader
 from slirpy.wire.scope import with_interface
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import replace
+else:
+    from dataclasses import replace
 
 __all__ = ["Forwards"]
 

@@ -8,12 +8,12 @@ the system does not allow such sockets, nothing is forged: the guest gets a "pro
 from __future__ import annotations
 
 import errno
-import logging
 
 from slirpy.core.arrival import Arrival
 from slirpy.core.parts import Parts
 from slirpy.core.translation import is_small, translated_mtu
 from slirpy.interfaces import HostNetwork, IcmpReport, IPProtocol, PingPeer
+from slirpy.logs import warn
 from slirpy.nat.flow import DatagramFlow, DatagramNat
 from slirpy.nat.limits import EXHAUSTED, DescriptorLimit
 from slirpy.nat.refusals import ERRNO_CAUSES, tell_errno
@@ -38,7 +38,6 @@ _ADVICE = (
     "slirpy: guests cannot ping beyond the gateway, because the system gives this process no ping socket (%s); "
     'to allow it to all users: sysctl -w net.ipv4.ping_group_range="0 2147483647"'
 )
-_log = logging.getLogger("slirpy")
 
 
 _SIZES = 4, 16
@@ -230,7 +229,7 @@ class IcmpNat(DatagramNat[IcmpFlow]):
         stats.drop_icmp_refused += 1
         if ERRNO_CAUSES.get(error) is icmp.Cause.PROHIBITED and not self._advised:
             self._advised = True
-            _log.warning(_ADVICE, errno.errorcode.get(error, str(error)))
+            warn(_ADVICE, errno.errorcode.get(error, str(error)))
 
     def input_error(self, trouble: icmp.Trouble, quote: icmp.Quote) -> bool:
         """Handle a guest's ICMP error about a packet from us; see :class:`~slirpy.core.arrival.FlowOpeners`."""

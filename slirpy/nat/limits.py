@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-import logging
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 from slirpy.fair import Entry, Shares
+from slirpy.logs import warn
 from slirpy.stats import Stats
 from slirpy.units import SECOND
 
@@ -23,7 +23,6 @@ _ADVICE = (
     "slirpy: the system gives this process no more descriptors (%d flows are open); flows that were idle have to go, "
     "or new ones are refused; raise the limit (ulimit -n)"
 )
-_log = logging.getLogger("slirpy")
 T = TypeVar("T", bound=Entry)
 
 
@@ -51,7 +50,7 @@ class DescriptorLimit:
         """
         if self._warned is None or now - self._warned >= WARN_AGAIN:
             self._warned = now
-            _log.warning(_ADVICE, sum(len(shares) for shares, _ in self._kinds))
+            warn(_ADVICE, sum(len(shares) for shares, _ in self._kinds))
         totals: dict[Hashable, int] = {}
         for shares, _ in self._kinds:
             for party, number in shares.numbers().items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from ipaddress import ip_address
 
@@ -10,6 +9,7 @@ from slirpy.config import Config
 from slirpy.config.proxy import Proxy, goes_direct, parse_proxy, read_credentials
 from slirpy.core.network import Network
 from slirpy.interfaces import HostNetwork, NameAnswer, StreamOwner, StreamPeer, Verdict
+from slirpy.logs import warn
 from slirpy.nat.introduced import IntroducedStream
 from slirpy.nat.outcomes import Route
 from slirpy.nat.upstream import Header, HttpConnect, Socks5Connect
@@ -24,7 +24,6 @@ LOOKUP_TIME = 60 * SECOND
 WARN_AGAIN = 60 * SECOND
 """Least time between two warnings about a proxy."""
 _LOCALHOST = (b"\x7f\0\0\x01", bytes(15) + b"\x01")
-_log = logging.getLogger("slirpy")
 
 
 class Proxies:
@@ -124,7 +123,7 @@ class Proxies:
         if answer.addresses:
             self._found[host] = self._network.now + LOOKUP_TIME, answer.addresses
         else:
-            _log.warning('slirpy: the proxy "%s" has no address', host)
+            warn('slirpy: the proxy "%s" has no address', host)
         for stream, port in self._waiting.pop(host, ()):
             stream.open([(address, port) for address in answer.addresses])
 
@@ -134,4 +133,4 @@ class Proxies:
         now = self._network.now
         if self._warned is None or now - self._warned >= WARN_AGAIN:
             self._warned = now
-            _log.warning("slirpy: the proxy %s refuses %s: %s", proxy, place, reason)
+            warn("slirpy: the proxy %s refuses %s: %s", proxy, place, reason)

@@ -6,7 +6,6 @@ exists. Inbound (hostfwd), the far side connects first and slirpy opens the conn
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from slirpy.core.arrival import Arrival
@@ -37,6 +36,11 @@ from slirpy.tcp.window import WindowPool
 from slirpy.units import SECOND
 from slirpy.wire.ip import Family, family_of, flow_key, split_key
 from slirpy.wire.tcp import HEADER_LENGTH
+
+if not TYPE_CHECKING:
+    from slirpy.records import replace
+else:
+    from dataclasses import replace
 
 if TYPE_CHECKING:
     from slirpy.nat.proxies import Proxies

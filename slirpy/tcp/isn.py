@@ -6,7 +6,10 @@ connection to the next, as TIME-WAIT and PAWS require, and they reveal nothing a
 
 from __future__ import annotations
 
-from hashlib import blake2s
+try:
+    from _blake2 import blake2s  # what hashlib has, without OpenSSL, whose start takes 2 ms
+except ImportError:  # another Python than CPython
+    from hashlib import blake2s
 
 from slirpy.checks import nanoseconds, octets
 from slirpy.errors import ConfigError

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from slirpy.checks import is_whole, nanoseconds, switch
 from slirpy.errors import ConfigError
 from slirpy.tcp.congestion import CongestionFactory, Cubic
 from slirpy.tcp.options import MAX_WSCALE
 from slirpy.units import MS, SECOND
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass
+else:
+    from dataclasses import dataclass
 
 __all__ = ["Settings"]
 

@@ -15,9 +15,6 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, NamedTuple
 
-from dnslib import DNSLabel
-from dnslib.label import DNSBuffer
-
 from slirpy.interfaces import Datagram
 from slirpy.wire.domainname import labels_of
 
@@ -256,6 +253,9 @@ def search_list(names: Iterable[str]) -> bytes:
     Raises:
         ValueError: see :func:`~slirpy.wire.domainname.labels_of`.
     """
+    from dnslib import DNSLabel
+    from dnslib.label import DNSBuffer
+
     buffer = DNSBuffer()
     for name in names:
         buffer.encode_name(DNSLabel(labels_of(name)))

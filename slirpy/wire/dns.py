@@ -11,8 +11,13 @@ such messages have crashed programs.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import NamedTuple
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass
+else:
+    from dataclasses import dataclass
 
 __all__ = [
     "BADVERS",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from slirpy.addresses import AnyAddress, IPAddress, reachable_place
@@ -15,6 +14,12 @@ from slirpy.config.special import WORDS, is_internet
 from slirpy.config.text import PORT_MAX, bracketed
 from slirpy.errors import ConfigError
 from slirpy.interfaces import TLS_MODES, Action, FlowRequest, IPProtocol, Verdict
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass, field
+else:
+    from dataclasses import dataclass, field
 
 __all__ = ["Rule"]
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from slirpy.addresses import IPAddress
 from slirpy.units import SECOND
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass, field
+else:
+    from dataclasses import dataclass, field
 
 __all__ = ["FOREVER", "Client", "Lease", "LeaseInfo", "LeaseState"]
 

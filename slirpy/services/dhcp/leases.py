@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable
-from dataclasses import replace
 from typing import TypeAlias
 
 from slirpy.config.dhcp import LEASE_TIME_FOREVER, StaticLease
@@ -23,6 +22,12 @@ from slirpy.services.dhcp.names import HostNames
 from slirpy.services.dhcp.pool import AddressPool
 from slirpy.services.dhcp.shares import LeaseShares
 from slirpy.units import SECOND
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import replace
+else:
+    from dataclasses import replace
 
 __all__ = ["LeaseHook", "LeaseTable"]
 

@@ -24,7 +24,6 @@ enough.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -33,6 +32,11 @@ from slirpy.interfaces import ServiceNetwork
 from slirpy.services.dhcp.lease import Client, Lease, LeaseState
 from slirpy.services.dhcp.leases import LeaseTable
 from slirpy.units import MS, SECOND
+
+if not TYPE_CHECKING:
+    from slirpy.records import replace
+else:
+    from dataclasses import replace
 
 if TYPE_CHECKING:
     from slirpy.core.neighbor import Neighbors

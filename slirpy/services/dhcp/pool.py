@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from slirpy.config import Config
 from slirpy.config.dhcp import StaticLease
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass
+else:
+    from dataclasses import dataclass
 
 __all__ = ["AddressPool", "ipv4_pool", "ipv6_pool"]
 

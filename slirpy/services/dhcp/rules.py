@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from slirpy.config import Config
@@ -10,6 +9,12 @@ from slirpy.config.dhcp import DhcpAnswer, DhcpRequest
 from slirpy.errors import ConfigError
 from slirpy.services.dhcp.lease import Client
 from slirpy.services.dhcp.leases import LeaseTable
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import replace
+else:
+    from dataclasses import replace
 
 __all__ = ["Ruling", "rule_on"]
 

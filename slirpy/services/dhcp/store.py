@@ -12,13 +12,10 @@ long as the disk takes, and only the last second before a power failure is at st
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,7 +34,6 @@ FORMAT = 1
 _BEGINNING = re.compile(rb'\s*\{\s*"(format|leases)"\s*:')
 _LONGEST_PREFIX = 200
 """Characters of the file's name in the temporary file's; a name has at most 255 bytes."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class LeaseStore(Protocol):
@@ -170,6 +166,8 @@ class LeaseFile:
         return leases, lost
 
     def _entries(self, text: bytes) -> list[Any]:
+        import json
+
         try:
             content = json.loads(text)
             written = content["format"]
@@ -194,6 +192,9 @@ class LeaseFile:
             FileExistsError: the file is not a lease file any more; somebody has replaced it.
             OSError: the file cannot be written.
         """
+        import json
+        import tempfile
+
         offset = self._wall() - now
         lines = ",\n".join(json.dumps(_entry(lease, offset)) for lease in leases)
         text = f'{{"format": {FORMAT}, "leases": [\n{lines}\n]}}\n'
@@ -221,7 +222,9 @@ def _is_ours(head: bytes) -> bool:
 def _entry(lease: Lease, offset: int) -> dict[str, Any]:
     until = None
     if lease.expires != FOREVER:
-        until = _EPOCH + timedelta(microseconds=(lease.expires + offset) // 1000)
+        from datetime import UTC, datetime, timedelta
+
+        until = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=(lease.expires + offset) // 1000)
     return {
         "address": str(ip_address(lease.address)),
         "mac": lease.mac.hex(":"),
@@ -255,7 +258,9 @@ def _read(entry: Any, now: int, offset: int) -> Lease:
     if entry["expires"] is None:
         expires = FOREVER
     else:
-        until = datetime.fromisoformat(entry["expires"]) - _EPOCH
+        from datetime import UTC, datetime, timedelta
+
+        until = datetime.fromisoformat(entry["expires"]) - datetime(1970, 1, 1, tzinfo=UTC)
         expires = until // timedelta(microseconds=1) * 1000 + offset
         expires = min(expires, now + max(seconds, 600) * SECOND)  # 600 is for declined addresses
     return Lease(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Literal, NamedTuple
 
@@ -21,6 +20,12 @@ from slirpy.services.dhcp.leases import LeaseTable
 from slirpy.services.dhcp.rules import Ruling, rule_on
 from slirpy.wire import dhcp6
 from slirpy.wire.dhcp6 import Association, Message, Relay, mac_of_duid, read_relayed
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass
+else:
+    from dataclasses import dataclass
 
 __all__ = ["Decision", "Exchange", "decide", "read_exchange"]
 

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
-from dataclasses import dataclass
 from operator import itemgetter
 
 from slirpy.stats import Stats
 from slirpy.units import SECOND
 from slirpy.wire.dns import HEADER, NXDOMAIN, SERVFAIL, TRUNCATED, Query, Records
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if not TYPE_CHECKING:
+    from slirpy.records import dataclass
+else:
+    from dataclasses import dataclass
 
 __all__ = ["DnsCache", "time_to_live"]
 
