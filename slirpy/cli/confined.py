@@ -83,7 +83,12 @@ class SelfSandbox:
             stack.callback(spawner.use, None)
 
     def enter(
-        self, reporting: Reporting, *, signals: Iterable[int] = (), names: bool = False
+        self,
+        reporting: Reporting,
+        *,
+        signals: Iterable[int] = (),
+        names: bool = False,
+        removed: Iterable[str] = (),
     ) -> tuple[str, ...]:
         """Shut this process in. Ends the program with a message if ``--sandbox on`` cannot be met.
 
@@ -93,6 +98,7 @@ class SelfSandbox:
             reporting: the reports requested, which are written to files.
             signals: processes that can still be signalled.
             names: whether links connect again later, by paths of Unix sockets or names of hosts.
+            removed: files to remove at the end.
         """
         if not self._on:
             return ()
@@ -113,10 +119,10 @@ class SelfSandbox:
         lacking = (
             *filter(None, [self._missing]),
             *confine(
-                read=files.read,
                 write=files.write,
                 write_files=files.write_files,
-                remove=_folders_of_sockets(),
+                read=[*files.read, *removed],
+                remove=[*_folders_of_sockets(), *map(os.path.dirname, removed)],
                 families=families,
                 signals=signals,
             ),

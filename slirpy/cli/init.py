@@ -178,7 +178,8 @@ def _set_up(channel: Channel, border: Border, sockets: Iterable[str]) -> bool:
     channel.send({"tap": True}, descriptor)
     os.close(descriptor)
     settings = namespace.Settings(*expect(channel, "settings")["settings"])
-    namespace.set_kernel_parameters(ipv6=any(":" in address for address, _, _ in settings.addresses))
+    namespace.set_kernel_parameters()
+    namespace.set_ipv6_parameters(settings.tap, ipv6=any(":" in each[0] for each in settings.addresses))
     try:
         namespace.configure_interfaces(settings)
     except OSError as error:

@@ -53,6 +53,11 @@ def unshare(flags: int) -> None:
     _call("unshare", flags)
 
 
+def setns(descriptor: int, flags: int) -> None:
+    """Move the process into the namespace behind a descriptor, of the kind ``CLONE_NEW...``."""
+    _call("setns", descriptor, flags)
+
+
 def prctl(option: int, argument: int) -> None:
     """Set an attribute of the process."""
     _call("prctl", option, ctypes.c_ulong(argument), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0))

@@ -1,7 +1,8 @@
-"""Network setup inside the namespaces: addresses, routes, and name resolution.
+"""Network setup inside namespaces: addresses, routes, and name resolution.
 
-Runs in the namespaces' first process. Everything happens in namespaces that slirpy created, so it is
-undone when the last process in them ends. Nothing is written to a file system of the host.
+For ``slirpy run`` it runs in the namespaces' first process, and all is undone when the last process in them ends. In
+a namespace of others (:mod:`slirpy.cli.attach`) only the interfaces are configured. Nothing is written to a file
+system of the host.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Interface
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from slirpy.cli import linux
 from slirpy.cli.border import Border
@@ -17,20 +18,26 @@ from slirpy.cli.hide import hidden_paths, hide
 from slirpy.cli.resolvconf import PATH, add_file, read_host, resolv_conf
 from slirpy.cli.rtnetlink import Interfaces
 
+if TYPE_CHECKING:
+    from slirpy import Config, Slirp
+    from slirpy.addresses import IPAddress
+
 __all__ = [
     "TAP",
     "Address",
     "Settings",
     "configure_interfaces",
+    "guest_settings",
     "keep_mounts_private",
     "private_mounts",
+    "set_ipv6_parameters",
     "set_kernel_parameters",
 ]
 
 TAP = "tap0"
 MAC = bytes.fromhex("525400123456")  # QEMU gives its first guest the same one
-_IPV6 = f"/proc/sys/net/ipv6/conf/{TAP}"
-"""The kernel's parameters of IPv6 on tap0. Not there if the kernel has no IPv6."""
+_IPV6 = "/proc/sys/net/ipv6/conf/{}"
+"""The kernel's parameters of IPv6 on an interface. Not there if the kernel has no IPv6."""
 _SCRATCH = "/tmp"
 _LOOKUP_DAEMONS = ("/run/nscd/socket", "/run/systemd/resolve/io.systemd.Resolve")
 
@@ -41,6 +48,7 @@ class Address(NamedTuple):
     address: str
     prefix: int
     gateway: str
+    """Empty: the address comes without a default route."""
 
 
 class Settings(NamedTuple):
@@ -52,49 +60,94 @@ class Settings(NamedTuple):
     mtu: int
     search: Sequence[str] = ()
     """Search domains for names; if empty, those of the host apply."""
+    tap: str = TAP
+    """Name of the TAP interface."""
+    mac: str = MAC.hex(":")
+    """MAC address of the TAP interface; empty: the kernel's choice stays."""
+
+
+def guest_settings(net: Slirp, tap: str = TAP) -> Settings:
+    """The settings of a namespace that is the only guest of a network. Reserves its IPv4 address."""
+    from slirpy.core.ndp import LEAST_MTU
+
+    config = net.config
+    addresses = []
+    if config.ipv4:
+        addresses.append(Address(str(net.reserve(MAC)), config.net.prefixlen, str(config.host)))
+    if config.ipv6 and config.mtu >= LEAST_MTU:
+        addresses.append(Address(str(_address6(config)), config.net6.prefixlen, str(config.host6)))
+    return Settings(
+        addresses,
+        str(config.dns if config.ipv4 else config.dns6),
+        config.mtu,
+        config.dnssearch or ((config.domainname,) if config.domainname else ()),
+        tap,
+    )
+
+
+def _address6(config: Config) -> IPAddress:
+    """The guest's IPv6 address: its static lease, or the first one that DHCPv6 assigns.
+
+    It needs no reservation. DHCPv6 has nobody else to give it to.
+    """
+    for lease in config.static_leases:
+        if lease.address.version == 6 and lease.mac == MAC.hex(":"):
+            return lease.address
+    return config.dhcpstart6
 
 
 def configure_interfaces(settings: Settings) -> None:
-    """Bring lo and tap0 up, with address and default route.
+    """Bring lo and the TAP interface up, with addresses and default routes.
 
     Raises:
         OSError: the system refused.
     """
     with Interfaces() as interfaces:
         interfaces.bring_up("lo")
-        interfaces.bring_up(TAP, mac=MAC, mtu=settings.mtu)
+        mac = bytes.fromhex(settings.mac.replace(":", "")) or None
+        interfaces.bring_up(settings.tap, mac=mac, mtu=settings.mtu)
         for address, prefix, gateway in settings.addresses:
             if ":" not in address:
                 broadcast = str(IPv4Interface(f"{address}/{prefix}").network.broadcast_address)
-                interfaces.add_address(TAP, address, prefix, broadcast)
-            elif os.path.exists(_IPV6):
+                interfaces.add_address(settings.tap, address, prefix, broadcast)
+            elif os.path.exists(_IPV6.format(settings.tap)):
                 # The network has one guest: nobody else can have its address, so there is no need to ask first.
-                interfaces.add_address(TAP, address, prefix)
+                interfaces.add_address(settings.tap, address, prefix)
             else:
                 continue
-            interfaces.add_default_route(TAP, gateway)
+            if gateway:
+                interfaces.add_default_route(settings.tap, gateway)
 
 
-def set_kernel_parameters(*, ipv6: bool) -> None:
-    """Set kernel parameters of the namespace, as far as is permitted.
+def set_kernel_parameters() -> None:
+    """Set kernel parameters of a namespace of our own, as far as is permitted.
 
     Allow ping, and ports below 1024, without privileges. Let the kernel report each datagram that finds no listener:
     by default it limits itself to one report a second, and forwards to the loopback depend on these reports. Its
-    global limit, a thousand a second, stays. With IPv6, tap0 needs no router advertisements and no duplicate address
-    detection, since it is configured from here; without it, no router would answer.
-
-    Args:
-        ipv6: whether the network has IPv6.
+    global limit, a thousand a second, stays.
     """
     _write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647", "0 0")
     _write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
     _write("/proc/sys/net/ipv4/icmp_ratelimit", "0")
+
+
+def set_ipv6_parameters(tap: str, *, ipv6: bool) -> None:
+    """Set the kernel's parameters of IPv6 on a TAP interface, as far as is permitted.
+
+    With IPv6, it needs no router advertisements and no duplicate address detection, since it is configured from
+    here; without it, no router would answer.
+
+    Args:
+        tap: name of the interface.
+        ipv6: whether the network has IPv6.
+    """
+    folder = _IPV6.format(tap)
     if ipv6:
-        _write(f"{_IPV6}/disable_ipv6", "0")  # the host's default for new interfaces may be 1
+        _write(f"{folder}/disable_ipv6", "0")  # the host's default for new interfaces may be 1
         for parameter in ("accept_ra", "accept_dad", "router_solicitations"):
-            _write(f"{_IPV6}/{parameter}", "0")
+            _write(f"{folder}/{parameter}", "0")
     else:
-        _write(f"{_IPV6}/disable_ipv6", "1")
+        _write(f"{folder}/disable_ipv6", "1")
 
 
 def _write(path: str, *values: str) -> None:

@@ -1,4 +1,4 @@
-"""Setup of network interfaces by rtnetlink(7): the three requests that a namespace needs.
+"""Setup of network interfaces by rtnetlink(7): the few requests that a namespace needs.
 
 Messages are made by :mod:`struct`, because a library for all of netlink takes longer to import than the rest of
 ``slirpy run`` takes to start.
@@ -16,7 +16,7 @@ __all__ = ["Interfaces"]
 
 _IFF_UP = 1
 _RTM_NEWLINK, _RTM_NEWADDR, _RTM_NEWROUTE = 16, 20, 24
-_IFLA_ADDRESS, _IFLA_MTU = 1, 4
+_IFLA_ADDRESS, _IFLA_MTU, _IFLA_NET_NS_FD = 1, 4, 28
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _IFA_F_NODAD = 0x02
 _RTA_OIF, _RTA_GATEWAY = 4, 5
@@ -61,6 +61,12 @@ class Interfaces:
         if attributes:  # while it is down: not every driver changes them later
             self._request(_RTM_NEWLINK, 0, _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + attributes)
         self._request(_RTM_NEWLINK, 0, _LINK.pack(socket.AF_UNSPEC, 0, index, _IFF_UP, _IFF_UP))
+
+    def move(self, name: str, namespace: int) -> None:
+        """Move an interface, which is down afterwards, to the network namespace behind a descriptor."""
+        index = socket.if_nametoindex(name)
+        body = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0)
+        self._request(_RTM_NEWLINK, 0, body + _attribute(_IFLA_NET_NS_FD, struct.pack("=I", namespace)))
 
     def add_address(self, name: str, address: str, prefix: int, broadcast: str | None = None) -> None:
         """Give an interface an address, without duplicate address detection."""

@@ -6,9 +6,9 @@ import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from slirpy.addresses import IPAddress
 from slirpy.cli import namespace
 from slirpy.cli.border import Border
 from slirpy.cli.capture import STANDARD, FrameLog, own_standard_output, parse_capture
@@ -82,7 +82,6 @@ class Session:
         self, sandbox: Sandbox, signals: Signals, terminal: Terminal, confined: SelfSandbox
     ) -> tuple[int, int]:
         from slirpy import Slirp
-        from slirpy.core.ndp import LEAST_MTU
         from slirpy.links.tap import TapLink
 
         allow_descriptors()
@@ -92,26 +91,13 @@ class Session:
             log = FrameLog(self._reporting.capture, self._reporting.trace, stack, output=self._output)
             link = log.wrap(TapLink(sandbox.tap, config.mtu), "tap0")
             net = stack.enter_context(Slirp(config))
-            addresses = []
-            if config.ipv4:
-                address = net.reserve(namespace.MAC)
-                addresses.append(namespace.Address(str(address), config.net.prefixlen, str(config.host)))
-                if self._loopback:
-                    net.reach_guest_loopback(address, sandbox.open_socket)
-            if config.ipv6 and config.mtu >= LEAST_MTU:
-                address6 = str(_address6(config))
-                addresses.append(namespace.Address(address6, config.net6.prefixlen, str(config.host6)))
-                if self._loopback:
-                    net.reach_guest_loopback(address6, partial(sandbox.open_socket, family=socket.AF_INET6))
+            settings = namespace.guest_settings(net)
+            if self._loopback:
+                for guest in map(ip_address, (each.address for each in settings.addresses)):
+                    family = socket.AF_INET if guest.version == 4 else socket.AF_INET6
+                    net.reach_guest_loopback(guest, partial(sandbox.open_socket, family=family))
             tell_forwards(net)
-            sandbox.configure(
-                namespace.Settings(
-                    addresses,
-                    str(config.dns if config.ipv4 else config.dns6),
-                    config.mtu,
-                    config.dnssearch or ((config.domainname,) if config.domainname else ()),
-                )
-            )
+            sandbox.configure(settings)
             if (number := signals.fatal()) is not None:
                 return 128 + number, 0
             lacking = confined.enter(self._reporting, signals=(sandbox.init, 0))
@@ -133,14 +119,3 @@ class Session:
         self._status = sandbox.read()
         if self._status is not None:
             net.unwatch(sandbox.fileno())
-
-
-def _address6(config: Config) -> IPAddress:
-    """The command's IPv6 address: its static lease, or the first one that DHCPv6 assigns.
-
-    It needs no reservation. DHCPv6 has nobody else to give it to.
-    """
-    for lease in config.static_leases:
-        if lease.address.version == 6 and lease.mac == namespace.MAC.hex(":"):
-            return lease.address
-    return config.dhcpstart6

@@ -12,11 +12,11 @@ import errno
 import os
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic_ns
 
 from slirpy.checks import descriptor, switch
-from slirpy.config.values import as_text
+from slirpy.config.values import as_text, function
 from slirpy.errors import LinkError
 from slirpy.fair import TURN, TURN_FRAMES
 from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller
@@ -174,16 +174,20 @@ class TapLink:
         fd: the descriptor, opened with IFF_TAP and IFF_NO_PI (the latter cannot be queried); it is taken over, and
             made non-blocking.
         mtu: MTU of the interface; None: the network's.
+        on_gone: called once, when the interface has disappeared: it was deleted, or its namespace has ended. The link
+            carries nothing after that. Not called by ``close``.
 
     Raises:
-        ConfigError: ``fd`` is not a descriptor, or no interface can have ``mtu``.
+        ConfigError: ``fd`` is not a descriptor, no interface can have ``mtu``, or ``on_gone`` is not a function.
         LinkError: the descriptor is not that of a usable TAP interface; it stays open.
     """
 
     features: LinkFeatures
 
-    def __init__(self, fd: int, mtu: int | None = None) -> None:
+    def __init__(self, fd: int, mtu: int | None = None, *, on_gone: Callable[[], object] | None = None) -> None:
         descriptor("fd", fd)
+        if on_gone is not None:
+            function("on_gone", on_gone, " without arguments")
         LinkFeatures(mtu=mtu)  # checked before the descriptor is changed
         size, offloads, cuts_udp = _probe(fd)
         self.features = LinkFeatures(
@@ -193,6 +197,7 @@ class TapLink:
             udp_segmentation_offload=cuts_udp,
         )
         self._fd = fd
+        self._on_gone = on_gone
         self._header = bytearray(size)
         self._plain = bytes(size)
         self._arena = memoryview(bytearray(_ARENA))
@@ -248,6 +253,8 @@ class TapLink:
                 continue
             except OSError:
                 self._stop()  # the interface disappeared
+                if self._on_gone is not None:
+                    self._on_gone()
                 return number
             if length > 0:
                 # NEEDS_CSUM: the checksum is left to the receiver, and slirpy needs none. DATA_VALID: the kernel has

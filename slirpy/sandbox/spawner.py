@@ -79,7 +79,7 @@ class Spawner:
         if between == 0:
             # Its child becomes nobody's: a program may count its own, or wait for all of them.
             if os.fork() == 0:
-                ours.close()
+                _close_all_but(theirs.fileno())
                 _serve(theirs, self.files)
             os._exit(0)
         os.waitpid(between, 0)
@@ -280,6 +280,12 @@ def _variables(flow: bytes) -> dict[str, str]:
         "TCPLOCALIP": str(ip_address(destination[:size])),
         "TCPLOCALPORT": str(port),
     }
+
+
+def _close_all_but(kept: int) -> None:
+    """Close all descriptors from 3 on but one: others wait for the last copy of some to be closed."""
+    os.closerange(3, kept)
+    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
 
 
 def _serve(sock: socket.socket, files: Sequence[str]) -> NoReturn:

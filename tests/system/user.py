@@ -61,7 +61,8 @@ class User:
     folder: Path
     """A folder that this user may write to, and root too."""
 
-    def _prefix(self) -> list[str]:
+    def prefix(self) -> list[str]:
+        """The command that makes this user of root, and starts another."""
         if self.name == "root" or os.geteuid() != 0:
             return []
         pairs = []
@@ -74,7 +75,7 @@ class User:
 
     def argv(self, *arguments: str) -> list[str]:
         """The command line of ``slirpy`` with arguments. Its process is the one that is started."""
-        return [*self._prefix(), sys.executable, "-m", "slirpy", *arguments]
+        return [*self.prefix(), sys.executable, "-m", "slirpy", *arguments]
 
     def environment(self, **more: str) -> dict[str, str]:
         """Environment variables, with ``more`` added."""
