@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Container, Hashable
+from collections.abc import Container, Hashable, Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
 from slirpy.units import MS, SECOND
@@ -53,6 +53,7 @@ _UNITS = SECOND
 """Billionths of a message, so that a nanosecond adds ``rate`` of them."""
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T", bound=Hashable)
+Q = TypeVar("Q", bound="_Queue[Any]")
 
 
 class Tally(Generic[K]):
@@ -66,6 +67,17 @@ class Tally(Generic[K]):
         """Owners by their number of items."""
         self.top = 0
         """The largest number that any owner has."""
+
+    @staticmethod
+    def of(queues: Iterable[Q]) -> Tally[Q]:
+        """Return a tally of what each queue has."""
+        tally: Tally[Q] = Tally()
+        for queue in queues:
+            number = len(queue.entries)
+            tally._number[queue] = number
+            tally._owners.setdefault(number, {})[queue] = None
+            tally.top = max(tally.top, number)
+        return tally
 
     def __len__(self) -> int:
         """Number of owners that have any."""
@@ -176,7 +188,7 @@ class Group(_Queue[E]):
 
 
 class Party(_Queue[E]):
-    """Entries of one party, with a tally by address."""
+    """Entries of one party, with a tally by address, which is kept from the first time on that it is needed."""
 
     __slots__ = ("groups", "name", "tally")
 
@@ -184,16 +196,25 @@ class Party(_Queue[E]):
         super().__init__()
         self.name = name
         self.groups: dict[bytes, Group[E]] = {}
-        self.tally: Tally[Group[E]] = Tally()
+        self.tally: Tally[Group[E]] | None = None
+
+    def tallied(self) -> Tally[Group[E]]:
+        """Return the tally."""
+        if self.tally is None:
+            self.tally = Tally.of(self.groups.values())
+        return self.tally
 
 
 class Shares(Generic[E]):
-    """Entries of one kind, bounded by ``limit``. Its length is the number of entries."""
+    """Entries of one kind, bounded by ``limit``. Its length is the number of entries.
+
+    Tallies are kept from the first time on that an entry has to go: most tables are never full.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._parties: dict[Hashable, Party[E]] = {}
-        self._tally: Tally[Party[E]] = Tally()
+        self._tally: Tally[Party[E]] | None = None
         self._count = 0
 
     def __len__(self) -> int:
@@ -210,8 +231,10 @@ class Shares(Generic[E]):
         group.enter(entry)
         party.enter(entry)
         entry.share = group
-        party.tally.change(group, 1)
-        self._tally.change(party, 1)
+        if party.tally is not None:
+            party.tally.change(group, 1)
+        if self._tally is not None:
+            self._tally.change(party, 1)
         self._count += 1
 
     def remove(self, entry: E) -> None:
@@ -222,8 +245,10 @@ class Shares(Generic[E]):
         entry.share = None
         party = group.party
         del group.entries[entry.key], party.entries[entry.key]
-        party.tally.change(group, -1)
-        self._tally.change(party, -1)
+        if party.tally is not None:
+            party.tally.change(group, -1)
+        if self._tally is not None:
+            self._tally.change(party, -1)
         self._count -= 1
         if not group.entries:
             del party.groups[group.address]
@@ -232,23 +257,28 @@ class Shares(Generic[E]):
 
     def to_evict(self) -> E | None:
         """The entry to evict before another is added. None while there is room."""
-        return None if self._count < self.limit else self._from(self._tally.largest())
+        if self._count < self.limit:
+            return None
+        if self._tally is None:
+            self._tally = Tally.of(self._parties.values())
+        return self._from(self._tally.largest())
 
     def number(self, name: Hashable) -> int:
         """Number of entries of a party."""
         party = self._parties.get(name)
-        return 0 if party is None else self._tally.number(party)
+        return 0 if party is None else len(party.entries)
 
     def numbers(self) -> dict[Hashable, int]:
         """Number of entries of each party."""
-        return {name: self._tally.number(party) for name, party in self._parties.items()}
+        return {name: len(party.entries) for name, party in self._parties.items()}
 
     def longest_idle_of(self, name: Hashable) -> E:
         """The entry to evict from a party. It must have one."""
         return self._from(self._parties[name])
 
     def _from(self, party: Party[E]) -> E:
-        queue: _Queue[E] = party.tally.largest() if party.tally.top * HEAVY > self.limit else party
+        tally = party.tallied()
+        queue: _Queue[E] = tally.largest() if tally.top * HEAVY > self.limit else party
         return queue.longest_idle()
 
 

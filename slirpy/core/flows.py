@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import errno
-from ipaddress import IPv4Address, IPv6Address
+from collections import deque
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from slirpy.units import SECOND
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if not TYPE_CHECKING:
@@ -11,7 +15,7 @@ if not TYPE_CHECKING:
 else:
     from dataclasses import dataclass
 
-__all__ = ["ENDS", "FlowInfo", "NeighborInfo", "ending"]
+__all__ = ["ENDS", "FlowInfo", "History", "NeighborInfo", "describe", "ending"]
 
 ENDS = ("CLOSED", "REFUSED", "RESET", "TIMED-OUT", "UNREACHABLE", "ABORTED")
 """Ways in which flows end. CLOSED is the orderly end of TCP, and the idle timeout of UDP and ICMP."""
@@ -63,6 +67,53 @@ class FlowInfo:
     """Seconds since the flow began."""
     idle: float
     """Seconds since the last packet."""
+
+
+def describe(
+    protocol: str,
+    state: str,
+    guest: tuple[bytes, int],
+    host: tuple[bytes, int] | None,
+    inbound: bool,
+    payload: tuple[int, int],
+    packets: tuple[int, int],
+    queued: tuple[int, int],
+    started: int,
+    last_activity: int,
+    now: int,
+) -> FlowInfo:
+    """Describe a flow by what it counts: pairs are from and to the guest, times are in nanoseconds."""
+    return FlowInfo(
+        protocol,
+        state,
+        (ip_address(guest[0]), guest[1]),
+        None if host is None else (ip_address(host[0]), host[1]),
+        inbound,
+        *payload,
+        *packets,
+        *queued,
+        (now - started) / SECOND,
+        (now - last_activity) / SECOND,
+    )
+
+
+class History:
+    """The last flows that ended, the latest last. They are described when somebody reads them, since few are read."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, length: int) -> None:
+        self._entries: deque[Callable[[], FlowInfo]] = deque(maxlen=length)
+
+    def append(self, entry: Callable[[], FlowInfo]) -> None:
+        """Add a flow; ``entry`` describes it, and must not keep it."""
+        self._entries.append(entry)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[FlowInfo]:
+        return (entry() for entry in self._entries)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from random import Random
 
-from slirpy.core.flows import FlowInfo
+from slirpy.core.flows import History
 from slirpy.core.paths import ServicePath, UdpPath
 from slirpy.core.ports import free_port
 from slirpy.core.tcpflow import TcpFlow
@@ -39,7 +38,7 @@ class FlowTables:
         self._random = random
         self.tcp_flows: dict[bytes, TcpFlow] = {}
         self.udp_paths: dict[bytes, UdpPath | ServicePath] = {}
-        self.closed_flows: deque[FlowInfo] = deque(maxlen=HISTORY)
+        self.closed_flows = History(HISTORY)
         self.services: dict[tuple[bytes, int], Service] = {}
         self.conversations: dict[tuple[bytes, int, bytes, int], Service] = {}
         self.stream_services: dict[tuple[bytes | None, int | None], StreamService] = {}

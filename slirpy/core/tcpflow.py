@@ -148,8 +148,12 @@ class TcpFlow(abc.ABC):
         """Do everything that is due; called once a flush if marked."""
 
     @abc.abstractmethod
+    def snapshot(self, now: int, end: str | None = None) -> Callable[[], FlowInfo]:
+        """Return a function that describes this flow as it is now; ``end`` is how it ended, if it has."""
+
     def info(self, now: int, end: str | None = None) -> FlowInfo:
-        """Snapshot of this flow; ``end`` is how it ended, if it has."""
+        """Snapshot of this flow."""
+        return self.snapshot(now, end)()
 
     def mark(self) -> None:
         """Ask for :meth:`service` at the next flush."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import abc
-from ipaddress import ip_address
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from slirpy.core.arrival import Arrival
-from slirpy.core.flows import FlowInfo
+from slirpy.core.flows import FlowInfo, describe
 from slirpy.core.network import Network
 from slirpy.core.parts import Parts
 from slirpy.core.pins import Pin
@@ -123,20 +124,25 @@ class DatagramFlow(abc.ABC, Generic[P]):
 
     def info(self, now: int, state: str = "OPEN", host: tuple[bytes, int] | None = None) -> FlowInfo:
         """Snapshot of this flow."""
-        return FlowInfo(
-            protocol=self.protocol,
-            state=state,
-            guest=(ip_address(self.guest), self.number),
-            host=None if host is None else (ip_address(host[0]), host[1]),
-            inbound=self.inbound,
-            bytes_in=self.bytes_in,
-            bytes_out=self.bytes_out,
-            packets_in=self.packets_in,
-            packets_out=self.packets_out,
-            queued_in=0,
-            queued_out=0,
-            age=(now - self.started) / SECOND,
-            idle=(now - self.last_activity) / SECOND,
+        return self.snapshot(now, state, host)()
+
+    def snapshot(
+        self, now: int, state: str = "OPEN", host: tuple[bytes, int] | None = None
+    ) -> Callable[[], FlowInfo]:
+        """Return a function that describes this flow as it is now, whatever becomes of it."""
+        return partial(
+            describe,
+            self.protocol,
+            state,
+            (self.guest, self.number),
+            host,
+            self.inbound,
+            (self.bytes_in, self.bytes_out),
+            (self.packets_in, self.packets_out),
+            (0, 0),
+            self.started,
+            self.last_activity,
+            now,
         )
 
     def close(self) -> None:
@@ -255,8 +261,7 @@ class DatagramNat(abc.ABC, Generic[F]):
         """End a flow. An entry in the history remains."""
         if self.flows.pop(flow.key, None) is not None:
             self._shares.remove(flow)
-            info = flow.info(self.network.now, "CLOSED")
-            self.tables.closed_flows.append(info)
+            self.tables.closed_flows.append(flow.snapshot(self.network.now, "CLOSED"))
             for tally in flow.tallies.values():
                 self._end(tally)
             flow.tallies.clear()

@@ -103,8 +103,9 @@ class Holding:
 
     def _request(self, arrival: Arrival, key: Key) -> FlowRequest:
         guest, number, destination = key
-        link, mac = arrival.port.link, arrival.macs[6:]
-        return FlowRequest(self._protocol, guest, number, *destination, link=link, mac=mac)
+        return FlowRequest._of_packet(
+            self._protocol, guest, number, *destination, arrival.port.link, arrival.macs[6:]
+        )
 
     def _inspected(self, route: Route) -> FirstBytes | None:
         verdict, request = route.verdict, route.request

@@ -159,7 +159,7 @@ class LoopbackForwards:
     def _over(self, splice: Splice, how: str) -> None:
         del self._open[splice.key]
         self._splices.remove(splice)
-        self._closed_flows.append(splice.info(self.network.now, how))
+        self._closed_flows.append(splice.snapshot(self.network.now, how))
 
     # ------------------------------------------------------------------------------------------ UDP
 
@@ -180,7 +180,7 @@ class LoopbackForwards:
         """Remove a client whose socket is closed."""
         if self._known.pop(client.place, None) is not None:
             self._clients.remove(client)
-            self._closed_flows.append(client.info(self.network.now, "CLOSED"))
+            self._closed_flows.append(client.snapshot(self.network.now, "CLOSED"))
 
     def _evict_client(self, client: _Client) -> None:
         client.close()
@@ -307,9 +307,11 @@ class _Client(DatagramFlow[DatagramPeer]):
             self._detour.on = False
             self.close()
 
-    def info(self, now: int, state: str = "OPEN", host: tuple[bytes, int] | None = None) -> FlowInfo:
-        """Snapshot of this flow."""
-        return super().info(now, state, self.place[1:])
+    def snapshot(
+        self, now: int, state: str = "OPEN", host: tuple[bytes, int] | None = None
+    ) -> Callable[[], FlowInfo]:
+        """Return a function that describes this flow as it is now, whatever becomes of it."""
+        return super().snapshot(now, state, self.place[1:])
 
     def close(self) -> None:
         """Release the socket. Calling this again does nothing."""

@@ -6,13 +6,12 @@ No TCP connection of a guest lies in between, so there are no frames for capture
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import ip_address
+from functools import partial
 
-from slirpy.core.flows import FlowInfo, ending
+from slirpy.core.flows import FlowInfo, describe, ending
 from slirpy.core.network import Network
 from slirpy.fair import Group
 from slirpy.interfaces import StreamPeer
-from slirpy.units import SECOND
 
 __all__ = ["End", "Splice"]
 
@@ -186,18 +185,21 @@ class Splice:
 
     def info(self, now: int, end: str | None = None) -> FlowInfo:
         """Snapshot of this splice; ``end`` is how it ended, if it has."""
-        return FlowInfo(
-            protocol="tcp",
-            state=end or ("ESTABLISHED" if self.far.open else "CONNECTING"),
-            guest=(ip_address(self._service[0]), self._service[1]),
-            host=(ip_address(self.place[0]), self.place[1]),
-            inbound=True,
-            bytes_in=self.far.passed,
-            bytes_out=self.near.passed,
-            packets_in=0,
-            packets_out=0,
-            queued_in=len(self.far.pending),
-            queued_out=len(self.near.pending),
-            age=(now - self.started) / SECOND,
-            idle=(now - self.last_activity) / SECOND,
+        return self.snapshot(now, end)()
+
+    def snapshot(self, now: int, end: str | None = None) -> Callable[[], FlowInfo]:
+        """Return a function that describes this splice as it is now, whatever becomes of it."""
+        return partial(
+            describe,
+            "tcp",
+            end or ("ESTABLISHED" if self.far.open else "CONNECTING"),
+            self._service,
+            self.place,
+            True,
+            (self.far.passed, self.near.passed),
+            (0, 0),
+            (len(self.far.pending), len(self.near.pending)),
+            self.started,
+            self.last_activity,
+            now,
         )

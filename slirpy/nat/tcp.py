@@ -100,8 +100,8 @@ class TcpNat(FlowKeeper):
         source, source_port, destination, port = split_key(key)
         service = self.tables.stream_service(destination, port)
         target: Route | Pending | None = None
-        request = FlowRequest(
-            IPProtocol.TCP, source, source_port, destination, port, link=arrival.port.link, mac=arrival.macs[6:]
+        request = FlowRequest._of_packet(
+            IPProtocol.TCP, source, source_port, destination, port, arrival.port.link, arrival.macs[6:]
         )
         if not self.router.admits:
             refuse_by_rule(self.parts, arrival, key, seg, self.router.refuse(request, NO_LOG))

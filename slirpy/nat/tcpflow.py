@@ -8,11 +8,13 @@ from __future__ import annotations
 import abc
 import errno
 from collections.abc import Callable
+from functools import partial
 from ipaddress import ip_address
+from typing import Any
 
 from slirpy.config.text import with_port
 from slirpy.core.arrival import Arrival
-from slirpy.core.flows import FlowInfo, ending
+from slirpy.core.flows import FlowInfo, describe, ending
 from slirpy.core.neighbor import Neighbor, Neighbors
 from slirpy.core.network import Network
 from slirpy.core.parts import Parts
@@ -117,7 +119,7 @@ class FlowKeeper(abc.ABC):
                 flow.counted.remove(flow)
                 self.memory.forget(flow)
                 flow.report_end(ending(flow.conn.error))
-            tables.closed_flows.append(flow.info(self.network.now, ending(flow.conn.error)))
+            tables.closed_flows.append(flow.snapshot(self.network.now, ending(flow.conn.error)))
         flow.release()
 
 
@@ -354,23 +356,20 @@ class NatTcpFlow(PumpedFlow):
             out_of_time(self._nat.parts, arrival)
         return ttl == 1
 
-    def info(self, now: int, end: str | None = None) -> FlowInfo:
-        """Snapshot of this flow; ``end`` is how it ended, if it has."""
-        guest, guest_port, far, far_port = split_key(self.key)
-        return FlowInfo(
-            protocol="tcp",
-            state=end or ("CONNECTING" if self.connecting else self.conn.state.value),
-            guest=(ip_address(guest), guest_port),
-            host=(ip_address(far), far_port),
-            inbound=self.inbound,
-            bytes_in=self.bytes_in,
-            bytes_out=self.bytes_out,
-            packets_in=self.packets_in,
-            packets_out=self.packets_out,
-            queued_in=self.conn.rcv_pending,
-            queued_out=self.conn.snd_buf.length,
-            age=(now - self.started) / SECOND,
-            idle=(now - self.last_activity) / SECOND,
+    def snapshot(self, now: int, end: str | None = None) -> Callable[[], FlowInfo]:
+        """Return a function that describes this flow as it is now, whatever becomes of it."""
+        conn = self.conn
+        return partial(
+            _describe,
+            self.key,
+            end or ("CONNECTING" if self.connecting else conn.state.value),
+            self.inbound,
+            (self.bytes_in, self.bytes_out),
+            (self.packets_in, self.packets_out),
+            (conn.rcv_pending, conn.snd_buf.length),
+            self.started,
+            self.last_activity,
+            now,
         )
 
     def report_end(self, end: str) -> None:
@@ -390,3 +389,8 @@ class NatTcpFlow(PumpedFlow):
         if self.pin is not None:
             self._nat.router.release(self.pin)
             self.pin = None
+
+
+def _describe(key: bytes, state: str, *counts: Any) -> FlowInfo:
+    guest, guest_port, far, far_port = split_key(key)
+    return describe("tcp", state, (guest, guest_port), (far, far_port), *counts)

@@ -36,7 +36,8 @@ def initial_sequence_number(secret: bytes, flow: bytes, now: int) -> int:
     Raises:
         ConfigError: a secret of another length, or an argument of another type.
     """
-    nanoseconds("now", now)
+    if type(now) is not int or now < 0:
+        nanoseconds("now", now)
     return (now // TICK + _hash(secret, flow, b"iss")) & MASK
 
 
@@ -50,8 +51,9 @@ def timestamp_offset(secret: bytes, flow: bytes) -> int:
 
 
 def _hash(secret: bytes, flow: bytes, purpose: bytes) -> int:
-    octets("secret", secret)
-    octets("flow", flow)
+    if type(secret) is not bytes or type(flow) is not bytes:
+        octets("secret", secret)
+        octets("flow", flow)
     if not MIN_SECRET <= len(secret) <= MAX_SECRET:
         raise ConfigError(
             f"a secret of {len(secret)} bytes: must be {MIN_SECRET} to {MAX_SECRET}; take random.randbytes(16)"

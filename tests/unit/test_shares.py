@@ -103,7 +103,10 @@ def test_on_one_link_invented_addresses_do_not_make_another_look_greedy() -> Non
 
 def test_what_is_empty_is_forgotten() -> None:
     shares: Shares[Thing] = Shares(10)
-    for thing in fill(shares, 5, "a", b"1") + fill(shares, 5, "b", b"2"):
+    things = fill(shares, 5, "a", b"1") + fill(shares, 5, "b", b"2")
+    assert shares.to_evict() is not None
+    assert shares._tally is not None
+    for thing in things:
         shares.remove(thing)
         shares.remove(thing)  # harmless
         assert thing.share is None
