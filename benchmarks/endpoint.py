@@ -88,6 +88,38 @@ def connects(address: str, port: int, count: int) -> dict[str, Any]:
     return {"count": count, "seconds": time.monotonic() - start}
 
 
+def datagrams(address: str, port: int, seconds: float, payload: str) -> dict[str, Any]:
+    """Measure exchanges of datagrams, one at a time; ``payload`` is in hexadecimal digits."""
+    data = bytes.fromhex(payload)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", PATIENCE, 0))
+        sock.connect((address, port))
+        sock.send(data)
+        sock.recv(2048)
+        count = 0
+        start = time.monotonic()
+        end = start + seconds
+        while (now := time.monotonic()) < end:
+            sock.send(data)
+            sock.recv(2048)
+            count += 1
+        return {"count": count, "seconds": now - start}
+
+
+def serve_datagrams() -> dict[str, Any]:
+    """Send every datagram back from now on."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    threading.Thread(target=_serve_datagrams, args=(sock,), daemon=True).start()
+    return {"port": sock.getsockname()[1]}
+
+
+def _serve_datagrams(sock: socket.socket) -> None:
+    while True:
+        data, sender = sock.recvfrom(2048)
+        sock.sendto(data, sender)
+
+
 def serve(kind: str, address: str = "127.0.0.1") -> dict[str, Any]:
     """Serve at an address from now on: "echo", "sink" (discards everything) or "source" (sends endlessly)."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -226,6 +258,8 @@ _COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {
     "idle": idle,
     "round_trips": round_trips,
     "connects": connects,
+    "datagrams": datagrams,
+    "serve_datagrams": serve_datagrams,
     "serve": serve,
     "bulk_listen": bulk_listen,
     "bulk_connect": bulk_connect,

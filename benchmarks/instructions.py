@@ -25,6 +25,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from scripted import (
     first_contact,
 )
 
+from slirpy import Config
 from slirpy.interfaces import StreamPeer
 from slirpy.wire import udp
 
@@ -58,6 +60,12 @@ LIMIT = 600
 WARM, SIZE, FRAMES = 1 << 20, 1 << 20, 200
 CONNECTIONS = 100
 GUEST_PORT, PORT = 40000, 9999
+PATIENCE = 20.0
+RESOLVER = bytes([192, 0, 2, 53])
+DNS_QUERY = bytes.fromhex("12340100000100000000000007") + b"example\3org\0\0\1\0\1"
+"""A query for the address of example.org."""
+DNS_ANSWER = bytes.fromhex("c00c0001000100000e100004c0000207")
+"""The record of an answer to it."""
 _MEASURED, _MARK = "ffi_call", "getppid"
 _WORKER = "--below-callgrind"
 _Counted = Callable[[Callable[[], object]], object]
@@ -241,10 +249,18 @@ class _Datagrams:
             self.stack.carry_on()
 
 
-def _datagram(family: int, mac: bytes, size: int, port: int = PORT) -> bytes:
-    """Return the frame of a datagram to the gateway."""
-    payload = bytes(size)
-    header = ethernet(family, mac, 17, 8 + size)
+def _datagram(
+    family: int,
+    mac: bytes,
+    size: int,
+    port: int = PORT,
+    *,
+    content: bytes | None = None,
+    to: bytes | None = None,
+) -> bytes:
+    """Return the frame of a datagram, to the gateway by default."""
+    payload = bytes(size) if content is None else content
+    header = ethernet(family, mac, 17, 8 + len(payload), destination=to)
     source, destination = (header[26:30], header[30:34]) if family == 4 else (header[22:38], header[38:54])
     return header + udp.build(source, GUEST_PORT, destination, port, payload) + payload
 
@@ -267,6 +283,58 @@ def _udp_down(size: int, batch: int = 1) -> _Row:
         return FRAMES
 
     return row
+
+
+def _udp_exchange(family: int, counted: _Counted) -> int:
+    """Exchange datagrams of 64 bytes with a socket of this process, one at a time."""
+    received: list[bytes] = []
+    network = RealNetwork(Case("", 0, family=family), received.append)
+    with _listener(socket.SOCK_DGRAM, family) as server:
+        server.settimeout(PATIENCE)
+        try:
+            network.send([first_contact(family)])
+            frame = _datagram(family, received[0][6:12], 64, server.getsockname()[1])
+
+            def answer() -> None:
+                while not received:
+                    network.carry_on()
+
+            def exchange(counted: _Counted) -> None:
+                counted(lambda: network.send([frame]))
+                data, sender = server.recvfrom(128)
+                received.clear()
+                server.sendto(data, sender)
+                counted(answer)
+
+            for _ in range(32):
+                exchange(lambda action: action())
+            for _ in range(FRAMES):
+                exchange(counted)
+            return FRAMES
+        finally:
+            network.close()
+
+
+def _dns_cached(family: int, counted: _Counted) -> int:
+    """Answer a guest's DNS query from the cache."""
+    received: list[bytes] = []
+    case = Case("", 0, family=family)
+    stack = BareStack(case, received.append, Sink(), Config(resolvers=["192.0.2.53"]))
+    stack.send([first_contact(family)])
+    server = ip_address("10.0.2.3" if family == 4 else "fec0::3").packed
+    frame = _datagram(family, received[0][6:12], 0, 53, content=DNS_QUERY, to=server)
+    stack.send([frame])
+    owner = stack.host.datagrams
+    assert owner is not None
+    asked = stack.host.sent[-1]
+    owner.datagram(asked[:2] + b"\x81\x80\0\1\0\1\0\0" + b"\0\0" + asked[12:] + DNS_ANSWER, RESOLVER, 53)
+    stack.carry_on()
+    stack.send([frame] * 32)
+    received.clear()
+    counted(lambda: stack.send([frame] * FRAMES))
+    if len(received) != FRAMES:
+        raise BenchmarkError(f"{len(received)} answers to {FRAMES} queries")
+    return FRAMES
 
 
 def _nic_send(family: int, counted: _Counted) -> int:
@@ -302,6 +370,8 @@ ROWS: dict[str, _Row] = {
     "UDP guest to host, 64 bytes, 16 to a flush": _udp_up(64, 16),
     "UDP host to guest, 1400 bytes": _udp_down(1400),
     "UDP host to guest, 64 bytes, 16 to a flush": _udp_down(64, 16),
+    "UDP exchange of 64 bytes, sockets": _udp_exchange,
+    "DNS query answered from the cache": _dns_cached,
     "Nic.send, UDP, 64 bytes": _nic_send,
 }
 """The work that is counted, by name."""

@@ -1,4 +1,4 @@
-"""Round trips and short connections per second, with and without many idle connections."""
+"""Round trips, short connections, datagrams and DNS queries per second, with and without many idle connections."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ PLACES = ("one", "any")
 """Main rows: network, guest and server share one CPU. Beside them: each runs where the system puts it. Then waking
 another CPU costs more than the work, and is charged to whoever wakes it."""
 PATIENCE = 120.0
+GATEWAY, DNS = "10.0.2.2", "10.0.2.3"
+DATAGRAM = bytes(64).hex()
+QUERY = "123401000001000000000000096c6f63616c686f73740000010001"
+"""A query for the address of localhost."""
+OURS_ONLY = ("DNS queries",)
+"""Rows of slirpy alone: slirp4netns answers no query itself."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -33,9 +39,10 @@ def measure(arguments: argparse.Namespace) -> Report:
     report = Report(
         "Latency",
         f"Medians of {arguments.rounds} runs in turns, guest MTU 1500. A round trip is one byte to an echo server on"
-        " the host's loopback and back; a short connection is connect, one round trip, close. CPU is that of the"
-        " network process alone, for each of them. On one CPU: network, guest and server share it, so that no figure"
-        " depends on wake-ups between CPUs.",
+        " the host's loopback and back; a short connection is connect, one round trip, close. UDP is 64 bytes to an"
+        " echo server and back, one at a time; DNS is a query for localhost, which the network answers. CPU is that"
+        " of the network process alone, for each of them. On one CPU: network, guest and server share it, so that no"
+        " figure depends on wake-ups between CPUs.",
         ["what", "CPU", "idle connections", "network", "a second", "slirpy is", "CPU us"],
     )
     work: dict[str, tuple[str, dict[str, Any]]] = {
@@ -44,6 +51,13 @@ def measure(arguments: argparse.Namespace) -> Report:
     }
     with ExitStack() as stack:
         server = stack.enter_context(Endpoint())
+        echo = server.ask("serve_datagrams")["port"]
+        work["UDP, 64 bytes"] = "datagrams", {
+            "seconds": arguments.seconds, "address": GATEWAY, "port": echo, "payload": DATAGRAM
+        }  # fmt: skip
+        work["DNS queries"] = "datagrams", {
+            "seconds": arguments.seconds, "address": DNS, "port": 53, "payload": QUERY
+        }  # fmt: skip
         networks: list[tuple[int, Network]] = []
         for name in NAMES:
             lacking = missing(name)
@@ -61,6 +75,8 @@ def measure(arguments: argparse.Namespace) -> Report:
             for _ in range(arguments.rounds):
                 for place, cpus in places.items():
                     for idle, network in networks:
+                        if what in OURS_ONLY and network.name != "slirpy":
+                            continue
                         pin((network.pid, network.guest.process.pid, server.process.pid), cpus)
                         case = f"{what}, {place} CPU, {idle} idle, {network.name}"
                         _measure(report, case, network, server, command, details)
@@ -74,7 +90,7 @@ def _add_rows(report: Report, what: str, place: str, idle: int) -> None:
     """Add a row for each network."""
     case = f"{what}, {place} CPU, {idle} idle"
     ours = report.median(f"{case}, slirpy: a second")
-    for name in NAMES:
+    for name in NAMES[:1] if what in OURS_ONLY else NAMES:
         rate = report.median(f"{case}, {name}: a second")
         cpu = report.median(f"{case}, {name}: CPU us")
         times = "" if name == "slirpy" else ratio(ours, rate)
@@ -87,7 +103,7 @@ def _measure(
     # A new port each time: connections in TIME-WAIT belong to another one.
     port = server.ask("serve", kind="echo")["port"]
     before = cpu_nanoseconds(network.pid)
-    answer = network.guest.ask(command, PATIENCE, address="10.0.2.2", port=port, **details)
+    answer = network.guest.ask(command, PATIENCE, **{"address": GATEWAY, "port": port, **details})
     used = cpu_nanoseconds(network.pid) - before
     report.sample(f"{case}: a second", answer["count"] / answer["seconds"])
     report.sample(f"{case}: CPU us", used / 1000 / answer["count"])

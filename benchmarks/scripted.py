@@ -148,15 +148,19 @@ class Echo(Sink):
 
 
 class FreeDatagrams:
-    """A UDP socket that discards everything at no cost."""
+    """A UDP socket that discards everything at no cost, but for the last of single datagrams."""
 
     address = (bytes(4), 0)
     mtu = 0
+
+    def __init__(self, sent: list[bytes]) -> None:
+        self._sent = sent
 
     def send(
         self, payload: Buffer, address: bytes, port: int, ttl: int = 0, dont_fragment: bool | None = None
     ) -> int:
         """Discard a datagram."""
+        self._sent[:] = [bytes(payload)]
         return 0
 
     def send_many(
@@ -181,12 +185,14 @@ class FreeHost(SimHost):
 
     Attributes:
         datagrams: the owner of the UDP socket that was opened last.
+        sent: the last datagram that was sent by itself.
     """
 
     def __init__(self, peer: StreamPeer) -> None:
         super().__init__(Random(1))
         self._peer = peer
         self.datagrams: DatagramOwner | None = None
+        self.sent: list[bytes] = []
 
     def connect_tcp(self, address: bytes, port: int, owner: StreamOwner, ttl: int = 0) -> StreamPeer:  # type: ignore[override] # a scripted peer
         """Connect at once."""
@@ -201,15 +207,17 @@ class FreeHost(SimHost):
     def open_udp(self, owner: DatagramOwner, family: int = 4) -> DatagramPeer | int:  # type: ignore[override] # a scripted peer
         """Open a socket that discards everything."""
         self.datagrams = owner
-        return FreeDatagrams()
+        return FreeDatagrams(self.sent)
 
 
 class BareStack:
     """The sans-I/O stack, driven as by ``Nic.send``, or in batches as by a TAP link."""
 
-    def __init__(self, case: Case, on_frame: Callable[[bytes], object], peer: StreamPeer) -> None:
+    def __init__(
+        self, case: Case, on_frame: Callable[[bytes], object], peer: StreamPeer, config: Config | None = None
+    ) -> None:
         self.host = FreeHost(peer)
-        self._stack = Stack(Config(), self.host, random=Random(1))
+        self._stack = Stack(config or Config(), self.host, random=Random(1))
         self._port = self._stack.attach(CallbackLink(on_frame, case.features), SelectorPoller())
         self._batch = case.batch
         self._checksummed = case.features is not None
@@ -267,9 +275,12 @@ def fold(data: bytes) -> int:
     return int.from_bytes(data, "big") % 65535
 
 
-def ethernet(family: int, mac: bytes, protocol: int, length: int, hop_limit: int = 64) -> bytes:
-    """Return the Ethernet and IP headers of a packet to the gateway with ``length`` bytes of payload."""
-    source, destination = ADDRESSES[family]
+def ethernet(
+    family: int, mac: bytes, protocol: int, length: int, hop_limit: int = 64, destination: bytes | None = None
+) -> bytes:
+    """Return the Ethernet and IP headers of a packet with ``length`` bytes of payload, to the gateway by default."""
+    source, gateway = ADDRESSES[family]
+    destination = destination or gateway
     macs = mac + GUEST_MAC
     if family == 6:
         return (
