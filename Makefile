@@ -1,7 +1,7 @@
 # The targets set up by themselves: on a fresh clone `make demo` and `make test` are enough.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test stress coverage mutants bench counts lint format types docs clean
+.PHONY: help setup demo test stress coverage windows mutants bench counts lint format types docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -56,6 +56,9 @@ stress: $(READY) ## the long tests, five minutes of fuzzing with Atheris among t
 coverage: $(READY) ## branches of the TCP engine that its tests miss; none may
 	@$(BIN)/coverage run -m pytest -q -m "not long" tests/packetdrill tests/unit/tcp
 	@$(BIN)/coverage report
+
+windows: $(READY) ## the tests that need no Linux, by a Windows Python under Wine
+	@$(BIN)/python -m tests.windows
 
 mutants: $(READY) ## changes that the fast tests do not notice; many hours, or AREA=nat-udp for a part
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[mutation]'

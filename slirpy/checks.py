@@ -8,6 +8,8 @@ functions are in :mod:`slirpy.config.values`.
 
 from __future__ import annotations
 
+import sys
+
 from slirpy.errors import ConfigError
 from slirpy.units import SECOND
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DESCRIPTOR_MAX",
+    "ERRNO_MAX",
     "amount",
     "chance",
     "descriptor",
@@ -32,6 +35,8 @@ __all__ = [
 
 DESCRIPTOR_MAX = 2**31 - 1
 """Largest number of a file descriptor."""
+ERRNO_MAX = 11_999 if sys.platform == "win32" else 4095
+"""Largest value of ``errno``: Linux reserves the numbers up to 4095; on Windows, errors of sockets begin at 10000."""
 
 
 def switch(what: str, value: object) -> bool:

@@ -1,6 +1,7 @@
 """Waiting for descriptors: one callable each, level-triggered.
 
-On Linux this is epoll itself, elsewhere the best mechanism of :mod:`selectors`. Epoll is used without
+On Linux this is epoll itself, on Windows :mod:`slirpy.host.winselect`, elsewhere the best mechanism of
+:mod:`selectors`: kqueue on macOS and the BSDs. Epoll is used without
 :mod:`selectors` for two reasons: a ready descriptor then costs a dict lookup and a call, and epoll can watch a
 descriptor for :data:`HANGUP` alone, which :mod:`selectors` cannot express.
 """
@@ -141,6 +142,10 @@ class SelectorPoller:
             backend = _Selector(selector)
         elif hasattr(select, "epoll"):
             backend = _Epoll(limit)
+        elif sys.platform == "win32":
+            from slirpy.host.winselect import WindowsSelect
+
+            backend = WindowsSelect()
         else:
             backend = _Selector(selectors.DefaultSelector())
         self._backend = backend

@@ -37,6 +37,7 @@ _IOV_MAX = 1024  # buffers per sendmsg; every system accepts at least 1024
 _LINGER_NOTHING = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 _SIOCATMARK = 0x8905
 _CONNECTING = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
+_ASKS_TWICE = sys.platform != "win32"  # there, a second connect is an error even if the first has succeeded
 _SHORT_TTL = 63
 """A smaller TTL suggests that the guest traces the path and wants to hear which router dropped the SYN. Common
 systems send 64 or more, which is not less than this after our decrement, and so avoids the system calls.
@@ -215,7 +216,7 @@ class SocketStream(OpenSocket):
                     hear_errors(sock)
                     self._hears = True
             error = sock.connect_ex(name_of(address, port))
-            if error in _CONNECTING and family_of(address).is_loopback(address):
+            if error in _CONNECTING and _ASKS_TWICE and family_of(address).is_loopback(address):
                 # The answer of the host's own loopback is there by now, though the first call could not return it.
                 # That saves a turn of the loop, and a guest that scans ports holds no descriptors.
                 error = sock.connect_ex(name_of(address, port))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 
-from slirpy.checks import amount, instance, nanoseconds, whole
+from slirpy.checks import ERRNO_MAX, amount, instance, nanoseconds, whole
 from slirpy.errors import StateError
 from slirpy.reprs import never_raises
 from slirpy.tcp.delivery import copy_views
@@ -286,13 +286,13 @@ class Connection(ControlBlock):
         Does nothing on a closed connection.
 
         Args:
-            error: an ``errno`` value, at most 4095, which :attr:`error` will have; 0: none.
+            error: an ``errno`` value, at most 4095, or 11999 on Windows, which :attr:`error` will have; 0: none.
 
         Raises:
             ConfigError: not such a value.
             StateError: the connection was never opened.
         """
-        whole("error", error, 0, 4095)
+        whole("error", error, 0, ERRNO_MAX)
         if self.opened_at < 0:
             raise self._mistake("abort()")
         self.give_up(error)

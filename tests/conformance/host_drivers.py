@@ -7,6 +7,7 @@ the same methods.
 
 from __future__ import annotations
 
+import errno
 import random
 import selectors
 import socket
@@ -21,11 +22,13 @@ from slirpy.host.poller import SelectorPoller
 from slirpy.host.sockets import SocketHost
 from slirpy.interfaces import HostNetwork
 from slirpy.testing import Remote, SimHost, SimServer
+from tests.support.platforms import WINDOWS, require
 
 Place: TypeAlias = tuple[bytes, int]
 
 LOOPBACK = bytes([127, 0, 0, 1])
 LOOPBACK6 = bytes(15) + b"\1"
+LINGER_NOTHING = struct.pack("hh" if WINDOWS else "ii", 1, 0)
 PATIENCE = 10.0  # seconds, or as many virtual ones
 
 
@@ -78,6 +81,12 @@ class Driver(ABC):
     @abstractmethod
     def step(self) -> None:
         """Let something happen, or a little time pass."""
+
+    def needs_resets(self) -> None:  # noqa: B027 - the simulation has everything
+        """Skip the test if the system does not send them."""
+
+    def needs_paths(self) -> None:  # noqa: B027 - the same
+        """Skip the test if the system has no Unix sockets."""
 
     @abstractmethod
     def serve(self) -> Server: ...
@@ -140,7 +149,8 @@ class FarSocket:
         self.pump()
 
     def reset(self) -> None:
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        require("resets")
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOTHING)
         self.sock.close()
 
     def close(self) -> None:
@@ -187,7 +197,12 @@ class FarServer:
     def pump(self) -> None:
         try:
             while True:
-                far = FarSocket(self.sock.accept()[0])
+                try:
+                    far = FarSocket(self.sock.accept()[0])
+                except OSError as error:
+                    if error.errno != errno.ENOTCONN:
+                        raise
+                    continue  # Windows: it has ended in the queue
                 self.connections.append(far)
                 self.sockets.append(far)
         except BlockingIOError:
@@ -219,6 +234,12 @@ class SocketDriver(Driver):
                 echo.sendto(payload, name)
             except BlockingIOError:
                 pass
+
+    def needs_resets(self) -> None:
+        require("resets")
+
+    def needs_paths(self) -> None:
+        require("unix sockets")
 
     def serve(self) -> Server:
         server = FarServer(self.loopback)
@@ -337,9 +358,19 @@ class SimDriver(Driver):
         return self.loopback, self._port
 
 
+MECHANISMS = [
+    name for name in ("Select", "Poll", "Epoll", "Devpoll", "Kqueue") if hasattr(selectors, f"{name}Selector")
+]
+"""Those of :mod:`selectors` that this system has; the BSDs and macOS wait with the last."""
+
+
+def _waiting_with(mechanism: str) -> Callable[[int], Driver]:
+    return lambda family: SocketDriver(family, getattr(selectors, f"{mechanism}Selector")())
+
+
 DRIVERS: dict[str, Callable[[int], Driver]] = {
     "sockets": SocketDriver,
-    "sockets-selectors": lambda family: SocketDriver(family, selectors.SelectSelector()),
+    **{f"sockets-{name.lower()}": _waiting_with(name) for name in MECHANISMS},
     "sim": SimDriver,
     "sim-faults": lambda family: SimDriver(family, 0.5),
 }

@@ -24,10 +24,11 @@ from slirpy.interfaces import (
 from slirpy.testing import SimHost
 from tests.conformance.host_drivers import DRIVERS, LOOPBACK, Driver, Far, Place, Server, has_ipv6
 from tests.support.owners import DatagramNotes, StreamNotes
+from tests.support.platforms import WINDOWS
 
 NOBODY = {4: bytes([198, 51, 100, 1]), 6: bytes.fromhex("20010db8000000000000000000009999")}
 """Addresses that no host has, for documentation."""
-RESETS = (errno.ECONNRESET, errno.EPIPE)
+RESETS = (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED) if WINDOWS else (errno.ECONNRESET, errno.EPIPE)
 
 
 @pytest.fixture(
@@ -328,6 +329,7 @@ def test_data_for_a_closed_stream_is_answered_by_a_reset(driver: Driver) -> None
 
 
 def test_abort_is_a_reset_on_the_far_side(driver: Driver) -> None:
+    driver.needs_resets()
     stream, owner, far = connect(driver)
     stream.abort()
     stream.abort()
@@ -480,6 +482,7 @@ def test_listen_at_a_free_port(driver: Driver) -> None:
 
 
 def test_listen_at_a_path(driver: Driver, tmp_path: Path) -> None:
+    driver.needs_paths()
     path = f"{tmp_path}/listener"
     accept = Acceptor()
     listener = driver.host.listen_unix(path, accept)
@@ -527,6 +530,7 @@ def test_refused_after_the_listener_closed(driver: Driver) -> None:
 
 
 def test_accept_may_abort(driver: Driver) -> None:
+    driver.needs_resets()
     owners: list[Owner] = []
 
     def accept(accepted: AcceptedStream) -> Owner:
@@ -689,8 +693,9 @@ def test_udp_answers_come_from_where_they_were_asked(driver: Driver, many: int) 
         assert notes.peers[1] is notes.peers[2]
     assert notes.received == [(b"%d" % number, asker.address) for number in range(1, 6)]
     assert peer.address == (driver.anywhere, port)
-    for each in notes.peers:
-        each.close()  # which it is not: it belongs to the socket
+    if any(each is not peer for each in notes.peers):  # elsewhere, it is the socket that answers
+        for each in notes.peers:
+            each.close()  # which it is not: it belongs to the socket
     assert notes.peers[0].send(b"more", *asker.address) == 0
     peer.close()
     assert notes.peers[0].send(b"x", *asker.address) == errno.EBADF

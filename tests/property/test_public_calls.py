@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 
 from slirpy import SlirpyError
-from slirpy.checks import is_whole
+from slirpy.checks import ERRNO_MAX, is_whole
 from slirpy.tcp import Connection
 from tests.property.public_calls import (
     NO_MAC,
@@ -192,7 +192,7 @@ RANGES: dict[str, Range] = {
     "when": ALL, "latency_ns": TIME, "link_latency_ns": TIME, "port": PORT, "host_port": ANY_PORT,
     "guest_port": PORT, "source_port": ANY_PORT, "destination_port": ANY_PORT, "last_port": ANY_PORT,
     "prefix": (0, 32), "iss": WORD, "irs": WORD, "ts_offset": WORD, "seq": ALL, "ack": ALL, "wnd": ANY_PORT,
-    "urg": ANY_PORT, "gso_size": ANY_PORT, "mtu": (68, 65521), "fd": (0, 2**31 - 1), "error": (1, 4095),
+    "urg": ANY_PORT, "gso_size": ANY_PORT, "mtu": (68, 65521), "fd": (0, 2**31 - 1), "error": (1, ERRNO_MAX),
     "max_bytes": (1, math.inf), "max_files": (1, math.inf), "loss": (0, 1), "duplicate": (0, 1),
     "corrupt": (0, 1), "reorder": (0, 1), "kind": (1, 2), "ttl": (1, 255), "rcv_buffer": (1, math.inf),
     "protocol": (0, 255), "lease_time": (2, 2**32 - 1), "DnsRecord ttl": (0, 2**31 - 1),
@@ -226,7 +226,7 @@ RANGES: dict[str, Range] = {
     "testing.Run.eventually within": (0, 1e9),
     "testing.Run.run_for duration": (0, 1e9), "testing.Run.settle limit": (0, 1e9),
     "testing.Run.until limit": (0, 1e9), "testing.Host.pause seconds": (0, 1e9),
-    "tcp.Connection.abort error": (0, 4095), "tcp.Connection.consume count": (0, 3),
+    "tcp.Connection.abort error": (0, ERRNO_MAX), "tcp.Connection.consume count": (0, 3),
     "tcp.Connection.read limit": (0, math.inf),
     "tcp.Settings mss": (1, 65535), "tcp.Settings peer_mss": (1, 65535),
     "tcp.Settings max_burst": (0, math.inf), "tcp.Settings rcv_buffer": (1, math.inf),

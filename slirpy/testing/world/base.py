@@ -13,7 +13,7 @@ from random import Random
 from typing import NamedTuple
 
 from slirpy.addresses import AnyAddress, address_bytes
-from slirpy.checks import instance, nanoseconds, switch, whole
+from slirpy.checks import ERRNO_MAX, instance, nanoseconds, switch, whole
 from slirpy.config.values import listed
 from slirpy.errors import ConfigError
 from slirpy.testing.world.clock import SimClock
@@ -145,7 +145,9 @@ class SimWorld(SimClock, abc.ABC):
         Raises:
             ConfigError: an invalid address or port, ``error`` is not an ``errno`` value, or ``at_once`` not a switch.
         """
-        self._fates[key_of(address, port)] = Fate(whole("error", error, 1, 4095), switch("at_once", at_once))
+        self._fates[key_of(address, port)] = Fate(
+            whole("error", error, 1, ERRNO_MAX), switch("at_once", at_once)
+        )
 
     def reachable(self, address: AnyAddress | None = None, port: int | None = None) -> None:
         """Undo :meth:`black_hole` or :meth:`unreachable` with the same arguments.

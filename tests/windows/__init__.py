@@ -1,0 +1,1 @@
+"""The tests on Windows: a Windows CPython under Wine, fetched into a cache folder."""
