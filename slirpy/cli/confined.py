@@ -10,13 +10,9 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import click
-
 from slirpy.cli import main
-from slirpy.cli.flags import flag
 from slirpy.cli.main import fail
 from slirpy.cli.streams import tell
-from slirpy.config import Group
 
 if TYPE_CHECKING:
     from slirpy.cli.reporting import Reporting
@@ -33,6 +29,11 @@ _LOOKUP_FILES = ("/etc", "/run/systemd/resolve", "/run/nscd", "/var/lib/sss")
 
 def sandbox_option() -> Callable[[_F], _F]:
     """``--sandbox``: the command gets it as ``sandbox``."""
+    import click  # not every program with a sandbox has it
+
+    from slirpy.cli.flags import flag
+    from slirpy.config import Group
+
     return flag(
         "--sandbox",
         group=Group.BORDER,
@@ -84,21 +85,23 @@ class SelfSandbox:
 
     def enter(
         self,
-        reporting: Reporting,
+        reporting: Reporting | None = None,
         *,
         signals: Iterable[int] = (),
         names: bool = False,
         removed: Iterable[str] = (),
+        low_ports: bool = False,
     ) -> tuple[str, ...]:
         """Shut this process in. Ends the program with a message if ``--sandbox on`` cannot be met.
 
         Returns the parts that this system lacks.
 
         Args:
-            reporting: the reports requested, which are written to files.
+            reporting: the reports requested, which are written to files; None: there are none.
             signals: processes that can still be signalled.
             names: whether links connect again later, by paths of Unix sockets or names of hosts.
             removed: files to remove at the end.
+            low_ports: keep the right to bind ports below 1024, if this process has it.
         """
         if not self._on:
             return ()
@@ -125,6 +128,7 @@ class SelfSandbox:
                 remove=[*_folders_of_sockets(), *map(os.path.dirname, removed)],
                 families=families,
                 signals=signals,
+                low_ports=low_ports,
             ),
         )
         if lacking and self._mode == "on":
@@ -142,14 +146,15 @@ def tell_lacking(*parts: tuple[str, ...] | str) -> None:
 class _Files:
     """Files that are opened after the start."""
 
-    def __init__(self, config: Config | None, reporting: Reporting) -> None:
+    def __init__(self, config: Config | None, reporting: Reporting | None) -> None:
         self.read: list[str] = []
         self.write: list[str] = []
         self.write_files: list[str] = []
         self.looks_up = self.unix = False
         if config is not None:
             self._of_network(config)
-        self._of_reports(reporting)
+        if reporting is not None:
+            self._of_reports(reporting)
 
     def _of_network(self, config: Config) -> None:
         from slirpy.config.guestfwd import UnixTarget

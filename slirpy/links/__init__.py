@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from slirpy.links.listener import StreamListener
     from slirpy.links.middleware import Middleware
     from slirpy.links.recorder import Recorder
+    from slirpy.links.seqpacket import SeqpacketLink
     from slirpy.links.stream import StreamLink
     from slirpy.links.table import LinkOptions, parse_netdev
     from slirpy.links.tap import TapLink, open_tap
@@ -39,6 +40,7 @@ __all__ = [
     "LinkOptions",
     "Middleware",
     "Recorder",
+    "SeqpacketLink",
     "StreamLink",
     "StreamListener",
     "TapLink",
@@ -63,6 +65,7 @@ _MODULES = {
     "listener": "StreamListener",
     "middleware": "Middleware",
     "recorder": "Recorder",
+    "seqpacket": "SeqpacketLink",
     "stream": "StreamLink",
     "table": "LinkOptions parse_netdev",
     "tap": "TapLink open_tap",

@@ -33,6 +33,7 @@ def confine(
     remove: Iterable[str] = (),
     families: Iterable[int] = (socket.AF_INET, socket.AF_INET6),
     signals: Iterable[int] = (),
+    low_ports: bool = False,
     strict: bool = False,
 ) -> tuple[str, ...]:
     """Shut this process in, for good. Call it after imports, binds and forks, and before threads start.
@@ -48,6 +49,7 @@ def confine(
         remove: folders from which to remove files.
         families: of sockets that can be opened, ``AF_...``; pairs of Unix sockets always can.
         signals: processes that can still be signalled, by number; 0 is its own group.
+        low_ports: keep the capability to bind ports below 1024, if the process has it.
         strict: raise an exception if a part is missing.
 
     Returns:
@@ -63,13 +65,16 @@ def confine(
         | dict.fromkeys(write, landlock.WRITE),
         tuple(families),
         tuple(signals),
+        low_ports,
     )
     if missing and strict:
         raise ConfinementError(f"the sandbox lacks {'; '.join(missing)}")
     return missing
 
 
-def _shut(rules: dict[str, int], families: tuple[int, ...], signals: tuple[int, ...]) -> tuple[str, ...]:
+def _shut(
+    rules: dict[str, int], families: tuple[int, ...], signals: tuple[int, ...], low_ports: bool
+) -> tuple[str, ...]:
     if sys.platform != "linux":
         return ("everything: it needs Linux",)
     missing = []
@@ -86,7 +91,8 @@ def _shut(rules: dict[str, int], families: tuple[int, ...], signals: tuple[int, 
     take("no_new_privs", capabilities.no_new_privileges)
     take("Landlock", lambda: landlock.restrict(rules, signals=bool(signals)))
     capabilities.drop_bounding_set()
-    take("capabilities", capabilities.drop_capabilities)
+    kept = capabilities.NET_BIND_SERVICE if low_ports else None
+    take("capabilities", lambda: capabilities.drop_capabilities(kept))
     take("dumpable", capabilities.not_dumpable)
     if name is None:
         missing.append(f"seccomp (the system calls of {os.uname().machine} are unknown)")

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable
 
 from slirpy.interfaces import LinkSink
-from slirpy.links import CallbackLink, DgramLink, StreamLink
+from slirpy.links import CallbackLink, DgramLink, SeqpacketLink, StreamLink
 from slirpy.testing import LinkUnderTest, LocalPeer
 from tests.support.framing import framed, take_frames
 
@@ -75,10 +75,11 @@ class DgramPeer:
     def receive(self) -> list[bytes]:
         frames = []
         try:
-            while True:
-                frames.append(self._sock.recv(70_000))
+            while frame := self._sock.recv(70_000):
+                frames.append(frame)
         except OSError:
-            return frames
+            pass
+        return frames
 
     def garbage(self) -> None:
         for length in (0, 1, 13):
@@ -102,3 +103,9 @@ def dgram_fd(sink: LinkSink) -> LinkUnderTest:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     peer = DgramPeer(theirs)
     return LinkUnderTest(DgramLink.from_fd(ours.detach()), peer, garbage=peer.garbage)
+
+
+def seqpacket(sink: LinkSink) -> LinkUnderTest:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    peer = DgramPeer(theirs)
+    return LinkUnderTest(SeqpacketLink(ours), peer, garbage=peer.garbage)

@@ -17,7 +17,7 @@ import pytest
 from slirpy.interfaces import LinkSink
 from slirpy.links import DgramLink, Endpoint, StreamLink, TapLink, inet, multicast, open_tap, unix
 from slirpy.testing import LINK_CHECKS, LinkCheck, LinkFactory, LinkUnderTest
-from tests.conformance.carriers import DgramPeer, StreamPeer, callback, dgram_fd, stream_fd
+from tests.conformance.carriers import DgramPeer, StreamPeer, callback, dgram_fd, seqpacket, stream_fd
 
 CLONE_NEWNET = 0x40000000
 ETHERTYPE = 0x88B5
@@ -221,6 +221,8 @@ FACTORIES: tuple[LinkFactory, ...] = (
     dgram_fd,
     dgram_mcast,
 )
+if sys.platform == "linux":
+    FACTORIES += (seqpacket,)
 if sys.platform == "linux" and os.geteuid() == 0:
     FACTORIES += (tap,)
 

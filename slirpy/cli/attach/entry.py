@@ -146,7 +146,8 @@ def _configure(channel: Channel) -> None:
     from slirpy.cli import namespace
 
     settings = namespace.Settings(*expect(channel, "settings")["settings"])
-    namespace.set_ipv6_parameters(settings.tap, ipv6=any(":" in each[0] for each in settings.addresses))
+    if any(":" in each[0] for each in settings.addresses):  # otherwise it is the namespace's own business
+        namespace.set_ipv6_parameters(settings.tap, ipv6=True)
     try:
         namespace.configure_interfaces(settings)
     except OSError as error:
