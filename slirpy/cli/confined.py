@@ -6,7 +6,7 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -50,12 +50,16 @@ class SelfSandbox:
     Args:
         mode: ``"auto"``, ``"on"`` or ``"off"``.
         config: options of the network; None: there is none.
+        stack: undoes it all when it ends.
+        others: options of further networks.
     """
 
-    def __init__(self, mode: str, config: Config | None, stack: ExitStack) -> None:
+    def __init__(
+        self, mode: str, config: Config | None, stack: ExitStack, others: Sequence[Config] = ()
+    ) -> None:
         self._mode = mode
         self._missing = ""
-        self._config = config
+        self._configs = [*([] if config is None else [config]), *others]
         if mode == "on" and sys.platform != "linux":
             fail("--sandbox on: the sandbox needs Linux; use --sandbox auto")
         # A program that only calls a command goes on after it, and must not be shut in unasked.
@@ -65,12 +69,13 @@ class SelfSandbox:
 
     def _prepare(self, stack: ExitStack) -> None:
         """Start the process that will start programs, and open files that may be replaced, if there are any."""
-        config = self._config
-        if config is None:
-            return
-        programs = bool(config.smb) or any(_is_command(rule.target) for rule in config.guestfwd)
+        configs = self._configs
+        programs = any(
+            config.smb or any(_is_command(rule.target) for rule in config.guestfwd) for config in configs
+        )
         # The rule for a file is for this very file. A folder other than /etc is allowed instead.
-        replaced = not config.resolvers and os.path.dirname(os.path.realpath(_RESOLV_CONF)) == "/etc"
+        asks = any(not config.resolvers for config in configs)
+        replaced = asks and os.path.dirname(os.path.realpath(_RESOLV_CONF)) == "/etc"
         if programs or replaced:
             from slirpy.sandbox import spawner
 
@@ -110,7 +115,7 @@ class SelfSandbox:
         if spawner.active is not None:
             spawner.active.seal()
             _open_by(spawner.active)
-        files = _Files(self._config, reporting)
+        files = _Files(self._configs, reporting)
         families = [socket.AF_INET, socket.AF_INET6]
         looks_up = names or files.looks_up
         if looks_up:
@@ -146,12 +151,12 @@ def tell_lacking(*parts: tuple[str, ...] | str) -> None:
 class _Files:
     """Files that are opened after the start."""
 
-    def __init__(self, config: Config | None, reporting: Reporting | None) -> None:
+    def __init__(self, configs: Iterable[Config], reporting: Reporting | None) -> None:
         self.read: list[str] = []
         self.write: list[str] = []
         self.write_files: list[str] = []
         self.looks_up = self.unix = False
-        if config is not None:
+        for config in configs:
             self._of_network(config)
         if reporting is not None:
             self._of_reports(reporting)
@@ -166,7 +171,7 @@ class _Files:
             (self.write if config.tftp_write else self.read).append(os.fspath(config.tftp))
         if config.lease_file is not None:
             self.write.append(os.path.dirname(os.path.realpath(config.lease_file)))
-        self.unix = any(isinstance(rule.target, UnixTarget) for rule in config.guestfwd)
+        self.unix |= any(isinstance(rule.target, UnixTarget) for rule in config.guestfwd)
         if isinstance(config.audit, str) and config.audit.startswith("unix:"):
             self.unix = True  # the collector may come back
         if config.dns_mode == "system":

@@ -16,7 +16,15 @@ from slirpy.config.kinds import Choice, Location, Number, Switch
 from slirpy.config.policy import RulePolicy, lint
 from slirpy.errors import ConfigError
 
-__all__ = ["CONTEXT", "PLAIN_MTU", "network_config", "network_options", "option_flag"]
+__all__ = [
+    "CONTEXT",
+    "PLAIN_MTU",
+    "network_config",
+    "network_options",
+    "network_values",
+    "option_flag",
+    "report_refused",
+]
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -138,6 +146,15 @@ def network_config(given: Mapping[str, Any], **defaults: Any) -> Config:
     Raises:
         ConfigError: a value that cannot be used.
     """
+    return Config(**network_values(given, **defaults))
+
+
+def network_values(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
+    """The arguments of :class:`Config` for :func:`network_config`, not yet checked.
+
+    Raises:
+        ConfigError: rules of the policy that cannot be read.
+    """
     values = dict(defaults)
     for row in OPTIONS:
         value = None if row.flag is None else given.get(_parameter(row))
@@ -159,8 +176,8 @@ def network_config(given: Mapping[str, Any], **defaults: Any) -> Config:
         values["asker"] = Asker(None if save is None else Path(save))
     closed = values.get("audit_fail") == "closed"
     if policy is not None or closed or values.get("restrict") or not values.get("host_loopback", True):
-        values["on_refused"] = _report_refused()
-    return Config(**values)
+        values["on_refused"] = report_refused()
+    return values
 
 
 def _warn_about(policy: RulePolicy) -> None:
@@ -174,7 +191,7 @@ def _warn_about(policy: RulePolicy) -> None:
         tell(f"{len(warnings) - WARNINGS_SHOWN} more warnings; see `slirpy policy check`")
 
 
-def _report_refused() -> RefusedFlows:
+def report_refused() -> RefusedFlows:
     """Report refused flows on standard error, until the command ends."""
     from slirpy.cli.streams import tell
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import socket
 import stat
 from pathlib import Path
@@ -17,7 +16,6 @@ from slirpy import Config, ConfigError, Slirp, SlirpyError
 from slirpy.cli.app import COMMANDS, app
 from slirpy.cli.flags import in_flags
 from slirpy.cli.options import network_config
-from slirpy.cli.qemu import has_own_card, own_networks
 
 NETWORK = ("run", "listen", "qemu")
 
@@ -248,55 +246,6 @@ def test_top_without_a_terminal_fails_before_anything_is_made(tmp_path: Path) ->
     path = tmp_path / "net.sock"
     assert "--top draws on standard error" in mistake("listen", "--top", f"unix:{path}")
     assert not path.exists()
-
-
-OWN = [
-    (["-netdev", "user,id=n0,hostfwd=tcp::2222-:22"], ["-netdev user,id=n0,hostfwd=tcp::2222-:22"]),
-    (["-netdev", "id=n0,type=user"], ["-netdev id=n0,type=user"]),
-    (["--netdev", "user,id=n0"], ["--netdev user,id=n0"]),
-    (["-netdev", '{"type": "user", "id": "n0"}'], ['-netdev {"type": "user", "id": "n0"}']),
-    (["-nic", "user"], ["-nic user"]),
-    (["-nic", "user,model=e1000"], ["-nic user,model=e1000"]),
-    (["--nic", "type=user,model=e1000"], ["--nic type=user,model=e1000"]),
-    (["-nic", "model=e1000"], ["-nic model=e1000"]),
-    (["-nic", "hostfwd=tcp::2222-:22"], ["-nic hostfwd=tcp::2222-:22"]),
-    (["-net", "nic", "-net", "user"], ["-net user"]),
-    (["-net", "user,net=10.9.0.0/24", "-nic", "user"], ["-net user,net=10.9.0.0/24", "-nic user"]),
-    (["-netdev", "tap,id=n0"], []),
-    (["-netdev", "stream,id=user,addr.type=unix,addr.path=/x"], []),
-    (["-netdev", '{"type": "tap", "id": "user"}'], []),
-    (["-netdev", '{"type": "user"'], []),
-    (["-netdev", "id=n0"], []),
-    (["-nic", "none"], []),
-    (["-nic", "tap,model=e1000"], []),
-    (["-nic", "tap,,user"], []),
-    (["-net", "nic,model=virtio"], []),
-    (["-device", "user", "-name", "user", "-append", "netdev user"], []),
-    (["-readconfig", "user"], []),
-    (["-netdev"], []),
-]
-
-
-@pytest.mark.parametrize(("arguments", "found"), OWN, ids=[" ".join(arguments) for arguments, _ in OWN])
-def test_networks_of_qemu_s_own_are_seen(arguments: list[str], found: list[str]) -> None:
-    assert own_networks(["qemu-system-x86_64", "-m", "1G", *arguments, "disk.qcow2"]) == found
-
-
-@pytest.mark.skipif(shutil.which("true") is None, reason="needs true")
-@pytest.mark.parametrize("number", range(len(OWN)))
-def test_a_network_of_qemu_s_own_is_one_line(number: int, capfd: pytest.CaptureFixture[str]) -> None:
-    arguments, found = OWN[number]
-    result = CliRunner().invoke(app, ["qemu", "--", "true", *arguments], prog_name="slirpy")
-    assert result.exit_code == 0
-    lines = result.stderr.splitlines()
-    assert len(lines) == bool(found)
-    if found:
-        assert lines[0].startswith(f"slirpy: {', '.join(found)}: QEMU's own network")
-
-
-def test_a_card_in_json_is_one_of_the_users_own() -> None:
-    assert has_own_card(["qemu", "-device", '{"driver": "e1000", "netdev": "slirpy0"}'])
-    assert not has_own_card(["qemu", "-device", '{"driver": "e1000", "netdev": "slirpy1"}'])
 
 
 def test_qemu_without_a_name_is_not_found() -> None:

@@ -9,14 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from slirpy.cli.listen import qemu_arguments
-from slirpy.cli.qemu import card_arguments, has_own_card
 from slirpy.links import parse_endpoint
 from slirpy.paths import PATH_MAX
 from slirpy.wire import arp, ethernet
@@ -54,8 +53,10 @@ def qemu(*options: str, does: str = "") -> list[str]:
     return [*SLIRPY, "qemu", *options, "--", sys.executable, "-c", FAKE_QEMU, *does.split()]
 
 
-def run(*argv: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(argv, env=environment(), capture_output=True, text=True, timeout=30, check=False)
+def run(*argv: str, pass_fds: Sequence[int] = ()) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        argv, env=environment(), capture_output=True, text=True, timeout=30, check=False, pass_fds=pass_fds
+    )
 
 
 @contextmanager
@@ -94,22 +95,6 @@ def test_the_card_is_connected_and_the_status_is_qemu_s() -> None:
         arguments,
     )
     assert is_gateway(bytes.fromhex(frame))
-
-
-def test_options_of_the_card() -> None:
-    command = ["qemu", "-m", "1G"]
-    assert card_arguments(command, 5, 1500)[3:] == [
-        "-netdev", "stream,id=slirpy0,addr.type=fd,addr.str=5", "-device", "virtio-net-pci,netdev=slirpy0",
-    ]  # fmt: skip
-    last = card_arguments(command, 5, 9000, "52:54:00:00:00:01")[-1]
-    assert last == "virtio-net-pci,netdev=slirpy0,host_mtu=9000,mac=52:54:00:00:00:01"
-
-
-def test_a_card_of_one_s_own_takes_the_place_of_ours() -> None:
-    own = ["qemu", "-device", "e1000,netdev=slirpy0,mac=52:54:00:00:00:01"]
-    assert has_own_card(own)
-    assert not has_own_card(["qemu", "-device", "e1000,netdev=slirpy01", "-name", "netdev=n"])
-    assert card_arguments(own, 5, 65520)[3:] == ["-netdev", "stream,id=slirpy0,addr.type=fd,addr.str=5"]
 
 
 def test_signals_reach_qemu() -> None:
