@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import sys
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -22,9 +23,9 @@ class PidFile:
     """A file with a process number, which is removed at the end.
 
     It is opened and locked at once, so that a mistake shows before anything else has started, and so that a second
-    instance finds out. It is empty until :meth:`write`. A file that another instance left behind is replaced; one
-    with other content is left alone. In a forked child, :meth:`close` leaves the file to the parent, unless the
-    child has written it.
+    instance finds out. It is empty until :meth:`write`, and everybody may read it. A file that another instance left
+    behind is replaced. One with other content is left alone, and so is one with the number of a running process,
+    whoever wrote it. In a forked child, :meth:`close` leaves the file to the parent, unless the child has written it.
 
     Args:
         option: the name of the option, for messages.
@@ -42,11 +43,12 @@ class PidFile:
         self.path = os.path.abspath(path)
         """The file, as an absolute path: the current folder may change."""
         try:
-            self._descriptor = open_own(path, lambda head: _NUMBER.fullmatch(head) is not None, lock=_lock)
+            self._descriptor = open_own(
+                path, lambda head: _NUMBER.fullmatch(head) is not None, lock=partial(_lock, path)
+            )
         except BlockingIOError:
             raise LinkError(
-                f'{option} "{path}": the process {_holder(path)} that wrote it still runs; end it, or name another'
-                " file"
+                f'{option} "{path}": it names process {_holder(path)}, which still runs; end it, or name another file'
             ) from None
         except FileExistsError as error:
             raise LinkError(
@@ -71,6 +73,8 @@ class PidFile:
             self._owner = number = os.getpid()
         text = f"{number}\n".encode()
         try:
+            if hasattr(os, "fchmod"):
+                os.fchmod(self._descriptor, 0o644)
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, text, 0) if hasattr(os, "pwrite") else os.write(self._descriptor, text)
         except OSError as error:
@@ -98,11 +102,11 @@ class PidFile:
         self.close()
 
 
-def _lock(descriptor: int) -> None:
+def _lock(path: str, descriptor: int) -> None:
     """Lock the file for as long as any process has it open.
 
     Raises:
-        BlockingIOError: another process holds the lock.
+        BlockingIOError: another process holds the lock, or the file names one that runs.
     """
     if sys.platform == "win32":
         return  # there, an open file can be neither replaced nor removed
@@ -114,10 +118,25 @@ def _lock(descriptor: int) -> None:
         raise
     except OSError:
         pass  # this file system has no locks
+    if _runs(_holder(path)):
+        raise BlockingIOError
+
+
+def _runs(number: str) -> bool:
+    """Report whether a process runs, other than this one."""
+    if not number or int(number) in (0, os.getpid()):
+        return False
+    try:
+        os.kill(int(number), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        pass  # it belongs to somebody else
+    return True
 
 
 def _holder(path: str) -> str:
-    """The number in a file that is locked."""
+    """The number in a file; empty: there is none."""
     try:
         with open(path, "rb", buffering=0) as file:
             return file.read(16).strip().decode("ascii", "replace")

@@ -218,7 +218,9 @@ def test_a_pid_file_that_has_other_content(slirpy: User, need: Need) -> None:
         assert "is left alone" in mistake(slirpy, "--pid-file", str(path), str(inside.pid))
         assert path.read_text() == "a letter\n"
         path.write_text(f"{inside.pid}\n")
-        assert "names a process that runs" in mistake(slirpy, "--pid-file", str(path), str(inside.pid))
+        assert f"names process {inside.pid}, which still runs" in mistake(
+            slirpy, "--pid-file", str(path), str(inside.pid)
+        )
         ended = subprocess.Popen(["true"])
         ended.wait()
         path.write_text(f"{ended.pid}\n")

@@ -195,6 +195,7 @@ class _Session:
         from slirpy.cli import serving
         from slirpy.cli.attach import lifetime
         from slirpy.cli.capture import FrameLog
+        from slirpy.cli.pidfile import PidFile
         from slirpy.links.tap import TapLink
 
         with ExitStack() as stack:
@@ -216,7 +217,9 @@ class _Session:
                 lifetime.ExitDescriptor(self.exit_fd, self._end).watch(net)
             files = []
             if self.pid_file is not None:
-                files.append(stack.enter_context(lifetime.PidFile(self.pid_file)).path)
+                file = stack.enter_context(PidFile("--pid-file", self.pid_file))
+                file.write()
+                files.append(file.path)
             serving.tell_forwards(net)
             net.attach_link(log.wrap(link, "tap0"))
             look = self._reporting.live(net, stack)

@@ -1,4 +1,4 @@
-"""Descriptors and a file by which a caller follows a program that serves a namespace, and ends it."""
+"""Descriptors by which a caller follows a program that serves a namespace, and ends it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ import select
 from collections.abc import Callable
 
 from slirpy.errors import LinkError
-from slirpy.ownfile import open_own
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
     from slirpy import Slirp
 
-__all__ = ["ExitDescriptor", "PidFile", "check_descriptor", "tell_ready", "watch_process"]
+__all__ = ["ExitDescriptor", "check_descriptor", "tell_ready", "watch_process"]
 
-_DIGITS = b"0123456789\n"
 _ROOM = 65536
 
 
@@ -107,71 +105,3 @@ def watch_process(net: Slirp, process: int, ended: Callable[[], object]) -> int 
 
     net.watch(descriptor, ready)
     return descriptor
-
-
-class PidFile:
-    """A file with the number of this process, which is removed at the end. Use it as a context manager.
-
-    Args:
-        path: the file. One that contains nothing but a number of no process is replaced.
-
-    Raises:
-        LinkError: it has other content, or cannot be written.
-    """
-
-    def __init__(self, path: str) -> None:
-        self.path = os.path.abspath(path)
-        self._content = b"%d\n" % os.getpid()
-        try:
-            descriptor = open_own(path, _is_stale)
-        except FileExistsError as error:
-            why = "it names a process that runs" if _is_number(path) else error.strerror
-            raise LinkError(f'--pid-file "{path}": {why}, and is left alone; name another file') from None
-        except OSError as error:
-            why = os.strerror(error.errno or 0).lower()
-            raise LinkError(f'--pid-file "{path}": {why}; name a file in a folder of yours') from None
-        try:
-            os.fchmod(descriptor, 0o644)  # for others to read, as such files are
-            os.write(descriptor, self._content)
-        finally:
-            os.close(descriptor)
-
-    def __enter__(self) -> PidFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.remove()
-
-    def remove(self) -> None:
-        """Remove the file, unless another program has written to it."""
-        try:
-            with open(self.path, "rb") as file:
-                if file.read(32) != self._content:
-                    return
-            os.unlink(self.path)
-        except OSError:
-            pass
-
-
-def _is_number(path: str) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return not file.read(32).strip(_DIGITS)
-    except OSError:
-        return False
-
-
-def _is_stale(content: bytes) -> bool:
-    """Report whether a file has the number of a process that is gone, or our own, and nothing else."""
-    if content.strip(_DIGITS) or len(content) > 20:
-        return False
-    number = int(content or b"0")
-    if number in (0, os.getpid()):
-        return True
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return False

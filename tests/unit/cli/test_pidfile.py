@@ -31,6 +31,7 @@ def test_what_an_instance_left_behind_is_replaced(tmp_path: Path) -> None:
     with PidFile("--pid-file", str(path)) as file:
         file.write(12)
         assert path.read_text() == "12\n"
+        assert sys.platform == "win32" or path.stat().st_mode & 0o777 == 0o644
 
 
 @pytest.mark.parametrize("content", [b"hello\n", b"12 13\n", b"12\n13\n", b"12345678901\n", b"-3\n"])
@@ -47,9 +48,20 @@ def test_a_running_instance_keeps_its_file(tmp_path: Path) -> None:
     path = tmp_path / "x.pid"
     with PidFile("-P", str(path)) as file:
         file.write(12)
-        with pytest.raises(LinkError, match=r'^-P ".*": the process 12 that wrote it still runs'):
+        with pytest.raises(LinkError, match=r'^-P ".*": it names process 12, which still runs'):
             PidFile("-P", str(path))
         assert path.read_text() == "12\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="numbers of processes are not looked up there")
+def test_a_file_that_names_a_running_process_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x.pid"
+    path.write_text(f"{os.getppid()}\n")
+    with pytest.raises(LinkError, match=f"names process {os.getppid()}, which still runs"):
+        PidFile("--pid-file", str(path))
+    assert path.read_text() == f"{os.getppid()}\n"
+    path.write_text(f"{os.getpid()}\n")  # left behind by a process that had our number
+    PidFile("--pid-file", str(path)).close()
 
 
 def test_a_file_of_another_is_not_removed(tmp_path: Path) -> None:
