@@ -26,6 +26,7 @@ __all__ = [
     "HEAVY",
     "LOOKS_MAX",
     "OUTSIDE",
+    "PAUSE",
     "TURN",
     "TURN_FRAMES",
     "Entry",
@@ -49,6 +50,8 @@ TURN = 2 * MS
 """Nanoseconds after which the turn of a link ends, so that the other guests do not wait for its flood."""
 TURN_FRAMES = 256
 """Number of frames after which it ends, since they cause work at the flush, too."""
+PAUSE = 50_000
+"""Nanoseconds after which a small exchange is assumed to go on as it began: one message at a time."""
 _UNITS = SECOND
 """Billionths of a message, so that a nanosecond adds ``rate`` of them."""
 K = TypeVar("K", bound=Hashable)

@@ -36,6 +36,8 @@ TTL_MAX = 2**31 - 1  # RFC 2181 section 8
 TYPES = ("A", "AAAA", "CNAME", "TXT", "PTR", "MX", "SRV", "NS", "CAA", "HTTPS")
 """Types that a record may have."""
 _HELP = 'write NAME=ADDRESS, NAME=OTHERNAME, or "NAME [TTL] TYPE VALUE", such as "example.test TXT hello"'
+_PLAIN = bytes(set(range(0x21, 0x7F)) - set(b".\\"))
+"""Bytes of a label that text shows as they are."""
 _LABEL = re.compile(rb"[A-Za-z0-9_-]{1,63}")
 _SECONDS = re.compile(r"[0-9]{1,10}")
 
@@ -172,7 +174,10 @@ def name_from_wire(wire: bytes) -> str:
     labels, at = [], 0
     while at < len(wire) and wire[at]:
         label = wire[at + 1 : at + 1 + wire[at]]
-        labels.append("".join(_printed(byte) for byte in label))
+        if label.translate(None, _PLAIN):
+            labels.append("".join(map(_printed, label)))
+        else:
+            labels.append(label.decode("ascii"))  # nearly all, in a tenth of the time
         at += 1 + wire[at]
     return ".".join(labels)
 

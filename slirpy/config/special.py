@@ -7,6 +7,7 @@ multicast or reserved; networks for documentation, which lead nowhere, are harml
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import ip_network
 
 from slirpy.config.embedded import embedded_ipv4
@@ -48,6 +49,8 @@ def _numbers(networks: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
 
 _CLOSED4_NUMBERS, _SPECIAL4_NUMBERS = _numbers(_CLOSED4), _numbers(_SPECIAL4)
 _SPECIAL6_NUMBERS, _UNPINNED6_NUMBERS = _numbers(_SPECIAL6), _numbers(_UNPINNED6)
+_REMEMBERED = 1024
+"""Addresses whose kind is remembered."""
 _ISATAP = (bytes.fromhex("00005efe"), bytes.fromhex("02005efe"))
 _GLOBAL = 0x20
 """The first three bits of 2000::/3 (RFC 4291, section 2.4), in the first byte."""
@@ -72,6 +75,7 @@ def _lies_outside(address: bytes, special4: bool, special6: tuple[tuple[int, int
     return address[0] & 0xE0 == _GLOBAL and not _within(number, special6)
 
 
+@lru_cache(_REMEMBERED)
 def is_internet(address: bytes) -> bool:
     """Report whether an address (four or sixteen bytes) is global unicast and in none of the special ranges.
 
@@ -80,6 +84,7 @@ def is_internet(address: bytes) -> bool:
     return _lies_outside(address, True, _SPECIAL6_NUMBERS)
 
 
+@lru_cache(_REMEMBERED)
 def is_pinnable(address: bytes) -> bool:
     """Report whether an answer from outside may make an address count for a name."""
     return _lies_outside(address, False, _UNPINNED6_NUMBERS)

@@ -15,7 +15,9 @@ import socket
 import sys
 from collections.abc import Sequence
 from struct import Struct
+from time import monotonic_ns
 
+from slirpy.fair import PAUSE
 from slirpy.host.addresses import name_of, place_of
 from slirpy.host.ipoptions import (
     LOCAL_ROOM,
@@ -47,12 +49,14 @@ _can_segment = sys.platform == "linux"
 class PacketSocket(OpenSocket):
     """The common part of UDP sockets and ping sockets."""
 
-    __slots__ = ("_dont_fragment", "_sock", "_sockets", "_ttl", "mtu")
+    __slots__ = ("_dont_fragment", "_read_at", "_single", "_sock", "_sockets", "_ttl", "mtu")
 
     def __init__(self, sockets: OpenSockets, sock: socket.socket) -> None:
         self._sockets = sockets
         self._sock: socket.socket | None = sock
         self._ttl = 0
+        self._single = False  # the last batch had one packet
+        self._read_at = 0  # its time
         self._dont_fragment: bool | None = None
         self.mtu = 0
         """See :attr:`slirpy.interfaces.DatagramPeer.mtu`."""
@@ -152,19 +156,30 @@ class PacketSocket(OpenSocket):
             self._ttl, self._dont_fragment = ttl or self._ttl, dont_fragment
 
     def _ready(self, mask: int) -> None:
-        for count in range(_BATCH):
+        # After one packet and a pause there is one packet again, as a rule. The poller tells of more, which are then
+        # read together. Asking for a second one here would cost a small exchange a system call and an exception.
+        now = monotonic_ns()
+        single = self._single and now - self._read_at > PAUSE
+        self._read_at = now
+        count = self._take_packets(1 if single else _BATCH)
+        self._single = count <= 1
+
+    def _take_packets(self, limit: int) -> int:
+        """Take packets, and report errors about earlier ones, at most ``limit`` together; returns their number."""
+        for count in range(limit):
             sock = self._sock
             if sock is None:
-                return
+                return count
             try:
                 self._receive(sock)
             except BlockingIOError:
                 if not count:  # a spurious wake-up: it was for an error
                     self._read_errors()
-                return
+                return count
             except OSError as error:
                 if not self._read_errors():
                     self._failed(error.errno or errno.EIO, None)
+        return limit
 
     def _read_errors(self) -> bool:
         """Report queued errors about earlier packets to the owner; False if there were none."""

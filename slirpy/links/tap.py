@@ -18,7 +18,7 @@ from time import monotonic_ns
 from slirpy.checks import descriptor, switch
 from slirpy.config.values import as_text, function
 from slirpy.errors import LinkError
-from slirpy.fair import TURN, TURN_FRAMES
+from slirpy.fair import PAUSE, TURN, TURN_FRAMES
 from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.starting import check_start
 
@@ -43,8 +43,6 @@ _ETHERTYPE_IPV6 = 0x86  # first byte of the EtherType
 _FRAME_ROOM = 65535 + 14 + 4
 _ARENA = 16 * _FRAME_ROOM
 """Bytes of the read buffer: a MiB, which stays in the processor's cache until the flush."""
-PAUSE = 50_000
-"""Nanoseconds after which a small exchange is assumed to go on as it began."""
 
 
 def open_tap(name: str, *, existing: bool = False, offloads: bool = True) -> tuple[int, str]:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from slirpy.fair import PAUSE
 from slirpy.host import socketdatagram as module
 from slirpy.host.opensockets import OpenSockets
 from slirpy.interfaces import IcmpReport
@@ -138,3 +139,54 @@ def test_an_owner_that_closes_when_it_hears_of_an_error() -> None:
     owner.close = sock.close
     assert sock.send(b"x", FAR, 9) == errno.EBADF
     assert script.sends == 1
+
+
+class Arrivals(Script):
+    """A socket with packets that have arrived; counts how often it is asked for one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.packets: list[bytes] = []
+        self.asked = 0
+
+    def recvfrom(self, size: int) -> tuple[bytes, tuple[str, int]]:
+        self.asked += 1
+        if not self.packets:
+            raise BlockingIOError
+        return self.packets.pop(0), ("192.0.2.7", 9)
+
+
+class Taker(Owner):
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[bytes] = []
+
+    def datagram(self, payload: bytes, address: bytes, port: int) -> None:
+        self.taken.append(payload)
+
+
+def test_after_one_packet_and_a_pause_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0
+    monkeypatch.setattr(module, "monotonic_ns", lambda: now)
+    script, owner = Arrivals(), Taker()
+    sock = module.SocketDatagram(OpenSockets(cast("Any", Poller())), cast("socket.socket", script), owner)
+
+    def asked(*packets: bytes) -> int:
+        """Let packets arrive, and return how often the socket is asked."""
+        script.packets += packets
+        script.asked = 0
+        sock._ready(1)
+        return script.asked
+
+    assert asked(b"1") == 2
+    now += PAUSE + 1
+    assert asked(b"2") == 1
+    now += PAUSE
+    assert asked(b"3") == 2  # no pause
+    now += PAUSE + 1
+    assert asked(b"4", b"5", b"6") == 1
+    now += 1
+    assert asked() == 3  # reported again at once: the rest comes together
+    now += PAUSE + 1
+    assert asked(b"7") == 2  # after two
+    assert owner.taken == [b"%d" % number for number in range(1, 8)]

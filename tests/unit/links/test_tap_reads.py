@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from slirpy.fair import PAUSE
 from slirpy.interfaces import READ
 from slirpy.links import tap
 
@@ -62,18 +63,18 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
 
 
 def test_small_exchanges_cost_one_read_each(kernel: Kernel) -> None:
-    assert kernel.poll(tap.PAUSE * 2, 1) == 2
-    assert [kernel.poll(tap.PAUSE * 2, 1) for _ in range(5)] == [1] * 5
+    assert kernel.poll(PAUSE * 2, 1) == 2
+    assert [kernel.poll(PAUSE * 2, 1) for _ in range(5)] == [1] * 5
     assert kernel.arrived == 6
 
 
 def test_what_comes_without_a_pause_is_read_together(kernel: Kernel) -> None:
-    kernel.poll(tap.PAUSE * 2, 1)
-    assert kernel.poll(tap.PAUSE // 2, 10) == 11
-    assert kernel.poll(tap.PAUSE * 2, 10) == 11  # after a batch another one is expected, whatever the pause
+    kernel.poll(PAUSE * 2, 1)
+    assert kernel.poll(PAUSE // 2, 10) == 11
+    assert kernel.poll(PAUSE * 2, 10) == 11  # after a batch another one is expected, whatever the pause
 
 
 def test_more_than_the_expected_frame_is_read_by_the_next_poll(kernel: Kernel) -> None:
-    kernel.poll(tap.PAUSE * 2, 1)
-    assert kernel.poll(tap.PAUSE * 2, 10) == 1 + 10
+    kernel.poll(PAUSE * 2, 1)
+    assert kernel.poll(PAUSE * 2, 10) == 1 + 10
     assert kernel.arrived == 11
