@@ -19,9 +19,9 @@ from slirpy.config.guestfwd import GuestForward
 from slirpy.config.hostfwd import HostForward
 from slirpy.config.policy import Rule
 from slirpy.config.values import clock_reading, function
+from slirpy.control.controlled import Controlled
 from slirpy.core.flows import FlowInfo, NeighborInfo
 from slirpy.core.port import LinkPort
-from slirpy.drive.dialing import Dialing
 from slirpy.drive.nic import Attachment, GuestListener, Nic
 from slirpy.errors import ConfigError, LinkError, StateError
 from slirpy.host.inside import InsideSockets, SocketOpener
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["Slirp"]
 
 
-class Slirp(Dialing):
+class Slirp(Controlled):
     """A virtual network that relays guests' traffic through ordinary sockets.
 
     Use it as a context manager, or call :meth:`close`. There are four ways to drive it, each of which needs only the
@@ -438,6 +438,7 @@ class Slirp(Dialing):
                     self._stack.add_guestfwd(GuestForward(server, port, command), listed=False)
 
     def _release(self) -> None:
+        self._end_control()
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()

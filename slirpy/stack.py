@@ -6,11 +6,12 @@ time, its output frames and a deadline, so the same class serves an emulator, a 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from ipaddress import IPv4Address, ip_address
 from random import Random
 from types import NoneType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from slirpy import forks
 from slirpy.addresses import AnyAddress, address_bytes, mac_bytes, port_number
@@ -70,6 +71,18 @@ _DHCP_PORT = 67
 _DNS_PORT = 53
 _TFTP_PORT = 69
 _LIMITED_BROADCAST = b"\xff\xff\xff\xff"
+
+
+class _Viewed(Protocol):
+    """A flow of which there are snapshots."""
+
+    def info(self, now: int) -> FlowInfo:
+        """Snapshot of the flow."""
+        ...
+
+
+def _same(info: FlowInfo) -> FlowInfo:
+    return info
 
 
 class Stack(IPStack):
@@ -206,8 +219,12 @@ class Stack(IPStack):
 
     def summary(self) -> str:
         """Describe the network in a few words: ``10.0.2.0/24, 1 link, 3 flows``."""
-        flows = len(self.tcp_flows) + len(self._udp.flows) + len(self._ping.flows) + self._hostfwds.flow_count
-        return f"{self.config.net}, {counted(len(self.ports), 'link')}, {counted(flows, 'flow')}"
+        return f"{self.config.net}, {counted(len(self.ports), 'link')}, {counted(self.flow_count, 'flow')}"
+
+    @property
+    def flow_count(self) -> int:
+        """Number of flows."""
+        return len(self.tcp_flows) + len(self._udp.flows) + len(self._ping.flows) + self._hostfwds.flow_count
 
     def lead_inside(self, inside: Inside) -> None:
         """Retry forwards that a guest refuses on that guest's own loopback, which ``inside`` reaches."""
@@ -275,6 +292,21 @@ class Stack(IPStack):
         udp = [flow.info(now) for flow in self._udp.flows.values()]
         ping = [flow.info(now) for flow in self._ping.flows.values()]
         return tcp + udp + ping + self._hostfwds.flows()
+
+    def flow_views(self) -> list[Callable[[], FlowInfo | None]]:
+        """Return functions that each return a snapshot of one flow, or None once it has ended.
+
+        So the snapshots of many flows can be made in pieces, between which the stack does its work.
+        """
+        views: list[Callable[[], FlowInfo | None]] = []
+        tables: tuple[Mapping[bytes, _Viewed], ...] = (self.tcp_flows, self._udp.flows, self._ping.flows)
+        for table in tables:
+            views += [partial(self._view, table, key) for key in table]
+        return views + [partial(_same, info) for info in self._hostfwds.flows()]
+
+    def _view(self, table: Mapping[bytes, _Viewed], key: bytes) -> FlowInfo | None:
+        flow = table.get(key)
+        return None if flow is None else flow.info(self.now)
 
     def leases(self) -> list[LeaseInfo]:
         """Return the DHCP leases that hold an address now: offered, bound or declined."""

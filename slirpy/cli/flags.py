@@ -41,7 +41,13 @@ def _flags() -> dict[str, str]:
     """Map from how messages name an option of :class:`slirpy.Config`, or a rule, to the flag that sets it."""
     from slirpy.config import OPTIONS  # needed for error messages only
 
-    flags = {"capture": "--capture", "capture file": "--capture", "trace file": "--trace"}
+    flags = {
+        "capture": "--capture",
+        "capture file": "--capture",
+        "trace file": "--trace",
+        "control": "--control",
+        "control_token_file": "--control-token-file",
+    }
     for option in OPTIONS:
         if option.flag is not None:
             flags[option.name] = flags[option.item or option.name] = option.flag

@@ -90,6 +90,7 @@ def _serve(config: Config, endpoints: Sequence[Endpoint | int], reporting: Repor
         confined = SelfSandbox(sandbox, config, stack)
         log = FrameLog(reporting.capture, reporting.trace, stack, several=True)
         net = stack.enter_context(Slirp(config))
+        reporting.serve(net, stack)
         net.watch(signals.fileno(), signals.read)
         for endpoint in endpoints:
             door = net.serve(endpoint, wrap=log.number)

@@ -220,6 +220,7 @@ def _run(configs: Sequence[Config], translation: Translation, reporting: Reporti
         signals = stack.enter_context(serving.CaughtSignals((*serving.ENDING, serving.SHOWING, "SIGCHLD")))
         confined = SelfSandbox(sandbox, configs[0], stack, configs[1:])
         machine = _Machine(configs, translation, reporting, stack)
+        reporting.serve(machine.nets[0], stack)
         terminal = _terminal()
         process = machine.start()
         stack.callback(_end, process)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 from slirpy.cli.flags import check_plain_name, check_terminal, flag, names_flags
+from slirpy.cli.streams import write_line
 from slirpy.config import Group
 from slirpy.errors import ConfigError
 
@@ -20,6 +21,8 @@ else:
 
 if TYPE_CHECKING:
     from slirpy import Slirp
+    from slirpy.control import ControlServer
+    from slirpy.drive.switched import PolledSwitch
 
 __all__ = ["LONGEST_WAIT", "Reporting", "report_options"]
 
@@ -35,6 +38,8 @@ class Reporting:
     trace: str | None
     stats: bool
     top: bool = False
+    control: tuple[str, ...] = ()
+    control_token_file: str | None = None
 
     @names_flags
     def check(self, others: Mapping[str, str | None] | None = None) -> None:
@@ -58,6 +63,28 @@ class Reporting:
         if self.top:
             check_terminal(sys.stderr)
 
+    @names_flags
+    def serve(self, network: Slirp | PolledSwitch, stack: ExitStack) -> None:
+        """Let the network be controlled from outside, if requested, before the process is shut in.
+
+        Raises:
+            ConfigError: a place or a token that cannot be used.
+            LinkError: a place is in use, or a file cannot be read.
+        """
+        if self.control_token_file is not None and not self.control:
+            raise ConfigError(
+                f'control_token_file "{self.control_token_file}": nothing is controlled without --control'
+            )
+        for place in self.control:
+            from slirpy.control.place import read_token
+
+            token = None if self.control_token_file is None else read_token(self.control_token_file)
+            server = _serve(network, place, token)
+            stack.callback(server.close)
+            if not server.address.local:
+                shown = f", token {server.token}" if token is None else ""
+                write_line(f"control tcp:{server.address}{shown}")
+
     def live(self, net: Slirp, stack: ExitStack) -> Callable[[], float]:
         """Create a function for the loop that drives ``net``. It returns the seconds that the loop may wait."""
         looks: list[Callable[[], float]] = [lambda: LONGEST_WAIT]
@@ -78,6 +105,16 @@ class Reporting:
             from slirpy.cli.serving import report
 
             report([*net.closed_flows(), *net.flows()], net.stats)
+
+
+def _serve(network: Slirp | PolledSwitch, place: str, token: str | None) -> ControlServer:
+    from slirpy.control.controlled import need_control
+    from slirpy.control.place import parse_place
+    from slirpy.drive.switched import PolledSwitch
+
+    if not isinstance(network, PolledSwitch):
+        return network.serve_control(place, token=token)
+    return need_control()(parse_place(place), network.network, network.poller, token=token)
 
 
 def _check_distinct(names: Mapping[str, str | None]) -> None:
@@ -115,6 +152,21 @@ def report_options(*, top: bool = True) -> Callable[[Callable[..., object]], Cal
         watching("--trace", metavar="FILE", help="Write a line for each frame to FILE; - is standard error."),
         watching("--stats", is_flag=True, help="Show flows and counters at the end, on standard error."),
     ]
+    options += [
+        watching(
+            "--control",
+            multiple=True,
+            metavar="PLACE",
+            help="Let `slirpy ctl` and other programs look and change things while it runs, at unix:PATH, or at"
+            " tcp:ADDRESS:PORT with a token.  May be repeated.",
+        ),
+        watching(
+            "--control-token-file",
+            metavar="FILE",
+            help="The token that clients of --control must show; FILE is created if it does not exist."
+            "  [default: a new token for TCP, reported on standard error]",
+        ),
+    ]
     if top:
         options.append(
             watching("--top", is_flag=True, help="Show flows live, on a terminal that is standard error.")
@@ -123,9 +175,16 @@ def report_options(*, top: bool = True) -> Callable[[Callable[..., object]], Cal
     def decorate(function: Callable[..., object]) -> Callable[..., object]:
         @wraps(function)
         def collected(
-            *arguments: Any, capture: str | None, trace: str | None, stats: bool, top: bool = False, **more: Any
+            *arguments: Any,
+            capture: str | None,
+            trace: str | None,
+            stats: bool,
+            control: Sequence[str],
+            control_token_file: str | None,
+            top: bool = False,
+            **more: Any,
         ) -> object:
-            reporting = Reporting(capture, trace, stats, top)
+            reporting = Reporting(capture, trace, stats, top, tuple(control), control_token_file)
             written = ("lease_file", "audit", "learn", "ask_save")
             reporting.check({f"--{name.replace('_', '-')}": more.get(name) for name in written})
             return function(*arguments, reporting=reporting, **more)

@@ -91,6 +91,7 @@ class Session:
             log = FrameLog(self._reporting.capture, self._reporting.trace, stack, output=self._output)
             link = log.wrap(TapLink(sandbox.tap, config.mtu), "tap0")
             net = stack.enter_context(Slirp(config))
+            self._reporting.serve(net, stack)
             settings = namespace.guest_settings(net)
             if self._loopback:
                 for guest in map(ip_address, (each.address for each in settings.addresses)):

@@ -112,6 +112,7 @@ def _serve(
             confined = SelfSandbox(sandbox, config, stack)
             network = Slirp(config)
         stack.callback(network.close)
+        reporting.serve(network, stack)
         for number, options in enumerate(links):
             name = options.name or f"{options.carrier}{number}"
             network.attach_link(log.wrap(options.open(), name))

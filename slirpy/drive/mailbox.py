@@ -28,22 +28,27 @@ _T = TypeVar("_T")
 
 
 class _Call:
-    """A call for which another thread waits."""
+    """A call of another thread.
 
-    __slots__ = ("done", "error", "function")
+    Args:
+        function: makes the call.
+        done: called at its end, by the thread that drives the network.
+    """
 
-    def __init__(self, function: Callable[[], object]) -> None:
+    __slots__ = ("done", "function")
+
+    def __init__(self, function: Callable[[], object], done: Callable[[BaseException | None], object]) -> None:
         self.function = function
-        self.done = threading.Event()
-        self.error: BaseException | None = None
+        self.done = done
 
     def __call__(self) -> None:
+        failure = None
         try:
             self.function()
         except BaseException as error:
-            self.error = error
+            failure = error
         finally:
-            self.done.set()
+            self.done(failure)
 
 
 class Mailbox:
@@ -104,16 +109,37 @@ class Mailbox:
             StateError: the network is no longer driven.
         """
         result: list[_T] = []
-        call = _Call(lambda: result.append(function()))
+        failures: list[BaseException | None] = []
+        over = threading.Event()
+
+        def done(failure: BaseException | None) -> None:
+            failures.append(failure)
+            over.set()
+
+        self.post(lambda: result.append(function()), done)
+        over.wait()
+        if failures[0] is not None:
+            raise failures[0]
+        return result[0]
+
+    def post(self, function: Callable[[], object], done: Callable[[BaseException | None], object]) -> None:
+        """Let the driving thread call ``function``, without waiting for it.
+
+        The caller limits the number of its calls that wait here; a thread that uses :meth:`call` has one.
+
+        Args:
+            function: makes the call.
+            done: called by that thread, with the exception of ``function`` or None; or with a StateError, if the
+                network is no longer driven before it was called. It returns at once and raises nothing.
+
+        Raises:
+            StateError: the network is no longer driven.
+        """
         with self._lock:
             if self._closed:
                 raise _stopped()
-            self._notes.append(call)  # needs no limit: each thread waits for one
+            self._notes.append(_Call(function, done))
             self._signal()
-        call.done.wait()
-        if call.error is not None:
-            raise call.error
-        return result[0]
 
     def _signal(self) -> None:
         """Wake the reader; at most one byte is ever in transit, so this cannot block."""
@@ -148,8 +174,7 @@ class Mailbox:
         while self._notes:
             note = self._notes.popleft()
             if isinstance(note, _Call):
-                note.error = _stopped()
-                note.done.set()
+                note.done(_stopped())
 
     def abandon(self) -> None:
         """Only close the descriptors, in a forked child: the lock may belong to a thread that does not exist here."""

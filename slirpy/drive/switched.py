@@ -21,32 +21,34 @@ class PolledSwitch:
         hub: whether to flood all frames.
 
     Attributes:
+        network: the switch and its ports.
+        poller: watches the descriptors of the links.
         stats: counters.
     """
 
     def __init__(self, mtu: int = 1500, hub: bool = False) -> None:
-        self._poller = SelectorPoller()
-        self._network = SwitchNetwork(mtu=mtu, hub=hub, now=time.monotonic_ns())
-        self.stats = self._network.stats
+        self.poller = SelectorPoller()
+        self.network = SwitchNetwork(mtu=mtu, hub=hub, now=time.monotonic_ns())
+        self.stats = self.network.stats
 
     def attach_link(self, link: Link) -> None:
         """Plug in a link."""
-        self._network.attach(link, self._poller)
+        self.network.attach(link, self.poller)
 
     def watch(self, fd: int, ready: Callable[[int], None]) -> None:
         """Wait for one of the caller's descriptors, too; ``ready`` reads the available data."""
-        self._poller.register(fd, READ, ready)
+        self.poller.register(fd, READ, ready)
 
     def poll(self, timeout: float) -> None:
         """Relay frames; returns when something was done, or after ``timeout`` seconds."""
-        network, clock = self._network, time.monotonic_ns
+        network, clock = self.network, time.monotonic_ns
         deadline = network.deadline()
         if deadline is not None:
             timeout = min(timeout, max(deadline - clock(), 0) / SECOND)
-        self._poller.poll(timeout, before=lambda: network.tick(clock()))
+        self.poller.poll(timeout, before=lambda: network.tick(clock()))
         network.flush(clock())
 
     def close(self) -> None:
         """Detach all links."""
-        self._network.close()
-        self._poller.close()
+        self.network.close()
+        self.poller.close()

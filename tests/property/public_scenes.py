@@ -142,6 +142,7 @@ class Scene:
 
 INSTANCES: dict[str, Callable[[Scene], object]] = {
     "Slirp": lambda scene: scene.slirp,
+    "Controlled": lambda scene: scene.slirp,
     "Polled": lambda scene: scene.slirp,
     "Nic": lambda scene: scene.nic,
     "Stack": lambda scene: scene.core,
@@ -231,6 +232,7 @@ GOOD: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "RulePolicy.may_resolve": lambda scene: {"name": "example.org"},
     "RulePolicy.from_file": lambda scene: {"path": scene.written("rules.toml", "rules = []")},
     "Slirp": lambda scene: {},
+    "Controlled.serve_control": lambda scene: {"at": "tcp:127.0.0.1:0"},
     "Slirp.add_guestfwd": lambda scene: {"rule": RULE_IN},
     "Slirp.add_hostfwd": lambda scene: {"rule": RULE_OUT},
     "Slirp.attach": lambda scene: {"on_frame": print},

@@ -47,12 +47,15 @@ LEFT_OUT: dict[str, str] = {
         testing.Operation testing.Ping testing.Received testing.Result testing.Sent
         testing.FrameRecord testing.NoteRecord testing.Report testing.SocketInfo testing.Trace.note""",
     "handles, which other calls make and return": """
-        Attachment GuestListener Nic testing.Autoconfiguration testing.Dhcp6Client testing.DhcpClient
+        Attachment GuestListener GuestSocket GuestSocket.recv GuestSocket.recv_into Nic
+        testing.Autoconfiguration testing.Dhcp6Client testing.DhcpClient
         testing.GuestStream testing.Host testing.Injected testing.Invocation testing.Lookup testing.Partition
         testing.Path testing.Program testing.Router testing.SimServer testing.SimUdpServer testing.StreamListener
         testing.UdpSocket""",
     "programs, which are coroutines or functions: tests/unit/testing/sim tries others": """
         testing.Run.run testing.Host.run""",
+    "waits for a guest: tests/unit/drive/test_dialing.py": "Dialing.connect Dialing.open_connection",
+    "called by Dialing, with the stream of its own socket": "Stack.connect_guest",
     "runs in another process: tests/unit/testing/sim/test_fork.py": "testing.Network.fork",
     "takes groups of hosts: tests/unit/testing/sim/test_network.py": "testing.Network.partition",
     "methods that the parts of a simulated network call among themselves": """

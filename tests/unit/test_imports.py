@@ -67,7 +67,8 @@ ALLOWED: dict[str, set[str]] = {
     "targets": WIRE | {"host", "sandbox"},
     "stack": CORE | {"nat", "services"},
     "drive": CORE | {"stack", "links", "host", "targets"},
-    "network": CORE | {"nat", "services", "stack", "links", "host", "targets", "drive"},
+    "control": CORE | {"nat", "services", "stack", "links", "host", "drive", "_version"},
+    "network": CORE | {"nat", "services", "stack", "links", "host", "targets", "drive", "control"},
     "slirpy": CORE | {"services", "stack", "drive", "network", "_version"},
 }
 ALLOWED["testing"] = set(ALLOWED)
@@ -233,6 +234,7 @@ def run_python(code: str, *options: str) -> str:
 # imported before it lies, and so is Hypothesis.
 ELSEWHERE = """
 import hypothesis.stateful
+import fastapi.responses, uvicorn.protocols.http.h11_impl
 import asyncio, ctypes, selectors, subprocess, tempfile, uuid, pathlib, os, select, signal, socket, sys
 for name in ("fcntl", "termios", "tty", "pty", "pwd", "grp", "resource", "syslog", "spwd", "crypt", "nis", "curses"):
     sys.modules[name] = None

@@ -207,6 +207,7 @@ class _Session:
             confined = SelfSandbox(self._sandbox, self._config, stack)
             log = FrameLog(self._reporting.capture, self._reporting.trace, stack)
             net = stack.enter_context(Slirp(self._config))
+            self._reporting.serve(net, stack)
             net.watch(signals.fileno(), signals.read)
             descriptor = source if isinstance(source, int) else source.open()
             link = TapLink(descriptor, self._config.mtu, on_gone=self._end)

@@ -1,0 +1,162 @@
+"""A client of the control socket, of the standard library alone."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from slirpy.control.place import parse_place
+from slirpy.errors import LinkError
+from slirpy.links.endpoint import Endpoint, reason
+from slirpy.reprs import never_raises
+
+__all__ = ["ControlClient", "ControlError"]
+
+TIMEOUT = 30.0
+"""Seconds to wait for an answer."""
+_SMALL = 1 << 16
+
+
+class ControlError(LinkError):
+    """An answer that says what is wrong.
+
+    Attributes:
+        status: of HTTP.
+    """
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection to a place, which may be a Unix socket."""
+
+    def __init__(self, place: Endpoint, timeout: float | None) -> None:
+        host, port = ("localhost", 80) if place.local else place.address[:2]
+        super().__init__(host, port, timeout=timeout)
+        self._place = place
+
+    def connect(self) -> None:
+        sock = socket.socket(self._place.family, socket.SOCK_STREAM)
+        try:
+            if not self._place.local:
+                sock.settimeout(self.timeout)
+            # A Unix socket waits for room in the backlog, unless it has a time limit.
+            sock.connect(self._place.address)
+            sock.settimeout(self.timeout)
+        except BaseException:
+            sock.close()
+            raise
+        self.sock = sock
+
+
+class ControlClient:
+    """Asks the control socket of a network.
+
+    Args:
+        at: ``unix:PATH``, a path, or ``tcp:ADDRESS:PORT``.
+        token: for TCP.
+
+    Raises:
+        ConfigError: ``at`` is not a place.
+    """
+
+    def __init__(self, at: str, *, token: str | None = None) -> None:
+        if isinstance(at, str) and not at.startswith(("unix:", "tcp:")):
+            at = f"unix:{at}"
+        self._place = parse_place(at, "PLACE")
+        self._token = token
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<ControlClient of {self._place}>"
+
+    def ask(
+        self, method: str, path: str, body: object = None, query: Mapping[str, object] | None = None
+    ) -> Any:
+        """Make a request; returns the JSON of the answer.
+
+        Args:
+            method: of HTTP.
+            path: such as ``/v1/flows``.
+            body: as JSON; None: none.
+            query: parameters; those that are None are left out.
+
+        Raises:
+            LinkError: nobody controls a network there.
+            ControlError: the answer says what is wrong.
+        """
+        with self._answer(method, path, body, query, TIMEOUT) as answer:
+            data = answer.read()
+        return json.loads(data) if data else None
+
+    def stream(self, path: str, query: Mapping[str, object] | None = None) -> Iterator[bytes]:
+        """Read an answer without an end, in the pieces that arrive.
+
+        Raises:
+            LinkError, ControlError: as :meth:`ask`.
+        """
+        with self._answer("GET", path, None, query, None) as answer:
+            while piece := answer.read1(_SMALL):
+                yield piece
+
+    def events(self, query: Mapping[str, object] | None = None) -> Iterator[dict[str, Any]]:
+        """Read the network's events as they happen.
+
+        Raises:
+            LinkError, ControlError: as :meth:`ask`.
+        """
+        rest = b""
+        for piece in self.stream("/v1/events", query):
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                if line.startswith(b"data:"):
+                    yield json.loads(line[5:])
+
+    @contextmanager
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        body: object,
+        query: Mapping[str, object] | None,
+        timeout: float | None,
+    ) -> Iterator[http.client.HTTPResponse]:
+        given = {key: value for key, value in (query or {}).items() if value is not None}
+        headers = {"Accept": "application/json"}
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token}"
+        data = None
+        if body is not None:
+            data = json.dumps(body).encode()
+            headers["Content-Type"] = "application/json"
+        connection = _Connection(self._place, timeout)
+        try:
+            target = quote(path) + (f"?{urlencode(given, doseq=True)}" if given else "")
+            connection.request(method, target, data, headers)
+            answer = connection.getresponse()
+            if answer.status >= 400:
+                raise ControlError(answer.status, _said(answer))
+            yield answer
+        except TimeoutError:
+            raise LinkError(f"{self._place}: no answer within {TIMEOUT:g} s") from None
+        except http.client.HTTPException as error:
+            raise LinkError(f"{self._place}: what answers is no control socket: {error}") from None
+        except OSError as error:
+            raise LinkError(f"{self._place}: {reason(error)}; is a network controlled there?") from None
+        finally:
+            connection.close()
+
+
+def _said(answer: http.client.HTTPResponse) -> str:
+    text = answer.read(_SMALL).decode(errors="replace")
+    try:
+        return str(json.loads(text)["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"the answer is {answer.status} {answer.reason}: {text[:200]}"

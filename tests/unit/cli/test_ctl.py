@@ -1,0 +1,102 @@
+"""``slirpy ctl``: tables for people, JSON for programs, completion of what exists."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.shell_completion import ShellComplete
+from click.testing import CliRunner, Result
+
+from slirpy import Slirp
+from slirpy.cli.app import app
+from slirpy.control import ControlServer
+from slirpy.errors import LinkError
+from tests.support.live_guest import LiveGuest
+
+
+@pytest.fixture
+def server(net: Slirp, folder: Path) -> Iterator[ControlServer]:
+    guest = LiveGuest(net, hostname="build-7")
+    guest.serve_echo(7)
+    server = net.serve_control(f"unix:{folder}/ctl")
+    net.start()
+    yield server
+    net.stop()
+
+
+def ctl(server: ControlServer, *words: str) -> Result:
+    """Run ``slirpy ctl`` on a server."""
+    return CliRunner().invoke(app, ["ctl", str(server.address.path), *words])
+
+
+def test_tables(server: ControlServer, net: Slirp) -> None:
+    with net.connect("build-7", 7):
+        assert "10.0.2.15:7" in ctl(server, "flows").output
+        assert "ESTABLISHED" in ctl(server, "flows", "--protocol", "tcp").output
+        assert "10.0.2.15:7" not in ctl(server, "flows", "--protocol", "udp").output
+        assert "10.0.2.0/24" in ctl(server, "info").output
+        assert "frames_in" in ctl(server, "stats").output
+        assert "drop_arp" not in ctl(server, "stats").output
+        assert "build-7" in ctl(server, "leases").output
+        assert "52:54:00:12:34:56" in ctl(server, "neighbors").output
+
+
+def test_json(server: ControlServer) -> None:
+    result = ctl(server, "leases", "--json")
+    assert result.output.count("\n") == 1
+    assert json.loads(result.output)["leases"][0]["hostname"] == "build-7"
+    assert json.loads(ctl(server, "flows", "--closed", "--json").output) == {"total": 0, "flows": []}
+
+
+def test_forwards(server: ControlServer, net: Slirp) -> None:
+    added = json.loads(ctl(server, "forwards", "add", "tcp::0-:7", "udp::0-:7", "--json").output)["forwards"]
+    assert [each["protocol"] for each in added] == ["tcp", "udp"]
+    with socket.create_connection(("127.0.0.1", added[0]["host"]["port"]), 10) as sock:
+        sock.sendall(b"x")
+        assert sock.recv(1) == b"x"
+    assert added[0]["rule"] in ctl(server, "forwards").output
+    assert ctl(server, "forwards", "remove", added[0]["rule"]).exit_code == 0
+    assert [str(each) for each in net.hostfwds()] == [added[1]["rule"]]
+
+
+def test_completion(server: ControlServer, net: Slirp) -> None:
+    forward = net.add_hostfwd("tcp::0-:7")
+    completion = ShellComplete(app, {}, "slirpy", "_SLIRPY_COMPLETE")
+    place = str(server.address.path)
+    found = completion.get_completions(["ctl", place, "forwards", "remove"], "tcp")
+    assert [item.value for item in found] == [str(forward)]
+    net.connect("10.0.2.15", 7).close()
+    found = completion.get_completions(["ctl", place, "flows", "--guest"], "")
+    assert [item.value for item in found] == ["10.0.2.15"]
+    assert completion.get_completions(["ctl", "/nowhere", "forwards", "remove"], "") == []
+    assert "forwards" in [item.value for item in completion.get_completions(["ctl", place], "for")]
+
+
+def test_mistakes(server: ControlServer, folder: Path) -> None:
+    result = ctl(server, "forwards", "remove", "tcp::1-:2")
+    assert isinstance(result.exception, LinkError)
+    assert "no such forward" in str(result.exception)
+    result = CliRunner().invoke(app, ["ctl", f"{folder}/none", "flows"])
+    assert "no such file" in str(result.exception)
+    result = CliRunner().invoke(app, ["ctl", "tcp:127.0.0.1", "flows"])
+    assert "PLACE" in str(result.exception)
+    result = CliRunner().invoke(app, ["ctl", "--token-file", f"{folder}/none", "tcp:127.0.0.1:1", "flows"])
+    assert '--token-file "' in str(result.exception)
+    assert ctl(server, "forwards", "add").exit_code == 2
+    assert ctl(server, "flows", "--closed", "--protocol", "tcp").exit_code == 2
+
+
+def test_tcp_with_a_token(server: ControlServer, net: Slirp, folder: Path) -> None:
+    other = net.serve_control("tcp:127.0.0.1:0")
+    place = f"tcp:{other.address}"
+    result = CliRunner().invoke(app, ["ctl", place, "info"])
+    assert "token is missing" in str(result.exception)
+    result = CliRunner().invoke(app, ["ctl", place, "info"], env={"SLIRPY_CONTROL_TOKEN": other.token})
+    assert "10.0.2.0/24" in result.output
+    file = folder / "token"
+    file.write_text(f"{other.token}\n")
+    assert CliRunner().invoke(app, ["ctl", "--token-file", str(file), place, "info"]).exit_code == 0
