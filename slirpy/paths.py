@@ -7,8 +7,14 @@ import os
 import socket
 import stat
 import sys
+from collections.abc import Callable
 
-__all__ = ["ABSTRACT_MAX", "PATH_MAX", "bind_unix", "inode_of", "is_unix_path", "remove_unix"]
+__all__ = ["ABSTRACT_MAX", "PATH_MAX", "bind_unix", "inode_of", "is_unix_path", "open_again", "remove_unix"]
+
+opener: Callable[[str, int], int] = os.open
+"""Opens files that are read again and again; a sandbox puts in its own."""
+read_again: dict[str, None] | None = None
+"""The files that :func:`open_again` has opened; None: they are not noted."""
 
 ABSTRACT_MAX = 107
 """Maximum bytes of an abstract name of Linux, without the zero at its beginning."""
@@ -17,6 +23,13 @@ PATH_MAX = ABSTRACT_MAX if sys.platform == "linux" else 103
 
 
 _PRIVATE = 0o600
+
+
+def open_again(path: str, flags: int) -> int:
+    """Open a file that a running process may read again, in a sandbox too: an ``opener`` of :func:`open`."""
+    if read_again is not None:
+        read_again[path] = None
+    return opener(path, flags)
 
 
 def is_unix_path(path: object) -> bool:

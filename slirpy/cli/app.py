@@ -22,6 +22,7 @@ COMMANDS = {
     "audit": ("slirpy.cli.audit:audit", "Show what audit logs say: who reached what, and what was refused."),
     "policy": ("slirpy.cli.policycheck:policy", "Check a policy: which rule decides, and what it leaves open."),
     "switch": ("slirpy.cli.switch:switch", "Join guests, TAP interfaces and other switches to one network."),
+    "unit": ("slirpy.cli.unit:unit", "Print units with which systemd runs slirpy listen."),
     "packetdrill": ("slirpy.cli.packetdrill:packetdrill", "Run scripts of packetdrill on the TCP engine."),
     "replay": ("slirpy.cli.replay:replay", "Run a failed test in virtual time again, and draw it."),
     "demo": ("slirpy.cli.demo:demo", "See it work: no privileges, any system, a few seconds."),

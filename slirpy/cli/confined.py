@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from slirpy import paths
 from slirpy.cli import main
 from slirpy.cli.main import fail
 from slirpy.cli.streams import tell
@@ -52,14 +53,24 @@ class SelfSandbox:
         config: options of the network; None: there is none.
         stack: undoes it all when it ends.
         others: options of further networks.
+        reload: whether files that have been read, such as policies, are read again. Then Unix sockets may appear
+            where there were some at the start.
     """
 
     def __init__(
-        self, mode: str, config: Config | None, stack: ExitStack, others: Sequence[Config] = ()
+        self,
+        mode: str,
+        config: Config | None,
+        stack: ExitStack,
+        others: Sequence[Config] = (),
+        *,
+        reload: bool = False,
     ) -> None:
         self._mode = mode
         self._missing = ""
         self._configs = [*([] if config is None else [config]), *others]
+        self._reloads = reload
+        self._reread = list(paths.read_again or ()) if reload else []
         if mode == "on" and sys.platform != "linux":
             fail("--sandbox on: the sandbox needs Linux; use --sandbox auto")
         # A program that only calls a command goes on after it, and must not be shut in unasked.
@@ -73,14 +84,18 @@ class SelfSandbox:
         programs = any(
             config.smb or any(_is_command(rule.target) for rule in config.guestfwd) for config in configs
         )
-        # The rule for a file is for this very file. A folder other than /etc is allowed instead.
+        # The sandbox has a rule for each file, which does not hold for a file that replaces it.
+        files = self._reread
         asks = any(not config.resolvers for config in configs)
-        replaced = asks and os.path.dirname(os.path.realpath(_RESOLV_CONF)) == "/etc"
-        if programs or replaced:
+        if (
+            asks and os.path.dirname(os.path.realpath(_RESOLV_CONF)) == "/etc"
+        ):  # another folder is allowed instead
+            files = [*files, _RESOLV_CONF]
+        if programs or files:
             from slirpy.sandbox import spawner
 
             try:
-                other = spawner.Spawner([_RESOLV_CONF] if replaced else [])
+                other = spawner.Spawner(files)
             except OSError as error:
                 self._missing = f"a process that starts programs ({(error.strerror or str(error)).lower()})"
                 return
@@ -120,7 +135,8 @@ class SelfSandbox:
         looks_up = names or files.looks_up
         if looks_up:
             files.read += _LOOKUP_FILES
-        if looks_up or files.unix:
+        sockets = _folders_of_sockets()
+        if looks_up or files.unix or (self._reloads and sockets):
             families.append(socket.AF_UNIX)
         if looks_up:
             families.append(socket.AF_NETLINK)
@@ -130,7 +146,8 @@ class SelfSandbox:
                 write=files.write,
                 write_files=files.write_files,
                 read=[*files.read, *removed],
-                remove=[*_folders_of_sockets(), *map(os.path.dirname, removed)],
+                remove=[*sockets, *map(os.path.dirname, removed)],
+                bind=sockets if self._reloads else (),
                 families=families,
                 signals=signals,
                 low_ports=low_ports,
@@ -145,7 +162,7 @@ def tell_lacking(*parts: tuple[str, ...] | str) -> None:
     """Tell in one line which parts of a sandbox this system lacks, if any."""
     names = [name for part in parts for name in ((part,) if isinstance(part, str) else part) if name]
     if names:
-        tell(f"--sandbox: this system lacks {'; '.join(names)}")
+        tell(f"--sandbox: this system lacks {'; '.join(names)}", level="warning")
 
 
 class _Files:
@@ -223,8 +240,7 @@ def _folders_of_sockets() -> list[str]:
 
 
 def _open_by(spawner: Any) -> None:
-    """Let the DNS service open resolv.conf by another process when it has been replaced."""
-    from slirpy.services.dns import servers
+    """Let files that have been replaced be opened by another process, such as resolv.conf."""
 
     def opener(path: str, flags: int) -> int:
         try:
@@ -232,4 +248,4 @@ def _open_by(spawner: Any) -> None:
         except PermissionError:
             return int(spawner.open(path))
 
-    servers.opener = opener
+    paths.opener = opener

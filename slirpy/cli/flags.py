@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, wraps
 from typing import Any, TextIO, TypeVar
 
 import click
+from click.core import ParameterSource
 
+from slirpy import paths
+from slirpy.cli import logs, streams
 from slirpy.errors import ConfigError, ForwardError, LinkError, SlirpyError
 
 __all__ = [
     "KEY_AND_VALUE",
     "Command",
     "Flag",
+    "KeyedArgument",
     "by_group",
     "check_plain_name",
     "check_terminal",
@@ -23,6 +28,7 @@ __all__ = [
     "flag",
     "in_flags",
     "names_flags",
+    "read_again",
 ]
 
 _T = TypeVar("_T")
@@ -132,12 +138,32 @@ def by_group(command: click.Command, context: click.Context) -> dict[str, list[c
     return {group: options for group, options in groups.items() if options}
 
 
+class KeyedArgument(click.Argument):
+    """An argument that may also stand in the file of ``--config``.
+
+    Args:
+        key: its key there.
+    """
+
+    def __init__(self, *names: Any, key: str, **more: Any) -> None:
+        super().__init__(*names, **more)
+        self.key = key
+
+
 class Command(click.Command):
     """A command whose help groups its options, and which rejects empty values of options and arguments.
 
     Most system functions treat an empty path as the current folder, and an empty name as none. Arguments that
     form another command line are not checked.
+
+    Args:
+        general: whether it has ``--config``, ``--log-level`` and ``--log-format``.
     """
+
+    def __init__(self, *arguments: Any, general: bool = True, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        if general:
+            self.params += _general_options()
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """See :meth:`click.Command.format_options`."""
@@ -148,7 +174,11 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """See :meth:`click.Command.parse_args`."""
-        rest = super().parse_args(ctx, args)
+        ctx.meta[_ARGUMENTS] = tuple(args)
+        paths.read_again = {}
+        with _placed(ctx):
+            rest = super().parse_args(ctx, args)
+        self._add_lists(ctx)
         for parameter in self.params:
             value = ctx.params.get(parameter.name or "")
             values = value if isinstance(value, tuple) else (value,)
@@ -158,6 +188,108 @@ class Command(click.Command):
                 name = (parameter.metavar or "argument").removesuffix("...")
                 raise click.UsageError(f"{name} is empty; give one, or leave it out", ctx)
         return rest
+
+    def _add_lists(self, ctx: click.Context) -> None:
+        """Put the entries of lists in the file behind those of the command line."""
+        values: Mapping[str, Any] = ctx.meta[_FILE][1] if _FILE in ctx.meta else {}
+        for parameter in {each.name: each for each in self.params if each.name in values}.values():
+            name = str(parameter.name)
+            several = getattr(parameter, "multiple", False) or parameter.nargs == -1
+            if several and ctx.get_parameter_source(name) is not ParameterSource.DEFAULT_MAP:
+                added = parameter.type_cast_value(ctx, values[name])
+                ctx.params[name] = (*(ctx.params[name] or ()), *added)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """See :meth:`click.Command.invoke`."""
+        with _placed(ctx):
+            return super().invoke(ctx)
+
+
+_ARGUMENTS, _FILE = "slirpy.arguments", "slirpy.config"
+"""Keys of ``click.Context.meta``: the command line, and the file of ``--config`` with its values."""
+
+
+def read_again(ctx: click.Context, use: Callable[[dict[str, Any]], _T]) -> _T:
+    """Read the command line of a command again, and thereby the file of ``--config``.
+
+    Args:
+        ctx: the command's context.
+        use: called with the values of its parameters. Its errors name flags, or places in the file.
+
+    Returns:
+        What ``use`` returns.
+
+    Raises:
+        SlirpyError, click.ClickException: the file has a mistake now.
+    """
+    arguments = list(ctx.meta[_ARGUMENTS])
+    with ctx.command.make_context(ctx.info_name, arguments, parent=ctx.parent) as fresh, _placed(fresh):
+        return names_flags(use)(fresh.params)
+
+
+def _general_options() -> list[click.Option]:
+    """Options of all commands."""
+    own: dict[str, Any] = {"is_eager": True, "expose_value": False}
+    return [
+        click.Option(
+            ["--config"],
+            metavar="FILE",
+            callback=_load,
+            help="Read options from FILE, in TOML: mtu = 9000. The command line wins; lists are joined.",
+            **own,
+        ),
+        click.Option(
+            ["--log-level"],
+            type=click.Choice(logs.LEVELS),
+            callback=_set_style,
+            help="Write messages of this level and above.  [default: info]",
+            **own,
+        ),
+        click.Option(
+            ["--log-format"],
+            type=click.Choice(logs.FORMATS),
+            callback=_set_style,
+            help="Write messages as text, or each as an object of JSON on a line.  [default: text]",
+            **own,
+        ),
+    ]
+
+
+def _load(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if not value:
+        if value is not None:
+            raise empty(ctx, parameter.opts[0], parameter.metavar)
+        ctx.meta.pop(_FILE, None)  # of an earlier command in this process
+        return
+    from slirpy.cli.configfile import ConfigFile
+
+    check_plain_name("--config", value)
+    name = ctx.command.name or ""
+    file = ConfigFile(value, name)
+    values = file.values(ctx.command, name)
+    ctx.meta[_FILE] = file, values
+    ctx.default_map = values
+
+
+def _set_style(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    name = str(parameter.name).removeprefix("log_")
+    setattr(logs.style, name, value or getattr(logs.LogStyle, name))
+    streams.relay_library()
+
+
+@contextmanager
+def _placed(ctx: click.Context) -> Iterator[None]:
+    """Put file and line before errors about values from the file of ``--config``."""
+    try:
+        yield
+    except (SlirpyError, click.UsageError) as error:
+        text = error.message if isinstance(error, click.UsageError) else str(error)
+        if isinstance(error, click.BadParameter):
+            text = error.format_message()
+        place = ctx.meta[_FILE][0].place(text, ctx) if _FILE in ctx.meta else None
+        if place is None:
+            raise
+        raise ConfigError(f"{place}: {text.removeprefix('--')}") from None
 
 
 def check_plain_name(option: str, name: str) -> None:

@@ -10,7 +10,7 @@ TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the 2 ms that importing t
 if TYPE_CHECKING:
     from typing import NoReturn
 
-__all__ = ["fail", "main"]
+__all__ = ["EndedBySignal", "fail", "main"]
 
 INSTALL = "pip install 'slirpy[cli]'"
 _PARTS = ("click", "rich")
@@ -19,11 +19,25 @@ owns_process = False
 """True if this process is the command, and not a program that calls commands, such as a test."""
 
 
+class EndedBySignal(SystemExit):
+    """The end of a command because of a signal. Everything has been cleaned up; :func:`main` raises the signal again.
+
+    The exit status is 128 plus its number where that is not possible, as a shell reports it.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
+
+
 def fail(text: str, status: int = 2) -> NoReturn:
     """End the program with one line on standard error."""
     from slirpy.cli import streams
 
-    streams.tell(" ".join(text.split()))
+    streams.tell(" ".join(text.split()), level="error")
     raise SystemExit(status)
 
 
@@ -31,7 +45,7 @@ def main() -> NoReturn:
     """Run the command line with the arguments of the process, and exit.
 
     The exit status is 0, or 2 after a mistake, or 1 when a system resource is exhausted, or the one that the
-    subcommand returns. Each failure is one line on standard error.
+    subcommand returns. A command that a signal ended ends by that signal. Each failure is one line on standard error.
     """
     global owns_process
     owns_process = True
@@ -46,24 +60,44 @@ def main() -> NoReturn:
 
     gc.set_threshold(10_000)  # imports make many objects that stay: collections among them took 10 ms
     output = streams.StandardOutput()
+    number = None
     try:
         status = _command()
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 0
+        number = end.number if isinstance(end, EndedBySignal) else None
     except (OSError, MemoryError, ImportError, SystemError, SyntaxError) as error:
         status = 1
         if not output.failed:  # otherwise it is reported below
             text = streams.exhausted(error)
             if text is None:
                 raise
-            streams.tell(text)
+            streams.tell(text, level="error")
     why = output.finish()
     if why is not None and status in (0, 1):
         if why:
-            streams.tell(f"standard output: {why}")
+            streams.tell(f"standard output: {why}", level="error")
         status = 1
     streams.flush_errors(sys.stderr)
+    if number is not None:
+        _die(number)
     raise SystemExit(status)
+
+
+def _die(number: int) -> None:
+    """End this process by a signal, so that its parent learns why it ended. Returns if that is not possible."""
+    import os
+    import signal
+    import sys
+
+    if sys.platform == "win32":
+        return
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))  # for SIGQUIT
+    signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    os.kill(os.getpid(), number)
 
 
 def _command() -> int:

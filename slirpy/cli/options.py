@@ -23,6 +23,7 @@ __all__ = [
     "network_options",
     "network_values",
     "option_flag",
+    "plain_values",
     "report_refused",
 ]
 
@@ -136,21 +137,43 @@ def _help(row: Option, guest: str, default_text: str | None) -> str:
     return text + ("  May be repeated." if row.kind.several else "")
 
 
-def network_config(given: Mapping[str, Any], **defaults: Any) -> Config:
-    """Build the configuration from the values of :func:`network_options`.
+def network_config(given: Mapping[str, Any], *, reloads: bool = False, **defaults: Any) -> Config:
+    """Build the configuration from the values of :func:`network_options`, and let refused flows be reported.
 
     Args:
         given: value of each flag, by name.
+        reloads: whether a policy may come later.
         defaults: arguments of :class:`Config` for flags that were not given.
 
     Raises:
         ConfigError: a value that cannot be used.
     """
-    return Config(**network_values(given, **defaults))
+    return Config(**network_values(given, reloads=reloads, **defaults))
 
 
-def network_values(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
+def network_values(given: Mapping[str, Any], *, reloads: bool = False, **defaults: Any) -> dict[str, Any]:
     """The arguments of :class:`Config` for :func:`network_config`, not yet checked.
+
+    Raises:
+        ConfigError: rules of the policy that cannot be read.
+    """
+    values = plain_values(given, **defaults)
+    if isinstance(values.get("policy"), RulePolicy):
+        _warn_about(values["policy"])
+    if given.get("ask"):
+        from slirpy.cli.asking import Asker
+
+        save = given.get("ask_save")
+        values["asker"] = Asker(None if save is None else Path(save))
+    closed = values.get("audit_fail") == "closed"
+    restricts = values.get("restrict") or not values.get("host_loopback", True)
+    if "policy" in values or closed or restricts or reloads:
+        values["on_refused"] = report_refused()
+    return values
+
+
+def plain_values(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
+    """The same arguments without functions. Nothing is opened, and nothing reported.
 
     Raises:
         ConfigError: rules of the policy that cannot be read.
@@ -169,14 +192,6 @@ def network_values(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
     policy = policy_of(given["rules"], ask=ask)
     if policy is not None:
         values["policy"] = policy
-        _warn_about(policy)
-    if ask:
-        from slirpy.cli.asking import Asker
-
-        values["asker"] = Asker(None if save is None else Path(save))
-    closed = values.get("audit_fail") == "closed"
-    if policy is not None or closed or values.get("restrict") or not values.get("host_loopback", True):
-        values["on_refused"] = report_refused()
     return values
 
 
@@ -186,16 +201,16 @@ def _warn_about(policy: RulePolicy) -> None:
 
     warnings = lint(policy)
     for warning in warnings[:WARNINGS_SHOWN]:
-        tell(f"warning: {plain(warning)}")
+        tell(f"warning: {plain(warning)}", level="warning")
     if len(warnings) > WARNINGS_SHOWN:
-        tell(f"{len(warnings) - WARNINGS_SHOWN} more warnings; see `slirpy policy check`")
+        tell(f"{len(warnings) - WARNINGS_SHOWN} more warnings; see `slirpy policy check`", level="warning")
 
 
 def report_refused() -> RefusedFlows:
     """Report refused flows on standard error, until the command ends."""
     from slirpy.cli.streams import tell
 
-    refused = RefusedFlows(lambda line: tell(line, patience=0))  # the network does not wait
+    refused = RefusedFlows(lambda line: tell(line, patience=0, level="warning"))  # the network does not wait
     context = click.get_current_context(silent=True)
     if context is not None:
         context.call_on_close(refused.close)

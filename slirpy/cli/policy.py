@@ -48,6 +48,10 @@ class RuleOption(Flag):
     the values within one option only, so the options share a list, and each prepends its word.
     """
 
+    def in_file(self, key: str, value: str) -> str:
+        """An entry for a value in the file of ``--config``."""
+        return f"{key} {value}"
+
     def add_to_parser(self, parser: _OptionParser, ctx: click.Context) -> None:
         """See :meth:`click.Option.add_to_parser`."""
         super().add_to_parser(parser, ctx)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import select
 import signal
 import socket
 import sys
@@ -10,21 +13,25 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from io import StringIO
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from slirpy.cli import logs
 from slirpy.cli.streams import write_line
 from slirpy.config.text import with_port
 
 if TYPE_CHECKING:
     from slirpy import FlowInfo, Slirp, Stats
+    from slirpy.drive.switched import PolledSwitch
 
 __all__ = [
     "ENDING",
+    "RELOADING",
     "SHOWING",
     "CaughtSignals",
     "Ending",
     "allow_descriptors",
     "drain",
+    "dump",
     "keep_heap",
     "report",
     "tell_forwards",
@@ -37,6 +44,8 @@ ENDING = (
 """Signals that end a network. If not caught, they end the process and leave its sockets behind."""
 SHOWING = "SIGUSR1"
 """The signal that requests the tables."""
+RELOADING = "SIGHUP"
+"""The signal that requests to read files again."""
 
 HEAP_BYTES = 8 << 20
 """Free memory to keep instead of returning it to the system."""
@@ -93,21 +102,57 @@ class Ending(CaughtSignals):
 
     Args:
         show: called when a signal requests the tables.
+        reload: called when a signal requests to read files again; None: that signal ends the network. It does so too
+            if the terminal has gone, from which the network was started.
     """
 
-    def __init__(self, show: Callable[[], None]) -> None:
+    def __init__(self, show: Callable[[], None], reload: Callable[[], None] | None = None) -> None:
         super().__init__((*ENDING, SHOWING))
         self._show = show
-        self.status: int | None = None
-        """The exit status, once a signal has ended the network: 128 plus its number."""
+        self._reload = reload
+        self._terminal = None if reload is None else _terminal()
+        self.number: int | None = None
+        """The signal that has ended the network."""
+
+    @property
+    def status(self) -> int | None:
+        """The exit status by which a shell reports that signal: 128 plus its number; None before."""
+        return None if self.number is None else 128 + self.number
 
     def read(self, _: int = 0) -> None:
         """Handle the signals that have arrived since the last call."""
         for number in self.take():
             if number == getattr(signal, SHOWING, None):
                 self._show()
-            elif self.status is None:
-                self.status = 128 + number
+            elif (
+                self._reload is not None and number == getattr(signal, RELOADING, None) and not self._hung_up()
+            ):
+                if self.number is None:
+                    self._reload()
+            elif self.number is None:
+                self.number = number
+
+    def _hung_up(self) -> bool:
+        """Report whether the terminal has gone."""
+        if self._terminal is None:
+            return False
+        poll = select.poll()
+        poll.register(self._terminal, 0)  # a hang-up is always reported
+        return bool(poll.poll(0))
+
+    def __exit__(self, *ending: Any) -> None:
+        super().__exit__(*ending)
+        if self._terminal is not None:
+            os.close(self._terminal)
+            self._terminal = None
+
+
+def _terminal() -> int | None:
+    """Open the terminal that this process belongs to; None: it has none."""
+    try:
+        return os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, AttributeError):
+        return None
 
 
 def _nothing(*_: object) -> None:
@@ -138,11 +183,38 @@ def tell_forwards(net: Slirp) -> None:
             guest = with_port(
                 "" if forward.guest_address is None else forward.guest_address, forward.guest_port
             )
-            write_line(f"hostfwd {forward.protocol} {host} -> {guest}")
+            if logs.style.says("info"):
+                write_line(logs.style.line("info", f"hostfwd {forward.protocol} {host} -> {guest}"))
+
+
+def dump(network: Slirp | PolledSwitch) -> None:
+    """Show the tables on standard error: as such on a terminal, else as one line of JSON (:mod:`slirpy.snapshot`)."""
+    from slirpy.drive.switched import PolledSwitch
+
+    if logs.style.format == "text" and sys.stderr.isatty():
+        flows = [] if isinstance(network, PolledSwitch) else [*network.closed_flows(), *network.flows()]
+        report(flows, network.stats)
+        return
+    if isinstance(network, PolledSwitch):
+        found = {"stats": network.stats.nonzero()}
+    else:
+        from slirpy.snapshot import tables
+
+        found = tables(network)
+    if logs.style.format == "json":
+        write_line(logs.style.line("info", "tables", tables=found))
+    else:
+        write_line(json.dumps(found))
 
 
 def report(flows: Sequence[FlowInfo], stats: Stats) -> None:
     """Show flows and counters on standard error. Failure to write them must not stop anything."""
+    if logs.style.format == "json":
+        from slirpy.snapshot import plain_value
+
+        found = {"flows": plain_value(flows), "stats": stats.nonzero()}
+        write_line(logs.style.line("info", "statistics", tables=found))
+        return
     from slirpy.cli.tables import print_report
 
     if sys.stderr.isatty():

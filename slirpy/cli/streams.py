@@ -11,8 +11,9 @@ from io import BufferedWriter, FileIO, TextIOWrapper, UnsupportedOperation
 from typing import Any, TextIO
 
 from slirpy.audit.text import plain
+from slirpy.cli import logs
 
-__all__ = ["StandardOutput", "exhausted", "flush_errors", "tell", "write_line"]
+__all__ = ["StandardOutput", "exhausted", "flush_errors", "relay_library", "tell", "write_line"]
 
 _HINTS = {
     errno.EMFILE: "allow more with `ulimit -n`",
@@ -27,6 +28,8 @@ _HINTS = {
 """Errors that mean that a system resource is exhausted, whatever the operation, with advice for each."""
 
 
+PIECE = 1024
+"""Characters that are at most 4096 bytes."""
 PATIENCE = 1.0
 """Time in seconds that the reader of standard error has to make room for a line."""
 
@@ -96,9 +99,20 @@ def flush_errors(stream: TextIO) -> None:
             stream.flush()
 
 
-def tell(text: str, patience: float = PATIENCE) -> bool:
-    """Write one line from slirpy to standard error; see :func:`write_line`."""
-    return write_line(f"slirpy: {text}", patience)
+def tell(text: str, patience: float = PATIENCE, *, level: str = "info") -> bool:
+    """Write a message from slirpy to standard error, as one line in the style of ``--log-format``.
+
+    Args:
+        text: the message.
+        patience: see :func:`write_line`.
+        level: one of :data:`~slirpy.cli.logs.LEVELS`.
+
+    Returns:
+        False if it could not be written; True also if ``--log-level`` leaves it out.
+    """
+    if not logs.style.says(level):
+        return True
+    return write_line(logs.style.line(level, plain(text), prefix="slirpy: "), patience)
 
 
 def write_line(line: str, patience: float = PATIENCE) -> bool:
@@ -107,16 +121,35 @@ def write_line(line: str, patience: float = PATIENCE) -> bool:
     A missing or slow reader must not stop anything: CMD's end, or an interrupt, would wait for it.
 
     Args:
-        line: shorter than 4096 bytes, which a pipe that is ready takes at once.
-        patience: seconds that a reader has to make room.
+        line: any length; a pipe that is ready takes pieces of up to 4096 bytes at once.
+        patience: seconds that a reader has to make room for each piece.
     """
+    text = plain(line) + "\n"
     try:
-        if not _ready(patience):
-            return False
-        print(plain(line), file=sys.stderr, flush=True)
+        for start in range(0, len(text), PIECE):
+            if not _ready(patience):
+                return False
+            print(text[start : start + PIECE], end="", file=sys.stderr, flush=True)
     except (OSError, ValueError):
         return False
     return True
+
+
+def relay_library() -> None:
+    """Write what the library logs as :func:`tell` does, unless the program that calls this command handles it."""
+    import logging
+
+    class Relay(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            severe = (
+                name for name in reversed(logs.LEVELS) if record.levelno >= getattr(logging, name.upper())
+            )
+            tell(record.getMessage().removeprefix("slirpy: "), level=next(severe, logs.LEVELS[0]))
+
+    logger = logging.getLogger("slirpy")
+    if not logger.hasHandlers():
+        logger.addHandler(Relay())
+        logger.propagate = False
 
 
 def _ready(patience: float) -> bool:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from slirpy.cli.confined import SelfSandbox, sandbox_option, tell_lacking
-from slirpy.cli.flags import Command
+from slirpy.cli.flags import Command, read_again
+from slirpy.cli.main import EndedBySignal
 from slirpy.cli.options import option_flag
 from slirpy.cli.reporting import LONGEST_WAIT, Reporting, report_options
+from slirpy.cli.service import Reloader, Service, service_options
 from slirpy.cli.streams import tell
 
 if TYPE_CHECKING:
-    from slirpy import Slirp
+    from slirpy import Config, Slirp
     from slirpy.cli.capture import FrameLog
     from slirpy.drive.switched import PolledSwitch
     from slirpy.links.table import LinkOptions
@@ -54,23 +57,36 @@ Two switches joined, each with its guests:
 @option_flag("mtu")
 @report_options(top=False)
 @sandbox_option()
-def switch(ports: Sequence[str], mtu: int, reporting: Reporting, sandbox: str, **how: bool) -> None:
+@service_options()
+@click.pass_context
+def switch(
+    context: click.Context,
+    /,
+    ports: Sequence[str],
+    mtu: int,
+    reporting: Reporting,
+    sandbox: str,
+    pid_file: str | None,
+    **how: bool,
+) -> None:
     """Join ports to one network: guests of QEMU, TAP interfaces, other switches, and slirpy's own (user).
 
     A frame goes to where its destination was last heard, and to all ports if that is not known. At most one port
-    is user: the gateway, DHCP, DNS and the way to the outside. SIGUSR1 shows flows and counters on standard error.
-    Ctrl-C, SIGTERM or another signal ends it; the exit status is then 128 plus the signal's number. It is 2 for a
-    mistake in the options.
+    is user: the gateway, DHCP, DNS and the way to the outside.
+
+    SIGUSR1 shows flows and counters on standard error, as JSON unless that is a terminal. SIGHUP reads the file of
+    --config again: forwards change at once. Without that file SIGHUP ends it, as do Ctrl-C, SIGTERM and others. It
+    then ends by that signal, which a shell shows as 128 plus its number. The exit status is 2 for a mistake in the
+    options.
     """
     from slirpy.cli.capture import FrameLog
-    from slirpy.config.optionstring import carrier_of
     from slirpy.links.table import parse_netdev
 
     if how["hub"] and (how["isolate"] or how["source_guard"]):
         raise click.UsageError(
             "--hub excludes --isolate and --source-guard: every guest gets every frame of a hub"
         )
-    users = [text for text in ports if carrier_of(text) == "user"]
+    users = _users(ports)
     if len(users) > 1:
         raise click.UsageError("only one port may be user; a second gateway belongs on a second switch")
     if not users and (how["isolate"] or how["source_guard"]):
@@ -79,59 +95,95 @@ def switch(ports: Sequence[str], mtu: int, reporting: Reporting, sandbox: str, *
         raise click.UsageError("a switch takes two ports or more; repeat -netdev")
     links = [parse_netdev(text) for text in ports if text not in users]
     with ExitStack() as stack:
+        service = Service(pid_file, stack)
         log = FrameLog(reporting.capture, reporting.trace, stack, several=True)
-        raise SystemExit(_serve(users[0] if users else None, links, how, mtu, log, reporting, sandbox))
+        network = _Network(users[0] if users else None, mtu, how, context)
+        raise EndedBySignal(_serve(network, links, log, reporting, sandbox, service))
+
+
+def _users(ports: Sequence[str]) -> list[str]:
+    """The ports that are user."""
+    from slirpy.config.optionstring import carrier_of
+
+    return [text for text in ports if carrier_of(text) == "user"]
+
+
+@dataclass
+class _Network:
+    """The network that is joined: the port that is user, if there is one, and options of the switch."""
+
+    user: str | None
+    mtu: int
+    how: Mapping[str, bool]
+    context: click.Context
+
+    def config(self) -> Config | None:
+        """The configuration of the port that is user."""
+        from slirpy import Config
+
+        return None if self.user is None else Config.from_qemu(self.user, mtu=self.mtu, **self.how)
+
+    def again(self) -> Config:
+        """Read the configuration again."""
+        return read_again(self.context, self._from)
+
+    def _from(self, found: Mapping[str, Any]) -> Config:
+        users = _users(found["ports"])
+        if len(users) != 1:
+            raise click.UsageError("there is not one port that is user, as before")
+        how = {name: found[name] for name in self.how}
+        again = _Network(users[0], found["mtu"], how, self.context).config()
+        assert again is not None
+        return again
 
 
 def _serve(
-    user: str | None,
+    ports: _Network,
     links: Sequence[LinkOptions],
-    how: Mapping[str, bool],
-    mtu: int,
     log: FrameLog,
     reporting: Reporting,
     sandbox: str,
+    service: Service,
 ) -> int:
-    """Relay frames until a signal ends it. Returns the exit status."""
+    """Relay frames until a signal ends it. Returns the signal's number."""
     from slirpy.cli import serving
     from slirpy.drive.switched import PolledSwitch
 
     with ExitStack() as stack:
-        signals = stack.enter_context(serving.Ending(lambda: _report(network)))
+        reload = (lambda: service.reload(reloader)) if service.reloads else None
+        signals = stack.enter_context(serving.Ending(lambda: serving.dump(network), reload))
         if sys.platform != "win32":
             serving.allow_descriptors()
         serving.keep_heap()
         network: Slirp | PolledSwitch
-        if user is None:
-            confined = SelfSandbox(sandbox, None, stack)
-            network = PolledSwitch(mtu, how["hub"])
+        reloader: Callable[[], object] = lambda: None  # noqa: E731
+        config = ports.config()
+        confined = SelfSandbox(sandbox, config, stack, reload=service.reloads)
+        if config is None:
+            network = PolledSwitch(ports.mtu, ports.how["hub"])
         else:
-            from slirpy import Config, Slirp
+            from slirpy import Slirp
 
-            config = Config.from_qemu(user, mtu=mtu, **how)
-            confined = SelfSandbox(sandbox, config, stack)
             network = Slirp(config)
         stack.callback(network.close)
         reporting.serve(network, stack)
         for number, options in enumerate(links):
             name = options.name or f"{options.carrier}{number}"
             network.attach_link(log.wrap(options.open(), name))
-        network.watch(signals.fileno(), signals.read)
         if not isinstance(network, PolledSwitch):
             serving.tell_forwards(network)
-        tell_lacking(confined.enter(reporting, names=True))
-        tell(f"{len(links) + (user is not None)} ports are joined")
-        while signals.status is None:
-            network.poll(LONGEST_WAIT)
+            reloader = Reloader(network, ports.again)
+        tell_lacking(confined.enter(reporting, names=True, removed=service.files))
+        network.watch(signals.fileno(), signals.read)
+        joined = f"{len(links) + (config is not None)} ports are joined"
+        tell(joined)
+        service.status = lambda: joined
+        service.ready()
+        look = service.look(lambda: LONGEST_WAIT)
+        while signals.number is None:
+            network.poll(look())
+        service.notifier.stopping()
         if reporting.stats:
-            _report(network)
-        return signals.status
-
-
-def _report(network: Slirp | PolledSwitch) -> None:
-    """Show flows, if slirpy has a port, and counters."""
-    from slirpy.cli.serving import report
-    from slirpy.drive.switched import PolledSwitch
-
-    flows = [] if isinstance(network, PolledSwitch) else [*network.closed_flows(), *network.flows()]
-    report(flows, network.stats)
+            flows = [] if isinstance(network, PolledSwitch) else [*network.closed_flows(), *network.flows()]
+            serving.report(flows, network.stats)
+        return signals.number

@@ -29,6 +29,8 @@ class Group(StrEnum):
     """Command line only."""
     WATCHING = "Watching"
     """Command line only."""
+    SERVICE = "Service"
+    """Command line only."""
 
 
 @dataclass(frozen=True, kw_only=True)

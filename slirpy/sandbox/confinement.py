@@ -31,6 +31,7 @@ def confine(
     write: Iterable[str] = (),
     write_files: Iterable[str] = (),
     remove: Iterable[str] = (),
+    bind: Iterable[str] = (),
     families: Iterable[int] = (socket.AF_INET, socket.AF_INET6),
     signals: Iterable[int] = (),
     low_ports: bool = False,
@@ -47,6 +48,7 @@ def confine(
         write: folders in which to create, replace and remove files too.
         write_files: files to write to.
         remove: folders from which to remove files.
+        bind: folders in which to create Unix sockets, and from which to remove files.
         families: of sockets that can be opened, ``AF_...``; pairs of Unix sockets always can.
         signals: processes that can still be signalled, by number; 0 is its own group.
         low_ports: keep the capability to bind ports below 1024, if the process has it.
@@ -61,6 +63,7 @@ def confine(
     missing = _shut(
         dict.fromkeys((*read, *_own_files()), landlock.READ)
         | dict.fromkeys(remove, landlock.REMOVE)
+        | dict.fromkeys(bind, landlock.BIND)
         | dict.fromkeys((*write_files, os.devnull), landlock.WRITE_FILE)
         | dict.fromkeys(write, landlock.WRITE),
         tuple(families),

@@ -13,7 +13,7 @@ from struct import Struct
 
 from slirpy.sandbox.syscalls import call
 
-__all__ = ["READ", "REMOVE", "WRITE", "WRITE_FILE", "abi", "restrict"]
+__all__ = ["BIND", "READ", "REMOVE", "WRITE", "WRITE_FILE", "abi", "restrict"]
 
 _CREATE_VERSION = 1
 _RULE_PATH_BENEATH = 1
@@ -27,7 +27,7 @@ _RIGHTS = ((5, 16), (3, 15), (2, 14), (1, 13))
 _RULE = Struct("=Qi")
 
 _WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_FILE = 1 << 1, 1 << 2, 1 << 3, 1 << 5
-_MAKE_REG, _TRUNCATE = 1 << 8, 1 << 14
+_MAKE_REG, _MAKE_SOCK, _TRUNCATE = 1 << 8, 1 << 9, 1 << 14
 _ON_FILES = 1 | _WRITE_FILE | _READ_FILE | _TRUNCATE | 1 << 15
 
 READ = _READ_FILE | _READ_DIR
@@ -38,6 +38,8 @@ WRITE = READ | WRITE_FILE | _MAKE_REG | _REMOVE_FILE
 """Also create, replace and remove files of a folder."""
 REMOVE = _REMOVE_FILE
 """Remove files of a folder, such as the path of a Unix socket."""
+BIND = REMOVE | _MAKE_SOCK
+"""Also create Unix sockets in a folder."""
 
 
 def abi() -> int:

@@ -69,6 +69,7 @@ ALLOWED: dict[str, set[str]] = {
     "drive": CORE | {"stack", "links", "host", "targets"},
     "control": CORE | {"nat", "services", "stack", "links", "host", "drive", "_version"},
     "network": CORE | {"nat", "services", "stack", "links", "host", "targets", "drive", "control"},
+    "snapshot": CORE | {"network"},
     "slirpy": CORE | {"services", "stack", "drive", "network", "_version"},
 }
 ALLOWED["testing"] = set(ALLOWED)

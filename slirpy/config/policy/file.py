@@ -17,6 +17,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from slirpy import paths
 from slirpy.config.policy.profiles import profile_rules
 from slirpy.config.policy.rule import Rule
 from slirpy.config.policy.text import parse_rule
@@ -66,7 +67,7 @@ def _shown(path: str | bytes) -> str:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=paths.open_again) as file:
             return tomllib.load(file)
     except OSError as error:
         raise ConfigError(os.strerror(error.errno or 0).lower()) from None

@@ -20,6 +20,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from slirpy import paths
 from slirpy.config import Config
 from slirpy.config.resolver import Resolver
 from slirpy.interfaces import ServiceNetwork
@@ -41,8 +42,6 @@ PENALTY_MAX = 60 * SECOND
 _CHECK = SECOND
 """Nanoseconds between two checks of resolv.conf."""
 _FILE_SIZE_MAX = 65_536
-opener: Callable[[str, int], int] | None = None
-"""Opens resolv.conf for a process that may not do so itself; see :func:`open`."""
 
 Waiter: TypeAlias = Callable[[], None]
 """Identifies a query that waits for a server. Called when the server has failed; must close nothing within that."""
@@ -206,7 +205,7 @@ class ResolverList:
             seen = (status.st_mtime_ns, status.st_ino, status.st_dev, status.st_size)
             if seen == self._seen:
                 return
-            with open(self._path, "rb", opener=opener) as file:
+            with open(self._path, "rb", opener=paths.open_again) as file:
                 text = file.read(_FILE_SIZE_MAX).decode("utf-8", "replace")
         except OSError:
             self._seen = None

@@ -157,6 +157,7 @@ def test_every_option_is_tried_above(command: str) -> None:
     same = {"--deny", "--reject", "--drop", "--redirect", "--deny-private", "--policy", "--profile"}
     others = {"--capture", "--trace", "--stats", "--top", "--mac", "--hostfwd-loopback"}  # not of Config
     others |= {"--ask", "--ask-save", "--card", "--replace", "--verbose"}
+    others |= {"--config", "--log-level", "--log-format", "--pid-file"}
     others |= {"--hide", "--no-hide", "--keep", "--keep-fd", "--uid", "--privileged", "--sandbox"}
     for option in command_of(command).params:
         if isinstance(option, click.Option):
