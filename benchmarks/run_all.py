@@ -7,6 +7,7 @@ import sys
 import time
 from types import ModuleType
 
+import attach
 import dns
 import embedded
 import faults
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "ipxe": ipxe,
     "grub": grub,
     "firmware": firmware,
+    "attach": attach,
 }
 ARGUMENTS = {"throughput": ["--mtu", "1500", "65520"]}
 QUICK = {
@@ -49,6 +51,7 @@ QUICK = {
     "tftp": ["--rounds", "1"],
     "ipxe": ["--rounds", "1"],
     "grub": ["--rounds", "1"],
+    "attach": ["--rounds", "5"],
 }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.repository import REPOSITORY
 from tests.system.holders import Holder, holder, serve
 from tests.system.machine import processes_with
 from tests.system.netns import NetworkNamespace
@@ -149,6 +152,47 @@ def test_an_interface_that_exists_is_used(slirpy: User, need: Need) -> None:
             served.hang_up()
             assert served.status() == 0
         assert inside.interfaces() == {"lo", "tap5"}
+
+
+# ------------------------------------------------------------------------------------------- recipes
+
+HOWTO = REPOSITORY / "docs" / "howto" / "attach.md"
+
+
+def test_a_program_in_bubblewrap(slirpy: User, need: Need) -> None:
+    """Its information descriptor tells the process id."""
+    need("bwrap", "ping")
+    reader, writer = os.pipe()
+    command = ["bwrap", "--unshare-user", "--unshare-net", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc",
+               "--info-fd", str(writer), "cat"]  # fmt: skip
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=(writer,)
+    ) as program:
+        os.close(writer)
+        with open(reader, encoding="utf-8") as file:
+            pid = json.load(file)["child-pid"]
+        with serve(slirpy, ATTACH, str(pid)) as served:
+            inside = ["nsenter", f"--target={pid}", "--net", "--", "ping", "-c1", "-W5", "10.0.2.2"]
+            if os.geteuid() == 0:
+                subprocess.run(inside, check=True, stdout=subprocess.DEVNULL, timeout=30)
+            assert program.stdin is not None
+            program.stdin.close()
+            assert served.status() == 0  # the namespace has ended
+
+
+def test_the_units_for_systemd_are_valid(tmp_path: Path, need: Need) -> None:
+    need("systemd-analyze")
+    text = HOWTO.read_text()
+    units = re.findall(r"```ini\n# /etc/systemd/system/(\S+)\n(.*?)```", text, re.DOTALL)
+    assert [name for name, _ in units] == ["blue-network.service", "blue.service"]
+    for name, content in units:
+        lines = content.replace("/usr/local/bin/slirpy", sys.executable)
+        (tmp_path / name).write_text(lines)
+    command = ["systemd-analyze", "verify", *(str(tmp_path / name) for name, _ in units)]
+    environment = {"SYSTEMD_UNIT_PATH": f"{tmp_path}:", "PATH": os.environ["PATH"]}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    wrong = [line for line in done.stderr.splitlines() if "blue" in line]
+    assert not wrong
 
 
 # ------------------------------------------------------------------------------------------ mistakes
