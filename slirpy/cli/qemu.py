@@ -148,6 +148,8 @@ def _check_shared(translation: Translation, given: Mapping[str, Any], reporting:
             fail(f"--{name.replace('_', '-')} is for one network, and QEMU's arguments have {count}{advice}")
     if reporting.top:
         fail(f"--top shows one network, and QEMU's arguments have {count}; use --stats")
+    if reporting.control:
+        fail(f"--control {reporting.control[0]}: it controls one network, and QEMU's arguments have {count}")
 
 
 def _config(network: Network | None, given: Mapping[str, Any], mtu: int) -> Config:

@@ -364,6 +364,7 @@ def slirpy(*arguments: str) -> Result:
         ("--mac 52:54:00:00:00:01", "-nic user", "--mac 52:54:00:00:00:01: the card is one of your own"),
         ("--card e1000", "-nic user", "--card e1000: the card is one of your own"),
         ("--restrict", "-nic user,restrict=off", "-nic user,restrict=off: restrict=off contradicts --restrict"),
+        ("--control unix:/nowhere/x", "-nic user -nic user", "--control unix:/nowhere/x: it controls one network"),
         ("--hostfwd tcp::1-:2", "-nic user -nic user", "--hostfwd is for one network, and QEMU's arguments have 2"),
     ],
 )  # fmt: skip
