@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any
 
-from slirpy.addresses import AnyAddress, address_bytes, address_object, port_number
+from slirpy.addresses import AnyAddress, address_object, port_number
 from slirpy.audit.trail import AuditTrail
 from slirpy.checks import amount
 from slirpy.config import Config
@@ -24,7 +24,6 @@ from slirpy.core.flows import FlowInfo, NeighborInfo
 from slirpy.core.port import LinkPort
 from slirpy.drive.nic import Attachment, GuestListener, Nic
 from slirpy.errors import ConfigError, LinkError, StateError
-from slirpy.host.inside import InsideSockets, SocketOpener
 from slirpy.host.outbound import Source
 from slirpy.host.sockets import SocketHost
 from slirpy.interfaces import Buffer, Link, LinkFeatures, Policy
@@ -363,26 +362,6 @@ class Slirp(Controlled):
             ForwardError: there is no such forward.
         """
         self._call(partial(self._stack.remove_hostfwd, rule))
-
-    def reach_guest_loopback(self, guest: AnyAddress, open_socket: SocketOpener) -> None:
-        """Let forwards reach services that listen only on a guest's own loopback.
-
-        Connections and datagrams that ``guest`` refuses at its network address are retried there, at 127.0.0.1, or at
-        ::1 if ``guest`` is an IPv6 address. The service sees that address as its client. A guest with addresses of
-        both families needs a call for each.
-
-        Args:
-            guest: address of the guest.
-            open_socket: called with ``socket.SOCK_STREAM`` or ``socket.SOCK_DGRAM`` and a function. It must call
-                that function once, with a new socket of the guest's network namespace, which has the family of
-                ``guest``, or with None: at once, or later from a callback of :meth:`poll`.
-
-        Raises:
-            ConfigError: ``guest`` is not an IP address, or ``open_socket`` not a function.
-        """
-        function("open_socket", open_socket, " that opens a socket inside the guest")
-        address = address_bytes("guest", guest)
-        self._call(lambda: self._stack.lead_inside(InsideSockets(self._host.sockets, address, open_socket)))
 
     def guestfwds(self) -> list[GuestForward]:
         """Return the active rules that let a program, handler or service answer at an address of the virtual

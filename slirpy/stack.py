@@ -34,6 +34,7 @@ from slirpy.core.translation import Translation
 from slirpy.errors import ConfigError, ForwardError
 from slirpy.fair import TokenBuckets
 from slirpy.interfaces import (
+    Acceptor,
     Buffer,
     Decision,
     FlowRequest,
@@ -49,6 +50,7 @@ from slirpy.nat.icmp import IcmpNat
 from slirpy.nat.inside import Inside, LoopbackForwards
 from slirpy.nat.inspection import first_bytes, load_for
 from slirpy.nat.limits import DescriptorLimit
+from slirpy.nat.outside import HostLoopback, OutwardDatagrams, accept_outward
 from slirpy.nat.recheck import recheck
 from slirpy.nat.routes import LOOPBACK, LOOPBACK6, Router
 from slirpy.nat.tcp import TcpNat
@@ -127,6 +129,7 @@ class Stack(IPStack):
         if audit is None and callable(config.audit):
             audit = AuditTrail(function=config.audit)
         self._audit = audit
+        self._host_network = host
         self._made_at = forks.count
         parts = self._parts = Parts(config, random or Random(), Stats() if stats is None else stats)
         translation = Translation(config)
@@ -226,9 +229,31 @@ class Stack(IPStack):
         """Number of flows."""
         return len(self.tcp_flows) + len(self._udp.flows) + len(self._ping.flows) + self._hostfwds.flow_count
 
-    def lead_inside(self, inside: Inside) -> None:
-        """Retry forwards that a guest refuses on that guest's own loopback, which ``inside`` reaches."""
-        self._hostfwds.lead_inside(LoopbackForwards(self._parts, inside, self._descriptors))
+    def lead_inside(self, inside: Inside, *, local: bool = False) -> None:
+        """Retry forwards that a guest refuses on that guest's own loopback, which ``inside`` reaches.
+
+        With ``local``, the host's own clients go there at once, and no others do.
+        """
+        self._hostfwds.lead_inside(LoopbackForwards(self._parts, inside, self._descriptors, local=local))
+
+    def outward_acceptor(self, size: int, port: int) -> Acceptor:
+        """Return the function that connects clients on a guest's loopback to a port of the host's.
+
+        Addresses have ``size`` bytes.
+        """
+        return partial(accept_outward, self._outward(size), port)
+
+    def outward_datagrams(self, size: int, port: int) -> OutwardDatagrams:
+        """Make the owner of a UDP socket on a guest's loopback, whose datagrams go to a port of the host's."""
+        return OutwardDatagrams(self._outward(size), port)
+
+    def _outward(self, size: int) -> LoopbackForwards:
+        return self._hostfwds.outward(
+            size,
+            lambda: LoopbackForwards(
+                self._parts, HostLoopback(self._host_network, size), self._descriptors, outward=True
+            ),
+        )
 
     def hide_listener(self, place: tuple[str, int] | None, *, hide: bool = True) -> None:
         """Refuse guests' connections to a TCP port of the host where this network listens for guests, or no longer.

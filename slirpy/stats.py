@@ -334,6 +334,9 @@ class Stats(metaclass=_Slots):
     drop_tftp_unknown: int = _counter("TFTP packet that belongs to no transfer")
     drop_tftp_duplicate: int = _counter("duplicate or out-of-order TFTP block or acknowledgement")
     hostfwd_loopback: int = _counter("connections and UDP clients forwarded to a guest's own loopback")
+    guest_loopback: int = _counter(
+        "connections and UDP clients forwarded from a guest's own loopback to the host's"
+    )
     hostfwd_loopback_evicted: int = _counter("forwards to a guest's loopback evicted to make room for another")
     guestfwd_flows: int = _counter("connections to guestfwd targets and to the SMB server")
     guestfwd_failed: int = _counter("guestfwd connections whose target could not be reached or started")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the 2 ms that importing typing takes
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
-__all__ = ["EndedBySignal", "fail", "main"]
+__all__ = ["EndedBySignal", "fail", "main", "run"]
 
 INSTALL = "pip install 'slirpy[cli]'"
 _PARTS = ("click", "rich")
@@ -47,6 +48,11 @@ def main() -> NoReturn:
     The exit status is 0, or 2 after a mistake, or 1 when a system resource is exhausted, or the one that the
     subcommand returns. A command that a signal ended ends by that signal. Each failure is one line on standard error.
     """
+    run(_command)
+
+
+def run(command: Callable[[], int]) -> NoReturn:
+    """Run a program to its end, and exit with the status that it returns; see :func:`main`."""
     global owns_process
     owns_process = True
     import signal
@@ -62,7 +68,7 @@ def main() -> NoReturn:
     output = streams.StandardOutput()
     number = None
     try:
-        status = _command()
+        status = command()
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 0
         number = end.number if isinstance(end, EndedBySignal) else None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from slirpy.control.place import parse_place
-from slirpy.drive.dialing import Dialing
+from slirpy.drive.loopbacks import Loopbacks
 from slirpy.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def need_control() -> type[ControlServer]:
     return ControlServer
 
 
-class Controlled(Dialing):
+class Controlled(Loopbacks):
     """The part of :class:`slirpy.Slirp` that is controlled from outside."""
 
     def __init__(self, clock: Callable[[], int]) -> None:

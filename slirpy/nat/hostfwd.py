@@ -62,6 +62,7 @@ class Forwards:
         self._guest_address = guest_address
         self._active: dict[HostForward, list[_Active]] = {}
         self._loopbacks: dict[bytes, LoopbackForwards] = {}
+        self._outward: dict[int, LoopbackForwards] = {}
         self._detours: dict[tuple[bytes, int], list[UdpDetour]] = {}
 
     def lead_inside(self, loopback: LoopbackForwards) -> None:
@@ -84,7 +85,8 @@ class Forwards:
 
     def _udp_refused(self, guest: bytes, port: int) -> None:
         for detour in self._detours.get((guest, port), ()):
-            detour.refused()
+            if not detour.local:
+                detour.refused()
 
     def forget_detour(self, detour: UdpDetour) -> None:
         """Remove the detour of a forward that has ended."""
@@ -96,12 +98,21 @@ class Forwards:
 
     @property
     def flow_count(self) -> int:
-        """Number of flows to a guest's loopback."""
-        return sum(loopback.flow_count for loopback in self._loopbacks.values())
+        """Number of flows between loopbacks."""
+        return sum(loopback.flow_count for loopback in self._all_loopbacks())
+
+    def _all_loopbacks(self) -> list[LoopbackForwards]:
+        return [*self._loopbacks.values(), *self._outward.values()]
+
+    def outward(self, size: int, make: Callable[[], LoopbackForwards]) -> LoopbackForwards:
+        """The flows from guests' loopbacks to the host's, of the family of addresses with ``size`` bytes."""
+        if size not in self._outward:
+            self._outward[size] = make()
+        return self._outward[size]
 
     def flows(self) -> list[FlowInfo]:
-        """Flows to a guest's loopback, which no other table contains."""
-        return [flow for loopback in self._loopbacks.values() for flow in loopback.flows()]
+        """Flows between loopbacks, which no other table contains."""
+        return [flow for loopback in self._all_loopbacks() for flow in loopback.flows()]
 
     def add(self, rule: HostForward) -> HostForward:
         """Start a forward. The returned rule contains the chosen port where the rule has 0.
@@ -190,10 +201,14 @@ class Forwards:
         Returns:
             The owner of ``peer``.
         """
+        loopback = self.loopback_of(guest)
+        if loopback is not None and loopback.takes(place[0]):
+            handover = Handover(None)
+            loopback.splice(handover, peer, place, guest_port, outcome)
+            return handover
         flow = self._tcp.open_inbound(peer, *place, guest, guest_port)
         flow.on_outcome = outcome
-        loopback = self.loopback_of(guest)
-        if loopback is None:
+        if loopback is None or loopback.local:
             return flow
         handover = Handover(flow)
         flow.on_refused = lambda client: loopback.splice(handover, client, place, guest_port, outcome)
@@ -223,7 +238,7 @@ class Forwards:
             for each in active:
                 each.close()
         self._active.clear()
-        for loopback in self._loopbacks.values():
+        for loopback in self._all_loopbacks():
             loopback.close()
 
     def guest(self, rule: HostForward) -> bytes:
@@ -263,10 +278,11 @@ class _UdpForward:
                 self._detour = None
             if self._detour is None:
                 self._detour = forwards.detour(loopback, self._guest_port)
-            if self._detour.on:
+            if loopback.takes(address) if loopback.local else self._detour.on:
                 self._detour.send(via, payload, address, port)
                 return
-            self._detour.keep(via, payload, address, port)
+            if not loopback.local:
+                self._detour.keep(via, payload, address, port)
         forwards.udp.from_forward(via, guest, self._guest_port, payload, address, port)
 
     def datagram_error(self, error: int, report: IcmpReport | None = None) -> None:

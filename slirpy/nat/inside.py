@@ -6,6 +6,8 @@ inside the guest, as in the namespace of ``slirpy run``, a forward that the gues
 service that listens on all addresses is still reached by frames and sees the client's address; a service on the
 loopback sees 127.0.0.1. If the loopback refuses as well, the client is refused.
 
+With ``local``, clients on the host's loopback go to the guest's at once, and no others do: the two appear as one.
+
 A connection holds two descriptors and the buffers of :mod:`slirpy.nat.splice`, a UDP client one socket inside. The
 number of both is bounded; at the bound the entry that has been idle longest is closed.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from typing import Protocol
 
@@ -27,6 +30,7 @@ from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.routes import LOOPBACK, LOOPBACK6
 from slirpy.nat.splice import Splice
 from slirpy.units import SECOND
+from slirpy.wire.ip import family_of
 
 __all__ = ["Handover", "Inside", "LoopbackForwards", "UdpDetour"]
 
@@ -55,7 +59,7 @@ class Inside(Protocol):
         """Start to connect to the loopback inside; see :meth:`slirpy.interfaces.HostNetwork.connect_tcp`."""
         ...
 
-    def open_udp(self, owner: DatagramOwner) -> DatagramPeer:
+    def open_udp(self, owner: DatagramOwner) -> DatagramPeer | None:
         """Open a socket for datagrams inside. Datagrams sent before it exists are queued, within a bound."""
         ...
 
@@ -101,13 +105,25 @@ class LoopbackForwards:
         parts: of the stack.
         inside: opens the sockets.
         descriptors: the limit that they share with all other flows.
+        local: serve clients on the host's loopback only, and those at once; others stay with the guest's address.
+        outward: the clients are on a guest's loopback, and the services on the host's.
 
     Attributes:
         address: the loopback, of the family of the guest's address.
     """
 
-    def __init__(self, parts: Parts, inside: Inside, descriptors: DescriptorLimit) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        inside: Inside,
+        descriptors: DescriptorLimit,
+        *,
+        local: bool = False,
+        outward: bool = False,
+    ) -> None:
         self.network = parts.network
+        self.local = local
+        self._outward = outward
         self._closed_flows = parts.tables.closed_flows
         self.inside = inside
         self.address = _LOOPBACKS[len(inside.guest)]
@@ -122,6 +138,10 @@ class LoopbackForwards:
     def key(self) -> bytes:
         """Return a key that no other entry has."""
         return next(self._numbers).to_bytes(8, "big")
+
+    def takes(self, client: bytes) -> bool:
+        """Report whether a client at this address is served here, without trying the guest's address before."""
+        return self.local and family_of(client).is_loopback(client)
 
     # ------------------------------------------------------------------------------------------ TCP
 
@@ -147,7 +167,7 @@ class LoopbackForwards:
         handover.owner = splice.near
         self._open[splice.key] = splice
         self._splices.add(splice, OUTSIDE, place[0])
-        network.stats.hostfwd_loopback += 1
+        self._count()
         peer = self.inside.connect_tcp(port, splice.far)
         if not splice.far.error:
             splice.far.peer = peer
@@ -159,7 +179,7 @@ class LoopbackForwards:
     def _over(self, splice: Splice, how: str) -> None:
         del self._open[splice.key]
         self._splices.remove(splice)
-        self._closed_flows.append(splice.snapshot(self.network.now, how))
+        self._ended(splice.snapshot(self.network.now, how))
 
     # ------------------------------------------------------------------------------------------ UDP
 
@@ -173,14 +193,14 @@ class LoopbackForwards:
                 self._evict_client(victim)
             known = self._known[via, address, port] = _Client(self, detour, (via, address, port))
             self._clients.add(known, OUTSIDE, address)
-            self.network.stats.hostfwd_loopback += 1
+            self._count()
         known.send(payload)
 
     def forget(self, client: _Client) -> None:
         """Remove a client whose socket is closed."""
         if self._known.pop(client.place, None) is not None:
             self._clients.remove(client)
-            self._closed_flows.append(client.snapshot(self.network.now, "CLOSED"))
+            self._ended(client.snapshot(self.network.now, "CLOSED"))
 
     def _evict_client(self, client: _Client) -> None:
         client.close()
@@ -196,7 +216,33 @@ class LoopbackForwards:
         """Snapshots of all of them."""
         now = self.network.now
         splices = [splice.info(now) for splice in self._open.values()]
-        return splices + [client.info(now) for client in self._known.values()]
+        return [*map(self._seen, splices + [client.info(now) for client in self._known.values()])]
+
+    def _seen(self, flow: FlowInfo) -> FlowInfo:
+        """A flow with the guest's end as the guest's."""
+        if not self._outward or flow.host is None:
+            return flow
+        return replace(
+            flow,
+            guest=flow.host,
+            host=flow.guest,
+            inbound=False,
+            bytes_in=flow.bytes_out,
+            bytes_out=flow.bytes_in,
+            packets_in=flow.packets_out,
+            packets_out=flow.packets_in,
+            queued_in=flow.queued_out,
+            queued_out=flow.queued_in,
+        )
+
+    def _ended(self, describe: Callable[[], FlowInfo]) -> None:
+        self._closed_flows.append((lambda: self._seen(describe())) if self._outward else describe)
+
+    def _count(self) -> None:
+        if self._outward:
+            self.network.stats.guest_loopback += 1
+        else:
+            self.network.stats.hostfwd_loopback += 1
 
     def close(self) -> None:
         """Close all of them."""
@@ -213,11 +259,12 @@ class UdpDetour:
         on: whether datagrams go to the loopback: since the guest's address refused one, until the loopback does.
     """
 
-    __slots__ = ("_forwards", "_recent", "_size", "guest", "on", "port")
+    __slots__ = ("_forwards", "_recent", "_size", "guest", "local", "on", "port")
 
     def __init__(self, forwards: LoopbackForwards, port: int) -> None:
         self._forwards = forwards
         self.guest = forwards.inside.guest
+        self.local = forwards.local
         self._recent: deque[tuple[int, DatagramPeer, bytes, bytes, int]] = deque(maxlen=RECENT)
         self._size = 0
         self.port = port

@@ -313,7 +313,11 @@ class Router:
         config = self._config
         if destination in self._gateways or destination in self._broadcasts:
             loopback = LOOPBACK if len(destination) == 4 else LOOPBACK6
-            return (None if config.host_loopback else Refusal.NET_UNREACHABLE), loopback
+            if config.host_loopback:
+                return None, loopback
+            if not config.transparent or destination in self._broadcasts or is_link_local(destination):
+                return Refusal.NET_UNREACHABLE, loopback
+            return None, destination  # the gateway itself, as the host reaches it
         if destination in self._servers:
             return Refusal.PORT_UNREACHABLE, destination
         if config.contains(destination) and (not config.transparent or is_link_local(destination)):
@@ -324,7 +328,7 @@ class Router:
 
     def _other_loopback(self, destination: bytes) -> bytes | None:
         """The loopback of the other family, for the gateway's addresses. A network without IPv6 knows one only."""
-        if destination not in self._gateways:
+        if destination not in self._gateways or not self._config.host_loopback:
             return None
         if len(destination) == 16:
             return LOOPBACK

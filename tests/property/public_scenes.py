@@ -126,6 +126,11 @@ class Scene:
             self.stack.enter_context(each)
         return pair
 
+    def datagram_socket(self) -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind(("127.0.0.1", 0))
+        return self.stack.enter_context(sock)
+
     def written(self, name: str, text: str) -> str:
         path = self.path(name)
         with open(path, "w") as file:
@@ -144,6 +149,7 @@ INSTANCES: dict[str, Callable[[Scene], object]] = {
     "Slirp": lambda scene: scene.slirp,
     "Controlled": lambda scene: scene.slirp,
     "Polled": lambda scene: scene.slirp,
+    "Loopbacks": lambda scene: scene.slirp,
     "Nic": lambda scene: scene.nic,
     "Stack": lambda scene: scene.core,
     "IPStack": lambda scene: scene.core,
@@ -239,7 +245,8 @@ GOOD: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "Slirp.attach_link": lambda scene: {"link": scene.link},
     "Slirp.mount": lambda scene: {"application": print, "server": "10.0.2.101"},
     "Polled.poll": lambda scene: {},
-    "Slirp.reach_guest_loopback": lambda scene: {"guest": "10.0.2.15", "open_socket": print},
+    "Loopbacks.reach_guest_loopback": lambda scene: {"guest": "10.0.2.15", "open_socket": print},
+    "Loopbacks.serve_guest_loopback": lambda scene: {"sock": scene.datagram_socket(), "port": 80},
     "Slirp.remove_guestfwd": lambda scene: {"rule": scene.slirp.add_guestfwd(RULE_IN)},
     "Slirp.remove_hostfwd": lambda scene: {"rule": scene.slirp.add_hostfwd(RULE_OUT)},
     "Slirp.reserve": lambda scene: {"mac": MAC},

@@ -82,7 +82,7 @@ LEFT_OUT: dict[str, str] = {
     "called by a link or a simulation for each frame": "links.FaultyPath.put",
     "calls for services, which are part of a network and give it bytes; see slirpy.interfaces": """
         IPStack.bind IPStack.open_port IPStack.close_port IPStack.send_datagram IPStack.send_datagrams
-        Stack.lead_inside""",
+        Stack.lead_inside Stack.outward_acceptor Stack.outward_datagrams""",
     "called by Slirp.serve, with the place of its own listener": "Stack.hide_listener",
     "methods of HostNetwork, which the stack calls with bytes": """
         testing.SimHost.bind_udp testing.SimHost.connect_tcp testing.SimHost.listen_tcp testing.SimHost.listen_unix
