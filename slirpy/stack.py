@@ -318,6 +318,10 @@ class Stack(IPStack):
         ping = [flow.info(now) for flow in self._ping.flows.values()]
         return tcp + udp + ping + self._hostfwds.flows()
 
+    def flow_counts(self) -> dict[str, int]:
+        """Return the number of flows by protocol: ``"tcp"``, ``"udp"`` and ``"icmp"``."""
+        return {"tcp": len(self.tcp_flows), "udp": len(self._udp.flows), "icmp": len(self._ping.flows)}
+
     def flow_views(self) -> list[Callable[[], FlowInfo | None]]:
         """Return functions that each return a snapshot of one flow, or None once it has ended.
 

@@ -341,6 +341,7 @@ class Stats(metaclass=_Slots):
     guestfwd_flows: int = _counter("connections to guestfwd targets and to the SMB server")
     guestfwd_failed: int = _counter("guestfwd connections whose target could not be reached or started")
     guestfwd_refused: int = _counter("guestfwd connections beyond the limit of programs, threads or tasks")
+    control_events_lost: int = _counter("events that a reader of the control socket was too slow for")
     guestfwd_broken: int = _counter("guestfwd targets that failed or died: programs, handlers, streams")
 
     def __init__(self, **counters: int) -> None:

@@ -92,6 +92,15 @@ class AuditTrail:
         self._functions.append(function)
 
     @property
+    def has_readers(self) -> bool:
+        """True if records go anywhere."""
+        return bool(self._functions) or self._log is not None
+
+    def remove(self, function: Callable[[Record], object]) -> None:
+        """Pass no more records to a function."""
+        self._functions.remove(function)
+
+    @property
     def ready(self) -> bool:
         """True if new flows may start."""
         return self._log is None or self._log.ready

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from slirpy._version import __version__
-from slirpy.control import tables
+from slirpy.control import events, gvproxy, metrics, rules, tables
 from slirpy.control.desk import UndrivenError
 from slirpy.control.shapes import Error
 from slirpy.control.subject import Subject
@@ -55,10 +55,14 @@ def make_application(subject: Subject) -> FastAPI:
         redirect_slashes=False,
         strict_content_type=False,
     )
-    application.include_router(tables.router(subject), prefix="/v1")
+    for part in (tables, rules, events):
+        application.include_router(part.router(subject), prefix="/v1")
+    application.include_router(metrics.router(subject))
+    application.include_router(gvproxy.router(subject))
     application.add_exception_handler(SlirpyError, _mistake)
     application.add_exception_handler(RequestValidationError, _malformed)
     application.add_exception_handler(HTTPException, _refused)
+    application.add_exception_handler(Exception, _broken)
     return application
 
 
@@ -90,3 +94,8 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
     elif error.status_code == 405:
         text = f"{request.url.path} has no method {request.method}; see /openapi.json"
     return JSONResponse({"error": text}, error.status_code, headers=dict(error.headers or {}))
+
+
+async def _broken(request: Request, error: Exception) -> JSONResponse:
+    """Answer a fault of ours; it is logged, too."""
+    return JSONResponse({"error": f"a fault of slirpy: {type(error).__name__}; please report it"}, 500)

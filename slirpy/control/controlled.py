@@ -57,7 +57,7 @@ class Controlled(Loopbacks):
         self._check_open()
         server_class = need_control()
         place = parse_place(at)
-        server = self._call(lambda: server_class(place, self._stack, self._poller, token=token))
+        server = self._call(lambda: server_class(place, self._stack, self._poller, token=token, dial=self.dial))
         self._controls = [server, *(other for other in self._controls if not other.closed)]
         return server
 

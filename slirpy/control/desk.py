@@ -70,3 +70,14 @@ class Desk:
             raise UndrivenError(
                 f"the network took no request for {WAIT:g} s: the program that has it must poll it"
             ) from None
+
+    def later(self, call: Callable[[], object]) -> None:
+        """Let the network's thread make a call soon, if it still runs; nobody waits for it."""
+        try:
+            self._mailbox.post(call, _forget)
+        except StateError:
+            pass  # it has ended, and holds nothing any more
+
+
+def _forget(failure: BaseException | None) -> None:
+    """Callback for a result that nobody waits for."""

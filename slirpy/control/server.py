@@ -22,7 +22,7 @@ from slirpy.control.app import make_application
 from slirpy.control.desk import Desk
 from slirpy.control.guard import Guard
 from slirpy.control.place import bind, check_token, new_token
-from slirpy.control.subject import Subject
+from slirpy.control.subject import Dial, Subject
 from slirpy.core.switchnet import SwitchNetwork
 from slirpy.drive.mailbox import Mailbox
 from slirpy.interfaces import READ, Poller
@@ -54,6 +54,7 @@ class ControlServer:
         network: the network.
         poller: of the thread that drives the network.
         token: that clients must show; None: a new one for TCP, and none for a Unix socket.
+        dial: connects to guests; None: nothing does.
 
     Attributes:
         address: where it listens, with the chosen port.
@@ -66,7 +67,13 @@ class ControlServer:
     """
 
     def __init__(
-        self, place: Endpoint, network: Stack | SwitchNetwork, poller: Poller, *, token: str | None = None
+        self,
+        place: Endpoint,
+        network: Stack | SwitchNetwork,
+        poller: Poller,
+        *,
+        token: str | None = None,
+        dial: Dial | None = None,
     ) -> None:
         if token is not None:
             check_token(token)
@@ -81,7 +88,7 @@ class ControlServer:
         self.address = place if place.local else Endpoint(int(self._sock.family), self._sock.getsockname())
         self._poller: Poller | None = poller
         self._mailbox = Mailbox(poller, _none_refused)
-        self._subject = Subject(network, poller, Desk(self._mailbox))
+        self._subject = Subject(network, poller, Desk(self._mailbox), dial)
         self._application = Guard(make_application(self._subject), token, check_host=not place.local)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

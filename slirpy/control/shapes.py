@@ -10,18 +10,30 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
+    "Checked",
     "Counters",
+    "Decision",
+    "DnsRecordRow",
+    "DnsRecords",
     "Error",
     "Flow",
     "Flows",
+    "FlowsToCheck",
     "Forward",
     "Forwards",
+    "GuestForwardRow",
+    "GuestForwards",
     "Info",
     "Lease",
     "Leases",
+    "Link",
+    "Links",
     "Neighbor",
     "Neighbors",
+    "NewPolicy",
     "Place",
+    "PolicyRow",
+    "Record",
     "Rule",
 ]
 
@@ -123,3 +135,74 @@ class Forward(Shape):
 
 class Forwards(Shape):
     forwards: list[Forward]
+
+
+class PolicyRow(Shape):
+    kind: Literal["none", "rules", "function"]
+    rules: list[str]
+    default: str | None = Field(description="What happens to a flow that no rule matches.")
+
+
+class NewPolicy(Shape):
+    rules: list[str] = Field(
+        description="Such as allow tcp:example.org:443, in their order.", max_length=10_000
+    )
+    default: Literal["allow", "reject", "drop"] = "reject"
+
+
+class FlowsToCheck(Shape):
+    flows: list[str] = Field(max_length=1000)
+    policy: NewPolicy | None = Field(default=None, description="null: the policy in force.")
+
+
+class Decision(Shape):
+    flow: str
+    action: str = Field(description="allow, reject, drop, or redirect with its destination.")
+    rule: str | None = Field(description="The rule that decides; null: the default.")
+    number: int | None = Field(description="Its place, from 1.")
+    text: str = Field(description="The decision in words.")
+
+
+class Checked(Shape):
+    flows: list[Decision]
+    warnings: list[str]
+
+
+class GuestForwardRow(Shape):
+    rule: str
+    server: str | None = Field(description="null: every address.")
+    port: int | None = Field(description="null: every port.")
+    target: str
+
+
+class GuestForwards(Shape):
+    guest_forwards: list[GuestForwardRow]
+
+
+class Record(Shape):
+    record: str = Field(max_length=4096)
+
+
+class DnsRecordRow(Shape):
+    record: str = Field(description="The whole record, as DELETE takes it.")
+    name: str
+    type: str
+    value: str
+    ttl: int
+
+
+class DnsRecords(Shape):
+    records: list[DnsRecordRow]
+
+
+class Link(Shape):
+    number: int
+    kind: str
+    mtu: int
+    checksum_offload: bool
+    segmentation_offload: bool
+    blocked: bool = Field(description="Whether it has no room for frames at the moment.")
+
+
+class Links(Shape):
+    links: list[Link]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from slirpy.control.desk import Desk
 from slirpy.core.switchnet import SwitchNetwork
@@ -12,9 +13,12 @@ from slirpy.errors import StateError
 from slirpy.interfaces import Poller
 from slirpy.stack import Stack
 
-__all__ = ["Subject"]
+__all__ = ["Dial", "Subject"]
 
 _T = TypeVar("_T")
+
+Dial: TypeAlias = Callable[[str, int, Callable[[int], None]], socket.socket]
+"""Starts to connect to a port of a guest; the function is called once, with 0 or an ``errno`` value."""
 
 
 class Subject:
@@ -24,15 +28,17 @@ class Subject:
         network: a stack, or a switch without virtual hosts.
         poller: of the thread that drives it.
         desk: takes calls for that thread.
+        dial: starts to connect to a guest; called by that thread. None: there are no guests to connect to.
 
     Attributes:
         tunnels: connections that have become tunnels to guests.
     """
 
-    def __init__(self, network: Stack | SwitchNetwork, poller: Poller, desk: Desk) -> None:
+    def __init__(self, network: Stack | SwitchNetwork, poller: Poller, desk: Desk, dial: Dial | None) -> None:
         self.network = network
         self.poller = poller
         self._desk = desk
+        self._dial = dial
         self.tunnels: set[asyncio.Transport] = set()
 
     async def do(self, call: Callable[[], _T]) -> _T:
@@ -51,6 +57,38 @@ class Subject:
                 "this network is a switch without virtual hosts, which has links and counters only"
             )
         return await self._desk.do(lambda: call(stack))
+
+    async def dial(self, guest: str, port: int, answer: asyncio.Future[int]) -> socket.socket:
+        """Start to connect to a guest; returns a socket.
+
+        Args:
+            guest: its address or name.
+            port: its port.
+            answer: gets 0 once the guest has accepted the connection, or an ``errno`` value.
+
+        Raises:
+            ConfigError: no guest can have the address.
+            StateError: the network is a switch alone, or has ended.
+        """
+        dial, loop = self._dial, asyncio.get_running_loop()
+        if dial is None:
+            raise StateError("this network is a switch without virtual hosts, and connects to no guests")
+
+        def tell(error: int) -> None:
+            if not answer.done():
+                answer.set_result(error)
+
+        def settled(error: int) -> None:
+            try:
+                loop.call_soon_threadsafe(tell, error)
+            except RuntimeError:
+                pass  # the loop has been closed
+
+        return await self._desk.do(lambda: dial(guest, port, settled))
+
+    def later(self, call: Callable[[], object]) -> None:
+        """Let the network's thread make a call soon, if it still runs; nobody waits for it."""
+        self._desk.later(call)
 
     def close(self) -> None:
         """Give back what handlers hold of the network. Called by the network's thread."""

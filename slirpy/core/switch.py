@@ -178,6 +178,10 @@ class Switch:
         entry = self._table.get(mac)
         return entry.port if entry is not None and now - entry.seen <= AGE else None
 
+    def heard_macs(self) -> list[tuple[bytes, LinkPort]]:
+        """The MAC addresses in the table, and the ports behind which they are."""
+        return [(mac, entry.port) for mac, entry in self._table.items()]
+
     def __len__(self) -> int:
         """Number of entries in the table."""
         return len(self._table)

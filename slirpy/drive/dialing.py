@@ -221,6 +221,20 @@ class Dialing(Driven):
         sock.setblocking(False)
         return await asyncio.open_connection(sock=sock, limit=limit)
 
+    def dial(self, guest: AnyAddress, port: int, settled: Callable[[int], None]) -> socket.socket:
+        """Start to connect to a TCP port of a guest, and return a socket at once. For control servers.
+
+        Args:
+            guest: its address, or the host name in its lease.
+            port: 1 to 65535.
+            settled: called by the thread that drives the network: with 0 once the guest has accepted the connection,
+                or with an ``errno`` value.
+
+        Raises:
+            ConfigError: as :meth:`connect`.
+        """
+        return self._dial(guest, port, settled).near
+
     def _dial(self, guest: AnyAddress, port: int, settled: Callable[[int], None]) -> _Dial:
         def dial() -> _Dial:
             near, far = socket.socketpair()

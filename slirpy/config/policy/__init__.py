@@ -14,6 +14,7 @@ the answer for that name (:mod:`slirpy.core.pins`). It never matches because of 
 
 from __future__ import annotations
 
+from slirpy.config.policy.check import FlowDecision, check_flow
 from slirpy.config.policy.lint import lint
 from slirpy.config.policy.profiles import PROFILES, profile_rules
 from slirpy.config.policy.rule import Rule
@@ -21,4 +22,15 @@ from slirpy.config.policy.rules import RulePolicy, checked_verdict
 from slirpy.config.policy.text import parse_rule
 from slirpy.config.special import WORDS
 
-__all__ = ["PROFILES", "WORDS", "Rule", "RulePolicy", "checked_verdict", "lint", "parse_rule", "profile_rules"]
+__all__ = [
+    "PROFILES",
+    "WORDS",
+    "FlowDecision",
+    "Rule",
+    "RulePolicy",
+    "check_flow",
+    "checked_verdict",
+    "lint",
+    "parse_rule",
+    "profile_rules",
+]

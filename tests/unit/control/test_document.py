@@ -20,7 +20,7 @@ from slirpy import Slirp
 from slirpy.control import ControlServer
 from tests.support.control import request
 
-EXAMPLES = 15
+EXAMPLES = 10
 """For each operation."""
 
 
@@ -46,6 +46,8 @@ def test_every_path_is_described(server: ControlServer) -> None:
     assert {"flows", "add_forward"} <= set(names)
 
 
+STREAMS = ("/v1/events", "/tunnel")
+"""Paths whose answers have no end."""
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
@@ -58,6 +60,8 @@ def test_schemathesis_finds_no_5xx(tcp: ControlServer, net: Slirp, mode: Generat
     for result in schema.get_all_operations():
         assert isinstance(result, Ok)
         operation = result.ok()
+        if operation.path in STREAMS:
+            continue
         if mode is GenerationMode.NEGATIVE and not (operation.body or operation.query):
             continue
 
