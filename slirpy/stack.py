@@ -6,12 +6,13 @@ time, its output frames and a deadline, so the same class serves an emulator, a 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from ipaddress import IPv4Address, ip_address
+from itertools import zip_longest
 from random import Random
 from types import NoneType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 from slirpy import forks
 from slirpy.addresses import AnyAddress, address_bytes, mac_bytes, port_number
@@ -73,14 +74,6 @@ _DHCP_PORT = 67
 _DNS_PORT = 53
 _TFTP_PORT = 69
 _LIMITED_BROADCAST = b"\xff\xff\xff\xff"
-
-
-class _Viewed(Protocol):
-    """A flow of which there are snapshots."""
-
-    def info(self, now: int) -> FlowInfo:
-        """Snapshot of the flow."""
-        ...
 
 
 def _same(info: FlowInfo) -> FlowInfo:
@@ -323,19 +316,21 @@ class Stack(IPStack):
         return {"tcp": len(self.tcp_flows), "udp": len(self._udp.flows), "icmp": len(self._ping.flows)}
 
     def flow_views(self) -> list[Callable[[], FlowInfo | None]]:
-        """Return functions that each return a snapshot of one flow, or None once it has ended.
+        """Return functions that each return a snapshot of one flow, or None once it has ended; the newest come first.
 
         So the snapshots of many flows can be made in pieces, between which the stack does its work.
         """
-        views: list[Callable[[], FlowInfo | None]] = []
-        tables: tuple[Mapping[bytes, _Viewed], ...] = (self.tcp_flows, self._udp.flows, self._ping.flows)
-        for table in tables:
-            views += [partial(self._view, table, key) for key in table]
-        return views + [partial(_same, info) for info in self._hostfwds.flows()]
+        tables: tuple[dict[bytes, Any], ...] = (self.tcp_flows, self._udp.flows, self._ping.flows)
+        views: list[list[Callable[[], FlowInfo | None]]] = [
+            [partial(self._view, table, key) for key in reversed(table)] for table in tables
+        ]
+        views.append([partial(_same, info) for info in self._hostfwds.flows()])
+        return [view for round_ in zip_longest(*views) for view in round_ if view is not None]
 
-    def _view(self, table: Mapping[bytes, _Viewed], key: bytes) -> FlowInfo | None:
+    def _view(self, table: dict[bytes, Any], key: bytes) -> FlowInfo | None:
         flow = table.get(key)
-        return None if flow is None else flow.info(self.now)
+        info: FlowInfo | None = None if flow is None else flow.info(self.now)
+        return info
 
     def leases(self) -> list[LeaseInfo]:
         """Return the DHCP leases that hold an address now: offered, bound or declined."""

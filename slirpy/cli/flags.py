@@ -52,6 +52,7 @@ def _flags() -> dict[str, str]:
         "capture file": "--capture",
         "trace file": "--trace",
         "control": "--control",
+        "web": "--web",
         "control_token_file": "--control-token-file",
     }
     for option in OPTIONS:

@@ -39,6 +39,7 @@ class Reporting:
     stats: bool
     top: bool = False
     control: tuple[str, ...] = ()
+    web: str | None = None
     control_token_file: str | None = None
 
     @names_flags
@@ -71,19 +72,25 @@ class Reporting:
             ConfigError: a place or a token that cannot be used.
             LinkError: a place is in use, or a file cannot be read.
         """
-        if self.control_token_file is not None and not self.control:
+        if self.control_token_file is not None and not self.control and self.web is None:
             raise ConfigError(
-                f'control_token_file "{self.control_token_file}": nothing is controlled without --control'
+                f'control_token_file "{self.control_token_file}": nothing is controlled without --control or --web'
             )
-        for place in self.control:
+        token = None
+        if self.control_token_file is not None:
             from slirpy.control.place import read_token
 
-            token = None if self.control_token_file is None else read_token(self.control_token_file)
+            token = read_token(self.control_token_file)
+        for place in self.control:
             server = _serve(network, place, token)
             stack.callback(server.close)
             if not server.address.local:
                 shown = f", token {server.token}" if token is None else ""
                 write_line(f"control tcp:{server.address}{shown}")
+        if self.web is not None:
+            server = _serve(network, f"tcp:{self.web}", token)
+            stack.callback(server.close)
+            write_line(f"web http://{server.address}/?token={server.token}")
 
     def live(self, net: Slirp, stack: ExitStack) -> Callable[[], float]:
         """Create a function for the loop that drives ``net``. It returns the seconds that the loop may wait."""
@@ -107,7 +114,9 @@ class Reporting:
             report([*net.closed_flows(), *net.flows()], net.stats)
 
 
-def _serve(network: Slirp | PolledSwitch, place: str, token: str | None) -> ControlServer:
+def _serve(
+    network: Slirp | PolledSwitch, place: str, token: str | None, what: str = "control"
+) -> ControlServer:
     from slirpy.control.controlled import need_control
     from slirpy.control.place import parse_place
     from slirpy.drive.switched import PolledSwitch
@@ -161,6 +170,12 @@ def report_options(*, top: bool = True) -> Callable[[Callable[..., object]], Cal
             " tcp:ADDRESS:PORT with a token.  May be repeated.",
         ),
         watching(
+            "--web",
+            metavar="ADDRESS:PORT",
+            help="Show the network live on a page for a browser, such as 127.0.0.1:0. The address to open, with its"
+            " token, is reported on standard error.",
+        ),
+        watching(
             "--control-token-file",
             metavar="FILE",
             help="The token that clients of --control must show; FILE is created if it does not exist."
@@ -181,10 +196,11 @@ def report_options(*, top: bool = True) -> Callable[[Callable[..., object]], Cal
             stats: bool,
             control: Sequence[str],
             control_token_file: str | None,
+            web: str | None,
             top: bool = False,
             **more: Any,
         ) -> object:
-            reporting = Reporting(capture, trace, stats, top, tuple(control), control_token_file)
+            reporting = Reporting(capture, trace, stats, top, tuple(control), web, control_token_file)
             written = ("lease_file", "audit", "learn", "ask_save")
             reporting.check({f"--{name.replace('_', '-')}": more.get(name) for name in written})
             return function(*arguments, reporting=reporting, **more)

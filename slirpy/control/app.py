@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from slirpy._version import __version__
-from slirpy.control import events, gvproxy, metrics, rules, tables
+from slirpy.control import events, gvproxy, metrics, page, rules, tables
 from slirpy.control.desk import UndrivenError
 from slirpy.control.shapes import Error
 from slirpy.control.subject import Subject
@@ -57,6 +57,7 @@ def make_application(subject: Subject) -> FastAPI:
     )
     for part in (tables, rules, events):
         application.include_router(part.router(subject), prefix="/v1")
+    application.include_router(page.router())
     application.include_router(metrics.router(subject))
     application.include_router(gvproxy.router(subject))
     application.add_exception_handler(SlirpyError, _mistake)
@@ -97,5 +98,5 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _broken(request: Request, error: Exception) -> JSONResponse:
-    """Answer a fault of ours; it is logged, too."""
+    """Answer a fault of slirpy itself, which is logged, too."""
     return JSONResponse({"error": f"a fault of slirpy: {type(error).__name__}; please report it"}, 500)

@@ -1,7 +1,7 @@
 """Events of the network for those who listen: the records of the audit log, as server-sent events.
 
 Nothing is recorded while nobody listens, unless there is an audit log. Each listener has a bounded queue; one that
-reads too slowly loses events, is told how many, and they are counted.
+reads too slowly loses events, which are counted, and gets their number.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a network is told to do: its policy, guest forwards, DNS records and links."""
+"""Policy, guest forwards, DNS records and links."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ FLOWS_MAX = 100_000
 PIECE = 256
 """Flows whose state is copied in one turn of the network's thread: about a millisecond."""
 
-Limit = Annotated[int, Query(ge=0, le=FLOWS_MAX, description="Maximum number of flows, the first that began.")]
+Limit = Annotated[int, Query(ge=0, le=FLOWS_MAX, description="Maximum number of flows; the newest come first.")]
 Protocol = Annotated[str | None, Query(pattern="^(tcp|udp|icmp)$", description="Only flows of this protocol.")]
 Guest = Annotated[str | None, Query(max_length=64, description="Only flows of the guest with this address.")]
 RuleText = Annotated[str, Query(max_length=4096, description="A rule as the list shows it.")]
@@ -67,7 +67,7 @@ def router(subject: Subject) -> APIRouter:
 
     @routes.get("/flows", response_model=Flows, operation_id="flows")
     async def flows(protocol: Protocol = None, guest: Guest = None, limit: Limit = FLOWS_MAX) -> JSONResponse:
-        """List the flows. They are copied in pieces, between which the network carries traffic."""
+        """List the flows, the newest first. They are copied in pieces, between which the network carries traffic."""
         views = await subject.ask(Stack.flow_views)
         rows: list[dict[str, Any]] = []
         total = 0

@@ -36,7 +36,7 @@ class FlowDecision(NamedTuple):
     rule: str | None
     """The rule that decides; None: the default does."""
     number: int | None
-    """Its place in the policy, from 1."""
+    """The place of the rule in the policy, from 1."""
     text: str
     """The decision in words, with the flow as it was written."""
 
