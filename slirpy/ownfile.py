@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from slirpy.errors import LinkError
+from slirpy.errortext import strerror
 
 __all__ = ["IsOurs", "check_own", "create_new", "open_own"]
 
@@ -100,7 +101,7 @@ def create_new(option: str, path: str | os.PathLike[str]) -> int:
     try:
         fd = os.open(path, flags, 0o600)  # it contains what guests sent and received
     except OSError as error:
-        why = os.strerror(error.errno or 0).lower()
+        why = strerror(error.errno or 0).lower()
         raise LinkError(
             f'{option} "{path}": cannot be written: {why}; name a file in a folder of yours'
         ) from None

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from slirpy.config.audit import parse_audit
 from slirpy.errors import LinkError
+from slirpy.errortext import strerror
 
 __all__ = ["Descriptor", "Destination", "File", "UnixSocket", "open_destination"]
 
@@ -187,7 +188,7 @@ class UnixSocket(Destination):
         """Connect."""
         self.close()
         if not hasattr(socket, "AF_UNIX"):
-            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+            raise OSError(errno.EAFNOSUPPORT, strerror(errno.EAFNOSUPPORT))
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
             made = socket.socket(socket.AF_UNIX, kind)
             made.setblocking(False)
@@ -205,7 +206,7 @@ class UnixSocket(Destination):
     def write(self, data: memoryview) -> int:
         """See :meth:`Destination.write`."""
         if self._socket is None:
-            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+            raise OSError(errno.ENOTCONN, strerror(errno.ENOTCONN))
         try:
             return self._socket.send(data)
         except OSError as error:
@@ -248,7 +249,7 @@ def open_destination(text: str) -> Destination:
         found.open()
     except OSError as error:
         found.close()
-        why = os.strerror(error.errno or 0).lower()
+        why = strerror(error.errno or 0).lower()
         if isinstance(error, FileExistsError):
             raise LinkError(f'audit "{text}" {error.strerror}; name another file, or move this one') from None
         if place.socket:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +17,7 @@ from slirpy.audit.reading import Filter, Integrity, read_records
 from slirpy.audit.severity import Severity
 from slirpy.cli.flags import Command
 from slirpy.errors import ConfigError
+from slirpy.errortext import strerror
 
 __all__ = ["audit", "moment"]
 
@@ -169,4 +169,4 @@ def _checked(name: str, file: BinaryIO) -> Iterator[bytes]:
 
 
 def _unreadable(name: str, error: OSError) -> ConfigError:
-    return ConfigError(f'FILE "{name}": {os.strerror(error.errno or 0).lower()}')
+    return ConfigError(f'FILE "{name}": {strerror(error.errno or 0).lower()}')

@@ -25,6 +25,7 @@ from slirpy import Config, Resolver, Slirp
 from slirpy.cli.demo_servers import LOOPBACK, NAME, DnsServer, WebServer, serving
 from slirpy.cli.flags import Command
 from slirpy.cli.tables import amount, console_for, counter_table, flow_table
+from slirpy.errortext import strerror
 from slirpy.testing.diagram import ladder
 from slirpy.testing.guest import Guest
 from slirpy.testing.guest.tcp import GuestStream
@@ -151,7 +152,7 @@ class _Demo:
         stream = self.guest.connect(address, port)
         self._until(f"no connection to {address}:{port}", lambda: stream.established or stream.error)
         if stream.error:
-            raise _StepError(f"connection to {address}:{port}: {os.strerror(stream.error)}")
+            raise _StepError(f"connection to {address}:{port}: {strerror(stream.error)}")
         path = f"http://{NAME}:{port}/"
         self.say("TCP", f"connected to {address}:{port}, on the host {LOOPBACK}:{port}")
         stream.write(f"GET / HTTP/1.1\r\nHost: {NAME}:{port}\r\nConnection: close\r\n\r\n".encode("ascii"))

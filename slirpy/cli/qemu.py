@@ -31,6 +31,7 @@ from slirpy.cli.streams import tell
 from slirpy.config import Config, Group
 from slirpy.config.qemu import REPEATED, SWITCHES, read_qemu
 from slirpy.errors import ConfigError
+from slirpy.errortext import strerror
 
 if TYPE_CHECKING:
     from slirpy import Slirp
@@ -349,7 +350,7 @@ def _start(argv: Sequence[str], descriptors: Iterable[int]) -> subprocess.Popen[
         return subprocess.Popen(argv, close_fds=False, preexec_fn=_die_with_parent())  # noqa: PLW1509 - there is no other thread
     except OSError as error:
         missing = error.errno == errno.ENOENT or not argv[0]
-        why = "not found" if missing else os.strerror(error.errno or 0).lower()
+        why = "not found" if missing else strerror(error.errno or 0).lower()
         fail(f"{argv[0] or repr('')}: {why}", 127 if missing else 126)
 
 

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from slirpy.audit.text import plain
 from slirpy.cli import logs
+from slirpy.errortext import strerror
 
 __all__ = ["StandardOutput", "exhausted", "flush_errors", "relay_library", "tell", "write_line"]
 
@@ -84,7 +85,7 @@ class StandardOutput:
         if self._file.error is None:
             return None
         number = self._file.error.errno or errno.EIO
-        return "" if number == errno.EPIPE else os.strerror(number)
+        return "" if number == errno.EPIPE else strerror(number)
 
 
 def flush_errors(stream: TextIO) -> None:
@@ -181,10 +182,10 @@ def exhausted(error: BaseException) -> str | None:
     if isinstance(error, MemoryError) or (
         isinstance(error, SystemError | SyntaxError) and _memory_is_limited()
     ):
-        return f"{os.strerror(errno.ENOMEM)}; {_HINTS[errno.ENOMEM]}"
+        return f"{strerror(errno.ENOMEM)}; {_HINTS[errno.ENOMEM]}"
     if isinstance(error, OSError) and error.errno in _HINTS:
         where = f"{error.filename}: " if isinstance(error.filename, str) else ""
-        return f"{where}{os.strerror(error.errno)}; {_HINTS[error.errno]}"
+        return f"{where}{strerror(error.errno)}; {_HINTS[error.errno]}"
     if isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError):
         return f"{error}; see `ulimit -a`"
     return None

@@ -12,6 +12,7 @@ from slirpy.config.special import WORDS
 from slirpy.config.text import PORT_MAX, decimal
 from slirpy.config.values import as_text
 from slirpy.errors import ConfigError
+from slirpy.errortext import strerror
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if not TYPE_CHECKING:
@@ -159,7 +160,7 @@ def read_credentials(path: str | os.PathLike[str]) -> tuple[bytes, bytes]:
         with open(path, "rb") as file:
             line = file.readline(2 * _CREDENTIALS_MAX + 3)
     except OSError as error:
-        raise ConfigError(f'proxy_auth_file "{path}": {os.strerror(error.errno or 0).lower()}') from None
+        raise ConfigError(f'proxy_auth_file "{path}": {strerror(error.errno or 0).lower()}') from None
     user, colon, password = line.rstrip(b"\r\n").partition(b":")
     if not colon or not user or len(user) > _CREDENTIALS_MAX or len(password) > _CREDENTIALS_MAX:
         raise ConfigError(

@@ -7,7 +7,6 @@ of a forward. So what the program gets is a socket of the operating system, with
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import threading
 import time
@@ -19,6 +18,7 @@ from slirpy.checks import amount
 from slirpy.config.values import FOR_EVER, wait_seconds
 from slirpy.drive.driven import Driven
 from slirpy.errors import StateError
+from slirpy.errortext import strerror
 from slirpy.host.sockets import SocketHost
 from slirpy.host.socketstream import SocketStream
 from slirpy.interfaces import StreamOwner
@@ -70,7 +70,7 @@ class _End:
 
     def check(self) -> None:
         if self.error:
-            raise OSError(self.error, os.strerror(self.error))
+            raise OSError(self.error, strerror(self.error))
 
 
 class _DialedStream(SocketStream):
@@ -262,7 +262,7 @@ class Dialing(Driven):
     def _answered(self, dial: _Dial, guest: AnyAddress, port: int, error: int) -> GuestSocket:
         name = guest if isinstance(guest, str) else str(guest)
         if error:
-            raise OSError(error, f"{name} port {port}: {os.strerror(error).lower()}")
+            raise OSError(error, f"{name} port {port}: {strerror(error).lower()}")
         return GuestSocket(dial.near, name, port, dial.stream.end)
 
     def _hang_up(self, dial: _Dial) -> None:

@@ -14,6 +14,7 @@ from slirpy.drive.drivers import LoopDriver, ThreadDriver
 from slirpy.drive.mailbox import LIMIT, Mailbox
 from slirpy.drive.nic import Nic
 from slirpy.errors import ConfigError, StateError
+from slirpy.errortext import strerror
 from slirpy.host.poller import SelectorPoller
 from slirpy.interfaces import READ, WRITE
 from slirpy.stack import Stack
@@ -84,7 +85,7 @@ class Polled:
             except ValueError:
                 raise StateError(f"descriptor {fd} is watched already; call unwatch({fd}) first") from None
             except OSError as error:
-                why = os.strerror(error.errno or 0).lower()
+                why = strerror(error.errno or 0).lower()
                 raise ConfigError(
                     f"descriptor {fd} cannot be watched: {why}; use that of an open socket or pipe"
                 ) from None

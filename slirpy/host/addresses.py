@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from typing import Any, TypeAlias
 
+from slirpy.errortext import strerror
 from slirpy.wire.scope import is_link_local, split_scope, with_scope
 
 __all__ = ["Name", "family_of", "name_of", "new_socket", "place_of"]
@@ -28,7 +28,7 @@ def new_socket(family: socket.AddressFamily, kind: socket.SocketKind, protocol: 
     """
     # A Python without IPv6 may still open such a socket, but takes no addresses for it.
     if family is socket.AF_INET6 and not socket.has_ipv6:
-        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        raise OSError(errno.EAFNOSUPPORT, strerror(errno.EAFNOSUPPORT))
     return socket.socket(family, kind, protocol)
 
 

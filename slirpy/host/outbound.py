@@ -8,13 +8,13 @@ bound to another interface cannot reach; so :class:`OutboundDatagram` has a seco
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
 
 from slirpy.config.outbound import Outbound
 from slirpy.errors import ConfigError
+from slirpy.errortext import strerror
 from slirpy.host.addresses import name_of
 from slirpy.host.socketdatagram import SocketDatagram
 from slirpy.interfaces import Buffer
@@ -61,7 +61,7 @@ class Source:
         try:
             self.to_interface(sock)
         except OSError as error:
-            why = os.strerror(error.errno or 0).lower()
+            why = strerror(error.errno or 0).lower()
             raise self._error(
                 f'the system does not let us bind to interface "{self.outbound.interface}": {why}; give its address'
             ) from None
@@ -73,7 +73,7 @@ class Source:
         except OSError as error:
             host = name_of(address, 0)[0]
             missing = error.errno == errno.EADDRNOTAVAIL
-            why = "is no address of this host" if missing else os.strerror(error.errno or 0).lower()
+            why = "is no address of this host" if missing else strerror(error.errno or 0).lower()
             raise self._error(f"{host} {why}") from None
 
     def _error(self, text: str) -> ConfigError:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import sys
 from collections.abc import Callable
 
 from slirpy import forks
+from slirpy.errortext import strerror
 from slirpy.host.addresses import family_of, name_of, new_socket, place_of
 from slirpy.host.ipoptions import hear_errors, hear_local
 from slirpy.host.lookups import Lookups
@@ -174,7 +174,7 @@ class SocketHost:
             OSError: the path cannot be used.
         """
         if not hasattr(socket, "AF_UNIX"):
-            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+            raise OSError(errno.EAFNOSUPPORT, strerror(errno.EAFNOSUPPORT))
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)

@@ -14,6 +14,7 @@ from slirpy.checks import DESCRIPTOR_MAX, amount, instance, is_whole, switch
 from slirpy.config.text import PORT_MAX, decimal, split_port, with_port
 from slirpy.config.values import as_text
 from slirpy.errors import ConfigError, LinkError
+from slirpy.errortext import strerror
 from slirpy.paths import ABSTRACT_MAX, PATH_MAX, bind_unix, inode_of, is_unix_path, remove_unix
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
@@ -41,7 +42,7 @@ _AF_UNIX = getattr(socket, "AF_UNIX", -1)  # Windows has none
 
 def reason(error: OSError) -> str:
     """Return the system's own text for an error."""
-    return os.strerror(error.errno).lower() if error.errno else str(error)
+    return strerror(error.errno).lower() if error.errno else str(error)
 
 
 @dataclass(frozen=True, slots=True)

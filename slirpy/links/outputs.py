@@ -19,6 +19,7 @@ from typing import BinaryIO, Protocol, TypeAlias
 
 from slirpy import forks
 from slirpy.errors import LinkError
+from slirpy.errortext import strerror
 from slirpy.interfaces import WRITE, Poller
 from slirpy.ownfile import IsOurs, check_own, open_own
 from slirpy.units import MS
@@ -343,7 +344,7 @@ def _nonblocking(fd: int) -> int:
             os.set_blocking(fd, False)
             return fd
     except OSError as error:
-        why = os.strerror(error.errno or 0).lower()
+        why = strerror(error.errno or 0).lower()
         raise LinkError(f"capture to descriptor {fd}: {why}; pass the write end of a pipe") from None
     os.close(fd)
     return own
@@ -352,5 +353,5 @@ def _nonblocking(fd: int) -> int:
 def cannot_write(what: str, path: object, error: OSError) -> LinkError:
     if isinstance(error, FileExistsError):
         return LinkError(f'{what} file "{path}": {error.strerror}; name another file, or remove this one')
-    why = os.strerror(error.errno or 0)
+    why = strerror(error.errno or 0)
     return LinkError(f'{what} file "{path}": cannot be written: {why}; name a file in a folder of yours')

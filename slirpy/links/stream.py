@@ -8,13 +8,13 @@ cable. :mod:`slirpy.links.listener` serves many guests at one address.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from slirpy.checks import instance
 from slirpy.errors import LinkError
+from slirpy.errortext import strerror
 from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller, Timer
 from slirpy.links.endpoint import Endpoint, adopt, check_endpoint, reason
 from slirpy.links.framing import FrameStream
@@ -77,7 +77,7 @@ class StreamLink:
         error = link._dial(target)
         if error and not link._interval:
             raise LinkError(
-                f"cannot connect to {target}: {os.strerror(error).lower()}; start the listener first, "
+                f"cannot connect to {target}: {strerror(error).lower()}; start the listener first, "
                 "or set reconnect"
             )
         return link

@@ -19,6 +19,7 @@ from slirpy.checks import descriptor, switch
 from slirpy.config.values import as_text, function
 from slirpy.errors import LinkError
 from slirpy.fair import PAUSE, TURN, TURN_FRAMES
+from slirpy.errortext import strerror
 from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.starting import check_start
 
@@ -160,7 +161,7 @@ def _probe(fd: int) -> tuple[int, bool, bool]:
 
 
 def _reason(error: OSError) -> str:
-    return os.strerror(error.errno or 0).lower()
+    return strerror(error.errno or 0).lower()
 
 
 class TapLink:

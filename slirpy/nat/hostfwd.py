@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable
 from typing import Protocol
 
@@ -11,6 +10,7 @@ from slirpy.config.hostfwd import HostForward
 from slirpy.config.text import with_port
 from slirpy.core.flows import FlowInfo
 from slirpy.errors import ForwardError
+from slirpy.errortext import strerror
 from slirpy.interfaces import (
     AcceptedStream,
     BoundDatagramPeer,
@@ -316,5 +316,5 @@ def _explain(rule: HostForward, index: int, error: OSError) -> str:
         errno.ENODEV: "there is no such interface",
         errno.EAFNOSUPPORT: f"this system has no {'IPv6' if rule.path is None else 'unix sockets'}",
     }.get(error.errno or 0)
-    reason = os.strerror(error.errno).lower() if error.errno else str(error)
+    reason = strerror(error.errno).lower() if error.errno else str(error)
     return f'hostfwd "{rule}": cannot listen on {where}: {reason}' + (f"; {advice}" if advice else "")

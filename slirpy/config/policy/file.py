@@ -23,6 +23,7 @@ from slirpy.config.policy.rule import Rule
 from slirpy.config.policy.text import parse_rule
 from slirpy.config.values import path as path_of
 from slirpy.errors import ConfigError
+from slirpy.errortext import strerror
 from slirpy.interfaces import Action
 
 __all__ = ["read_policy"]
@@ -70,7 +71,7 @@ def _load(path: Path) -> dict[str, Any]:
         with open(path, "rb", opener=paths.open_again) as file:
             return tomllib.load(file)
     except OSError as error:
-        raise ConfigError(os.strerror(error.errno or 0).lower()) from None
+        raise ConfigError(strerror(error.errno or 0).lower()) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"not TOML: {error}") from None
 

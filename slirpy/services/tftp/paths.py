@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from slirpy.errortext import strerror
 from slirpy.wire.tftp import Code, RefusalError
 
 __all__ = ["PARTIAL", "Place", "refusal", "resolve"]
@@ -63,7 +64,7 @@ def refusal(problem: OSError) -> RefusalError:
     if problem.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)):
         return RefusalError(Code.FULL, "disk full")
     if problem.errno in (errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM):
-        return RefusalError(Code.UNDEFINED, os.strerror(problem.errno).lower())
+        return RefusalError(Code.UNDEFINED, strerror(problem.errno).lower())
     return RefusalError(Code.ACCESS, "access violation")
 
 

@@ -18,7 +18,6 @@ The methods of :class:`~slirpy.interfaces.HostNetwork`, which the stack calls, t
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable
 from ipaddress import ip_address
 from random import Random
@@ -28,6 +27,7 @@ from slirpy.addresses import AnyAddress, address_bytes
 from slirpy.checks import instance, octets, whole
 from slirpy.config.values import function, host_name
 from slirpy.errors import ConfigError, StateError
+from slirpy.errortext import strerror
 from slirpy.interfaces import (
     AcceptedStream,
     Acceptor,
@@ -75,7 +75,7 @@ def _program(program: Remote | None) -> Remote:
 
 
 def _error(number: int) -> OSError:
-    return OSError(number, os.strerror(number))
+    return OSError(number, strerror(number))
 
 
 def _is_taken(table: dict[Key, Any], address: bytes | None, port: int | None) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import abc
 import errno
-import os
 import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from slirpy.errortext import strerror
 from slirpy.interfaces import Buffer
 from slirpy.testing.sim.standstill import Standstill
 
@@ -35,7 +35,7 @@ FIRST_DESCRIPTOR = 1 << 30
 
 def failure(number: int) -> OSError:
     """Return the exception for a value of ``errno``."""
-    return OSError(number, os.strerror(number))
+    return OSError(number, strerror(number))
 
 
 def would_block() -> BlockingIOError:
