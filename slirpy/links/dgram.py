@@ -10,6 +10,7 @@ import errno
 import ipaddress
 import socket
 import struct
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic_ns
@@ -270,7 +271,7 @@ def multicast(group: Endpoint, interface: str = "") -> DgramLink:
     sender = group.open(socket.SOCK_DGRAM)
     try:
         with_group.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with_group.bind((host, port))
+        with_group.bind(("" if sys.platform == "win32" else host, port))  # Windows binds to no group
         with_group.setsockopt(
             socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, struct.pack("4s4s", socket.inet_aton(host), own)
         )

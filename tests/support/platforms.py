@@ -7,6 +7,7 @@ imported without it calls :func:`skip_module` before its imports.
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import socket
@@ -35,6 +36,10 @@ _THERE = {
     "descriptors": (os.name == "posix", "needs descriptors other than sockets in select()"),
     "signals": (hasattr(signal, "pthread_kill"), "needs the signals of POSIX"),
     "a shell": (shutil.which("sh") is not None and os.name == "posix", "needs a POSIX shell and its programs"),
+    "epoll or kqueue": (
+        hasattr(select, "epoll") or hasattr(select, "kqueue"),
+        "needs one descriptor that stands for all others",
+    ),
     "named pipes": (hasattr(os, "mkfifo"), "needs named pipes in the file system"),
     "permissions": (os.name == "posix", "needs POSIX permissions of files"),
     "a terminal": (hasattr(os, "openpty"), "needs pseudo-terminals"),

@@ -168,6 +168,7 @@ def test_send_many_takes_all_or_raises_before_any(net: Slirp) -> None:
         nic.send_many([ping(b"a")])
 
 
+@pytest.mark.needs("real windows", detail="a system call takes many times as long")
 def test_what_answers_within_on_frame_is_bounded(net: Slirp) -> None:
     """A guest that sends two frames for each that it gets: neither memory nor a call's time grows without a bound."""
     taken: list[bool] = []
@@ -205,6 +206,7 @@ def carry_on(net: Slirp, until: Callable[[], object]) -> int:
     return rounds
 
 
+@pytest.mark.needs("epoll or kqueue")
 def test_a_foreign_loop_neither_stalls_nor_spins(net: Slirp, source: tuple[int, int]) -> None:
     port, size = source
     guest = Guest(lambda frame: nic.send(frame), random=Random(1), now=time.monotonic_ns())  # noqa: PLW0108 - later
@@ -239,6 +241,7 @@ def idle_rounds(net: Slirp, seconds: float = 0.3) -> int:
     return rounds
 
 
+@pytest.mark.needs("epoll or kqueue")
 def test_many_sockets_in_a_foreign_loop(net: Slirp, echo_server: int) -> None:
     frames: list[bytes] = []
     nic = net.attach(frames.append)
@@ -250,6 +253,7 @@ def test_many_sockets_in_a_foreign_loop(net: Slirp, echo_server: int) -> None:
     assert idle_rounds(net) < 15
 
 
+@pytest.mark.needs("epoll or kqueue")
 def test_an_idle_network_has_nothing_to_do(net: Slirp) -> None:
     net.attach(lambda frame: None)
     assert net.timeout() is None
@@ -723,6 +727,7 @@ def test_asyncio_closed_from_within(runner: asyncio.Runner) -> None:
     runner.run(main())
 
 
+@pytest.mark.needs("epoll or kqueue")
 def test_asyncio_excludes_a_thread() -> None:
     async def main() -> None:
         async with Slirp(Config()) as net:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 import socket
 import sys
@@ -13,6 +12,7 @@ import pytest
 
 from slirpy import Config, ConfigError, Outbound, Slirp
 from slirpy.config.outbound import parse_outbound
+from slirpy.errortext import strerror
 from slirpy.host.outbound import OutboundDatagram, Source, is_loopback
 from slirpy.host.poller import SelectorPoller
 from slirpy.host.sockets import SocketHost
@@ -83,6 +83,7 @@ def test_what_is_none_is_refused() -> None:
 # ------------------------------------------------------------------------------- at the start
 
 
+@pytest.mark.needs("real windows", detail="sockets are bound to addresses of other hosts")
 def test_an_address_of_another_host_is_an_error_at_the_start() -> None:
     with pytest.raises(
         ConfigError, match=r'outbound "192\.0\.2\.77": 192\.0\.2\.77 is no address of this host'
@@ -215,6 +216,6 @@ def test_a_python_without_ipv6(poller: SelectorPoller, monkeypatch: pytest.Monke
     assert host.open_udp(Notes(), 6) == errno.EAFNOSUPPORT
     assert host.open_ping(Pinger(), 6) in (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
     for address in (bytes(16), bytes(15) + b"\1"):
-        with pytest.raises(OSError, match=os.strerror(errno.EAFNOSUPPORT)):
+        with pytest.raises(OSError, match=strerror(errno.EAFNOSUPPORT)):
             host.bind_udp(address, 0, Notes())
     assert not len(host.sockets)

@@ -15,6 +15,7 @@ from slirpy.interfaces import Buffer, Frame, Link, Timer
 from slirpy.links import DgramLink, StreamLink, inet, multicast, parse_netdev, unix
 from slirpy.links.table import CARRIERS
 from slirpy.stats import Stats
+from tests.support.platforms import require
 from tests.support.waiting import until
 
 GROUP = "239.255.77.2"
@@ -141,6 +142,7 @@ def test_an_address_in_use_is_an_error(far: socket.socket) -> None:
         DgramLink.open(inet(*far.getsockname()), inet("127.0.0.1", 9))
 
 
+@pytest.mark.needs("unix sockets")
 def test_two_kinds_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(LinkError, match="are of different kinds"):
         DgramLink.open(unix(str(tmp_path / "s")), inet("127.0.0.1", 9))
@@ -149,6 +151,7 @@ def test_two_kinds_are_an_error(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------------------- unix
 
 
+@pytest.mark.needs("unix sockets")
 def test_unix_waits_for_room_and_loses_nothing(sink: Sink, tmp_path: Path) -> None:
     far = unix(str(tmp_path / "far")).bind(socket.SOCK_DGRAM)
     link = DgramLink.open(unix(str(tmp_path / "near")), unix(str(tmp_path / "far")))
@@ -174,6 +177,7 @@ def test_unix_waits_for_room_and_loses_nothing(sink: Sink, tmp_path: Path) -> No
     assert not (tmp_path / "near").exists()
 
 
+@pytest.mark.needs("unix sockets")
 def test_unix_finds_a_peer_that_comes_late_and_comes_again(sink: Sink, tmp_path: Path) -> None:
     path = str(tmp_path / "far")
     link = DgramLink.open(unix(str(tmp_path / "near")), unix(path))
@@ -192,6 +196,7 @@ def test_unix_finds_a_peer_that_comes_late_and_comes_again(sink: Sink, tmp_path:
     link.close()
 
 
+@pytest.mark.needs("unix sockets")
 def test_a_path_that_is_in_use_is_an_error(tmp_path: Path) -> None:
     near = unix(str(tmp_path / "near"))
     with near.bind(socket.SOCK_DGRAM), pytest.raises(LinkError, match="in use"):
@@ -201,6 +206,7 @@ def test_a_path_that_is_in_use_is_an_error(tmp_path: Path) -> None:
         DgramLink.open(near, unix(str(tmp_path / "far")))
 
 
+@pytest.mark.needs("unix sockets")
 def test_an_oversized_datagram_is_dropped(sink: Sink) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     link = DgramLink.from_fd(ours.detach())
@@ -214,6 +220,7 @@ def test_an_oversized_datagram_is_dropped(sink: Sink) -> None:
     theirs.close()
 
 
+@pytest.mark.needs("unix sockets")
 def test_more_than_one_poll_has_room_for(sink: Sink) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
@@ -230,6 +237,7 @@ def test_more_than_one_poll_has_room_for(sink: Sink) -> None:
     theirs.close()
 
 
+@pytest.mark.needs("unix sockets")
 def test_descriptors_that_are_none() -> None:
     with pytest.raises(LinkError, match="descriptor 9999 cannot be used: bad file descriptor; pass a datagram"):
         DgramLink.from_fd(9999)
@@ -244,6 +252,7 @@ def test_descriptors_that_are_none() -> None:
 # --------------------------------------------------------------------------------------- multicast
 
 
+@pytest.mark.needs("posix", detail="a socket at the address of a group")
 def test_a_multicast_group_is_a_shared_cable(far: socket.socket) -> None:
     """On the loopback interface. Each hears the others, and nobody himself."""
     group = inet(GROUP, far.getsockname()[1], socket.SOCK_DGRAM)
@@ -292,6 +301,8 @@ def test_an_interface_that_is_not_here(far: socket.socket) -> None:
     ],
 )
 def test_what_qemu_writes_opens(text: str, tmp_path: Path) -> None:
+    if "unix" in text:
+        require("unix sockets")
     text = text.format(tmp=tmp_path)
     options = parse_netdev(text)
     assert (options.carrier, options.text) == (text.split(",", maxsplit=1)[0], text)
@@ -324,6 +335,7 @@ def test_a_connection_by_the_table(sink: Sink) -> None:
     other.poller.close()
 
 
+@pytest.mark.needs("unix sockets")
 @pytest.mark.parametrize(
     "text", ["stream,addr.type=fd,addr.str={fd}", "socket,fd={fd}", "dgram,local.type=fd,local.str={fd}"]
 )
@@ -384,6 +396,8 @@ def test_descriptors_by_the_table(text: str, kind: int) -> None:
     ],
 )
 def test_mistakes(text: str, says: str) -> None:
+    if "unix" in text:
+        require("unix sockets")
     with pytest.raises(ConfigError) as caught:
         parse_netdev(text)
     assert says in str(caught.value)

@@ -12,6 +12,7 @@ from slirpy.links import parse_endpoint
 pytestmark = pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
 
 
+@pytest.mark.needs("real windows", detail="the names of interfaces are not those that its resolver knows")
 def test_the_interface_is_kept() -> None:
     index, name = socket.if_nameindex()[0]
     endpoint = parse_endpoint(f"tcp:[fe80::7%{name}]:80")

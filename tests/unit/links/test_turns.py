@@ -20,6 +20,8 @@ from slirpy.links import StreamLink, dgram, framing
 from slirpy.stats import Stats
 from slirpy.units import MS
 
+pytestmark = pytest.mark.needs("unix sockets")
+
 
 class Clock:
     """The time that links see, in nanoseconds."""

@@ -98,6 +98,7 @@ def test_five_thousand_that_nobody_answers() -> None:
         assert len(net.flows()) == 1
 
 
+@pytest.mark.needs("resets")
 def test_who_has_left_is_forgotten_at_once() -> None:
     with Slirp(Config(hostfwd=["tcp::0-10.0.2.99:80"], resolvers=[])) as net:
         driven = Driven(net)
