@@ -1,4 +1,4 @@
-"""Texts of ``errno`` values, the same on every system."""
+"""Names and texts of ``errno`` values, the same on every system."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 
-__all__ = ["strerror"]
+__all__ = ["errno_name", "strerror"]
 
 # On Windows, errors of sockets have numbers of their own, of which os.strerror knows none.
 _WINSOCK = {
@@ -50,3 +50,8 @@ if sys.platform == "win32":
 def strerror(number: int) -> str:
     """Return the text of an ``errno`` value, such as "Connection refused"."""
     return _TEXTS.get(number) or os.strerror(number)
+
+
+def errno_name(number: int) -> str:
+    """Return the name of an ``errno`` value, such as ``ECONNREFUSED``; of an unknown one, "error" and the number."""
+    return errno.errorcode.get(number, f"error {number}").removeprefix("WSA")

@@ -12,6 +12,7 @@ import errno
 from slirpy.core.arrival import Arrival
 from slirpy.core.parts import Parts
 from slirpy.core.translation import is_small, translated_mtu
+from slirpy.errortext import errno_name
 from slirpy.interfaces import HostNetwork, IcmpReport, IPProtocol, PingPeer
 from slirpy.logs import warn
 from slirpy.nat.flow import DatagramFlow, DatagramNat
@@ -229,7 +230,7 @@ class IcmpNat(DatagramNat[IcmpFlow]):
         stats.drop_icmp_refused += 1
         if ERRNO_CAUSES.get(error) is icmp.Cause.PROHIBITED and not self._advised:
             self._advised = True
-            warn(_ADVICE, errno.errorcode.get(error, str(error)))
+            warn(_ADVICE, errno_name(error))
 
     def input_error(self, trouble: icmp.Trouble, quote: icmp.Quote) -> bool:
         """Handle a guest's ICMP error about a packet from us; see :class:`~slirpy.core.arrival.FlowOpeners`."""

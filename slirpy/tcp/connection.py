@@ -10,6 +10,7 @@ import errno
 
 from slirpy.checks import ERRNO_MAX, amount, instance, nanoseconds, whole
 from slirpy.errors import StateError
+from slirpy.errortext import errno_name
 from slirpy.reprs import never_raises
 from slirpy.tcp.delivery import copy_views
 from slirpy.tcp.receive import segment_arrives
@@ -318,7 +319,7 @@ class Connection(ControlBlock):
         elif call in ("connect()", "listen()"):
             why = f"this connection ({state}) was opened before; make another one"
         elif self.state is CLOSED:
-            ended = f" by {errno.errorcode.get(self.error, self.error)}" if self.error else ""
+            ended = f" by {errno_name(self.error)}" if self.error else ""
             why = f"the connection is closed{ended}; make another one"
         else:
             why = f"the connection is closing ({state}); nothing more is sent after shutdown() or close()"

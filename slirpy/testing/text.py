@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from ipaddress import ip_address
 
 from slirpy.config.text import with_port
+from slirpy.errortext import errno_name
 from slirpy.units import SECOND
 
 __all__ = ["error_name", "seconds", "shortened", "socket_text"]
@@ -35,4 +35,4 @@ def socket_text(address: bytes | None, port: int | None) -> str:
 
 def error_name(number: int) -> str:
     """Name an ``errno`` value: ``ECONNRESET``."""
-    return errno.errorcode.get(number, f"error {number}")
+    return errno_name(number)

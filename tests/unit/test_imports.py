@@ -294,7 +294,7 @@ def test_the_tcp_engine_is_usable_alone() -> None:
     }  # fmt: skip
     parts = {part(name) for name in loaded if name.startswith("slirpy.")}
     assert parts == {
-        "_version", "checks", "errors", "interfaces", "lazy", "records", "reprs", "tcp", "units", "wire"
+        "_version", "checks", "errors", "errortext", "interfaces", "lazy", "records", "reprs", "tcp", "units", "wire"
     }  # fmt: skip
     two_ends = (
         "from slirpy.tcp import Connection; a, b = Connection(iss=1), Connection(iss=2)\n"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from typing import Any
 
+from slirpy.errortext import errno_name
 from slirpy.tcp import Connection, State
 from slirpy.tcp.congestion.reno import UNKNOWN
 from slirpy.tcp.loss import sack
@@ -211,11 +211,11 @@ NAMES: dict[str, tuple[Callable[[Host], Any], str]] = {
     "tcpi_last_ack_recv": (_since(inbound=True, data=False), "milliseconds since any segment arrived"),
     "state": (lambda h: h.conn.state.value, 'the state by the RFC\'s name: `"FIN-WAIT-1"`'),
     "error": (
-        lambda h: errno.errorcode[h.conn.error] if h.conn.error else "",
+        lambda h: errno_name(h.conn.error) if h.conn.error else "",
         'why the connection closed: `"ECONNRESET"`, or `""`',
     ),
     "soft_error": (
-        lambda h: errno.errorcode[h.conn.soft_error] if h.conn.soft_error else "",
+        lambda h: errno_name(h.conn.soft_error) if h.conn.soft_error else "",
         'what is wrong while it goes on: `"ETIMEDOUT"`, or `""`',
     ),
     "cwnd": (lambda h: h.conn.cc.cwnd + h.conn.inflation, "congestion window, bytes"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from slirpy.checks import amount, switch, whole
 from slirpy.config.values import as_text
 from slirpy.config.values import path as path_of
 from slirpy.errors import ConfigError, SlirpyError
+from slirpy.errortext import errno_name
 from slirpy.tcp.seq import MASK
 from slirpy.testing.packetdrill.calls import Sockets
 from slirpy.testing.packetdrill.checks import check
@@ -399,7 +399,7 @@ class _Runner:
             return
         found = "nothing" if result is None else str(result)
         if result is not None and result < 0:
-            found = f"-1 {errno.errorcode.get(-result, -result)}"
+            found = f"-1 {errno_name(-result)}"
         error = _SAME_ERRORS.get(call.error, call.error)
         wanted = f"{call.result} {error}".strip()
         if found != wanted and not (wanted == "-1" and found.startswith("-1 ")):

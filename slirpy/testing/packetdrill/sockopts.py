@@ -6,6 +6,7 @@ import errno
 from dataclasses import replace
 
 from slirpy.errors import ConfigError
+from slirpy.errortext import errno_name
 from slirpy.tcp import Settings, State
 from slirpy.tcp.congestion import ALGORITHMS, CongestionFactory
 from slirpy.tcp.options import MAX_WSCALE
@@ -176,7 +177,7 @@ def getsockopt(own: Descriptors, call: Call) -> Outcome:
         value = inner(argument(call, 3))
         expected = getattr(errno, value.text, None) if isinstance(value, Word) else value
         if expected is not None and expected != error:
-            raise FailureError(f"SO_ERROR is {errno.errorcode.get(error, error)}")
+            raise FailureError(f"SO_ERROR is {errno_name(error)}")
         return 0
     if name == "TCP_CONGESTION":
         factory = own.host.settings.congestion

@@ -11,7 +11,7 @@ import pytest
 
 from slirpy.cli.channel import Channel, GoneError, expect, line, whole
 
-pytestmark = pytest.mark.skipif(not hasattr(socket, "SOCK_SEQPACKET"), reason="needs SOCK_SEQPACKET")
+pytestmark = pytest.mark.needs("linux", detail="sockets of the kind SOCK_SEQPACKET")
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ import pytest
 from slirpy.cli.pidfile import PidFile
 from slirpy.errors import ConfigError, LinkError
 
+pytestmark = pytest.mark.needs("posix", detail="files that are locked and removed while they are open")
+
 
 def test_the_number_is_written_and_the_file_removed(tmp_path: Path) -> None:
     path = tmp_path / "x.pid"

@@ -77,6 +77,7 @@ def test_tricks_are_refused(root: Path, name: str) -> None:
     assert content(root, name) == (1 if name in ("..;/secret", "%2e%2e/secret") else 2)
 
 
+@pytest.mark.needs("posix", detail="names of files that differ in case only, or are long")
 @pytest.mark.usefixtures("way")
 def test_a_name_that_is_too_long_for_the_system(root: Path) -> None:
     assert content(root, "x" * 300) == 2
@@ -185,6 +186,7 @@ def test_backslashes_in_a_name_that_is_written(root: Path) -> None:
     assert sorted(path.name for path in root.iterdir()) == sorted(["small", "full", "empty", "sub"])
 
 
+@pytest.mark.needs("posix", detail="names of files that differ in case only, or are long")
 @pytest.mark.usefixtures("way")
 def test_names_in_another_case(root: Path) -> None:
     (root / "Boot").mkdir()
@@ -234,6 +236,7 @@ def test_a_write_replaces_the_file_of_another_case(root: Path) -> None:
     assert len(list((root / "sub").iterdir())) == 2
 
 
+@pytest.mark.needs("posix", detail="names of files that differ in case only, or are long")
 @pytest.mark.usefixtures("way")
 def test_how_many_names_are_compared(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tftp_paths, "ENTRIES_MAX", 3)
@@ -244,6 +247,7 @@ def test_how_many_names_are_compared(root: Path, monkeypatch: pytest.MonkeyPatch
     assert content(root, "File9", tftp_ignore_case=True) == b"x"
 
 
+@pytest.mark.needs("posix", detail="names of files that differ in case only, or are long")
 @pytest.mark.usefixtures("way")
 def test_how_many_names_are_compared_on_the_whole_way(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise each part of a long name could cost as much as a large folder."""

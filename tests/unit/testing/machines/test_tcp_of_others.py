@@ -13,6 +13,8 @@ from slirpy.tcp.seq import MASK
 from slirpy.testing.machines import TcpMachine
 from tests.support.repository import REPOSITORY
 
+pytestmark = pytest.mark.needs("posix", detail="PyTCP")
+
 
 @pytest.fixture(scope="module")
 def example() -> Any:
