@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["last_error", "library"]
+__all__ = ["last_code", "last_error", "library"]
 
 
 def library(name: str) -> Any:
@@ -27,3 +27,10 @@ def last_error() -> OSError:
     error = names["WinError"](names["get_last_error"]())
     assert isinstance(error, OSError)
     return error
+
+
+def last_code() -> int:
+    """Number of that error, as Windows gives it."""
+    import ctypes
+
+    return int(vars(ctypes)["get_last_error"]())

@@ -1,12 +1,17 @@
-"""QEMU's ``tap`` netdev: a TAP interface by name, or by an open descriptor."""
+"""QEMU's ``tap`` netdev: a TAP interface by name, or by an open descriptor; on Windows, an adapter by name."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 
 from slirpy.links.options import Options
 from slirpy.links.tap import TapLink, open_tap
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if TYPE_CHECKING:
+    from slirpy.links.wintap import WindowsTapLink
 
 __all__ = ["tap_netdev"]
 
@@ -23,7 +28,7 @@ _NOT_HERE = {
 }
 
 
-def tap_netdev(options: Options) -> Callable[[], TapLink]:
+def tap_netdev(options: Options) -> Callable[[], TapLink | WindowsTapLink]:
     """Read ``tap,ifname=...`` or ``tap,fd=...``; see :mod:`slirpy.links.table`."""
     options.allow("ifname", "fd", *_SCRIPTS, *_FLAGS, *_NO_EFFECT, "vnet_hdr", "queues", *_NOT_HERE)
     for key in _SCRIPTS:
@@ -48,6 +53,10 @@ def tap_netdev(options: Options) -> Callable[[], TapLink]:
     return partial(_by_name, name, offloads)
 
 
-def _by_name(name: str, offloads: bool) -> TapLink:
+def _by_name(name: str, offloads: bool) -> TapLink | WindowsTapLink:
+    if sys.platform == "win32":
+        from slirpy.links.wintap import WindowsTapLink, open_adapter
+
+        return WindowsTapLink(open_adapter(name))
     fd, _ = open_tap(name, offloads=offloads)
     return TapLink(fd)

@@ -10,6 +10,7 @@ import click
 from slirpy import Config
 from slirpy.cli.app import app
 from slirpy.cli.options import network_config
+from tests.support.platforms import require
 from tests.support.repository import environment
 
 __all__ = ["command_of", "given", "slirpy"]
@@ -36,8 +37,11 @@ def slirpy(
     program = program or (
         f"{code}\nimport sys\nsys.argv[1:] = {list(arguments)!r}\nfrom slirpy.cli.main import main\nmain()"
     )
+    if redirect:
+        require("a shell")
+    shell = ["sh", "-c", f'exec "$0" -c "$1" {redirect}'] if redirect else []
     return subprocess.run(
-        ["sh", "-c", f'exec "$0" -c "$1" {redirect}', sys.executable, program],
+        [*shell, sys.executable, *([] if redirect else ["-c"]), program],
         env=environment(),
         capture_output=True,
         text=True,
