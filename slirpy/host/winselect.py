@@ -12,6 +12,7 @@ import struct
 import time
 
 from slirpy.interfaces import READ, WRITE
+from slirpy.units import SECOND, US
 from slirpy.winapi import last_error, library
 
 __all__ = ["WindowsSelect"]
@@ -79,7 +80,9 @@ class WindowsSelect:
         readable = ctypes.create_string_buffer(reading, len(reading))
         writable = ctypes.create_string_buffer(writing, len(writing))
         failed = ctypes.create_string_buffer(writing, len(writing))
-        limit = ctypes.create_string_buffer(struct.pack("<ll", 0, int(seconds * 1e6)))  # less than a second
+        limit = ctypes.create_string_buffer(
+            struct.pack("<ll", 0, int(seconds * SECOND) // US)
+        )  # less than a second
         if self._select(0, readable, writable, failed, limit) < 0:
             raise last_error()
         found = dict.fromkeys(_members(readable.raw), READ)

@@ -18,8 +18,8 @@ from time import monotonic_ns
 from slirpy.checks import descriptor, switch
 from slirpy.config.values import as_text, function
 from slirpy.errors import LinkError
-from slirpy.fair import PAUSE, TURN, TURN_FRAMES
 from slirpy.errortext import strerror
+from slirpy.fair import PAUSE, TURN, TURN_FRAMES
 from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.starting import check_start
 
