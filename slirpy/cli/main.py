@@ -64,7 +64,7 @@ def run(command: Callable[[], int]) -> NoReturn:
 
     from slirpy.cli import streams
 
-    gc.set_threshold(10_000)  # imports make many objects that stay: collections among them took 10 ms
+    gc.set_threshold(100_000)  # imports make many objects that stay: collections among them took 10 ms
     output = streams.StandardOutput()
     number = None
     try:
@@ -87,6 +87,7 @@ def run(command: Callable[[], int]) -> NoReturn:
     streams.flush_errors(sys.stderr)
     if number is not None:
         _die(number)
+    gc.freeze()  # the interpreter would search everything for garbage, which ends with the process anyway
     raise SystemExit(status)
 
 

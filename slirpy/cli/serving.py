@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -15,7 +16,7 @@ from io import StringIO
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from slirpy.cli import logs
+from slirpy.cli import logs, main
 from slirpy.cli.streams import write_line
 from slirpy.config.text import with_port
 
@@ -47,6 +48,8 @@ SHOWING = "SIGUSR1"
 RELOADING = "SIGHUP"
 """The signal that requests to read files again."""
 
+GC_OBJECTS = 10_000
+"""New objects after which the young ones are searched for garbage."""
 HEAP_BYTES = 8 << 20
 """Free memory to keep instead of returning it to the system."""
 DRAIN_SECONDS = 5.0
@@ -168,7 +171,10 @@ def allow_descriptors() -> None:
 
 
 def keep_heap() -> None:
-    """Let the allocator keep the memory of large frames, where that is supported (Linux)."""
+    """End the start: keep the memory of large frames (Linux), and search only new objects for garbage."""
+    if main.owns_process:
+        gc.freeze()
+        gc.set_threshold(GC_OBJECTS)
     if sys.platform == "linux":
         from slirpy.cli import linux
 
