@@ -52,6 +52,7 @@ from slirpy.nat.inside import Inside, LoopbackForwards
 from slirpy.nat.inspection import first_bytes, load_for
 from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.outside import HostLoopback, OutwardDatagrams, accept_outward
+from slirpy.nat.ownports import OwnAddresses
 from slirpy.nat.recheck import recheck
 from slirpy.nat.routes import LOOPBACK, LOOPBACK6, Router
 from slirpy.nat.tcp import TcpNat
@@ -131,7 +132,9 @@ class Stack(IPStack):
         if awaiter is not None:
             function("awaiter", awaiter, " of an awaitable")
             router.awaiter = awaiter
-        router.is_own = getattr(host, "is_own", router.is_own)
+        is_own = getattr(host, "is_own", None)
+        if is_own is not None:
+            router.is_own = OwnAddresses(is_own)
         if config.flow_rate:
             router.openings = TokenBuckets(parts.network.ports, config.flow_rate)
         descriptors = self._descriptors = DescriptorLimit(parts.network.stats)

@@ -71,6 +71,7 @@ class DatagramFlow(abc.ABC, Generic[P]):
         "packets_out",
         "peer",
         "pins",
+        "routes",
         "share",
         "started",
         "tallies",
@@ -92,6 +93,8 @@ class DatagramFlow(abc.ABC, Generic[P]):
         self.peer: P | None = None
         self.pins: list[Pin] = []
         """Pins of the names that allowed its destinations."""
+        self.routes: dict[tuple[bytes, int], Route] = {}
+        """Routes of destinations about which the policy's verdict says more than that they are allowed."""
         self.tallies: dict[tuple[bytes, int], Tally] = {}
         """Traffic by destination, as the guest sees it, while somebody listens to events."""
         """Numbers of its destinations for :class:`~slirpy.interfaces.Events`."""
@@ -294,6 +297,10 @@ class DatagramNat(abc.ABC, Generic[F]):
             The counts of the traffic with it; None if nobody listens to events.
         """
         request, verdict = route.request, route.verdict
+        if verdict is None:
+            flow.routes.pop(destination, None)
+        else:
+            flow.routes[destination] = route
         if request is not None and verdict is not None and verdict.names and len(flow.pins) < PINS_MAX:
             pin = self.router.use(request, verdict.names[0])
             if pin is not None:

@@ -70,6 +70,10 @@ class IcmpFlow(DatagramFlow[PingPeer]):
         """End the flow because it was idle."""
         self._nat.remove(self)
 
+    def still_reads(self, destination: tuple[bytes, int]) -> bool:
+        """Echo requests say no names."""
+        return False
+
     def destinations(self) -> list[tuple[bytes, int]]:
         """Return the addresses that it sends to, as the guest knows them, each with port 0."""
         return [(destination, 0) for destination in self._routes]
@@ -83,6 +87,7 @@ class IcmpFlow(DatagramFlow[PingPeer]):
         if len(self._routes) >= MAX_ROUTES:
             oldest = next(iter(self._routes))
             gone = self._routes.pop(oldest)
+            self.routes.pop((oldest, 0), None)
             if self._reverse.get(gone) == oldest:
                 del self._reverse[gone]
         self._routes[destination] = address

@@ -75,6 +75,11 @@ class InspectedStream:
         """True if the far side promises to announce the rest of its data."""
         return not self._refused and bool(getattr(self.peer, "level_triggered", False))
 
+    @property
+    def reads(self) -> bool:
+        """True while the client's bytes are inspected."""
+        return self._first is not None
+
     # ------------------------------------------------------------------------ from the client
 
     def send(self, buffers: Sequence[Buffer]) -> int:

@@ -1,4 +1,4 @@
-"""The ports on which this network itself listens on the host, to which no guest may connect.
+"""Addresses of the host, and the ports on which this network itself listens there, to which no guest may connect.
 
 A guest that reached a forward through the gateway would be led back into the network, to another guest or to itself,
 past all that keeps guests apart, and under the gateway's address. At the port of :meth:`slirpy.Slirp.serve` it could
@@ -9,9 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from slirpy.config.embedded import embedded_ipv4
 from slirpy.wire.ip import family_of
 
-__all__ = ["OwnPorts"]
+__all__ = ["OwnAddresses", "OwnPorts"]
+
+
+class OwnAddresses:
+    """Reports whether an address is one of the host's own, or one by which a translator or a tunnel may lead to it.
+
+    Args:
+        is_own: reports whether an address is one of the host's own.
+    """
+
+    __slots__ = ("_is_own",)
+
+    def __init__(self, is_own: Callable[[bytes], bool]) -> None:
+        self._is_own = is_own
+
+    def __call__(self, address: bytes) -> bool:
+        if self._is_own(address):
+            return True
+        if len(address) == 4:
+            return False
+        return any(self._is_own(number.to_bytes(4, "big")) for number in embedded_ipv4(address))
 
 
 class OwnPorts:

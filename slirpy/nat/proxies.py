@@ -65,13 +65,23 @@ class Proxies:
             return None
         return None if goes_direct(self._no_proxy, names, address) else self._default
 
-    def open(self, owner: StreamOwner, key: bytes, target: Route, names: Sequence[str], ttl: int) -> StreamPeer:
+    def open(
+        self,
+        owner: StreamOwner,
+        key: bytes,
+        target: Route,
+        names: Sequence[str],
+        ttl: int,
+        *,
+        by_name: bool = True,
+    ) -> StreamPeer:
         """Connect a flow along its route: through its proxy, with a header before its data, or directly.
 
         Args:
             key: the flow's, from which a header of the PROXY protocol is made.
             names: names of the destination.
             ttl: time to live of a direct connection.
+            by_name: whether a proxy gets the name rather than the address.
         """
         verdict, address, port = target.verdict, target.address, target.port
         if verdict is not None and verdict.redirect is not None and verdict.proxy_header:
@@ -84,7 +94,7 @@ class Proxies:
         proxy = self.choose(verdict, names, address)
         if proxy is None:
             return self._host.connect_tcp(address, port, owner, ttl)
-        return self.connect(proxy, names[0] if names else address, port, owner)
+        return self.connect(proxy, names[0] if names and by_name else address, port, owner)
 
     def connect(self, proxy: Proxy, destination: str | bytes, port: int, owner: StreamOwner) -> StreamPeer:
         """Connect through a proxy to a name, or to an address of four or sixteen bytes."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import partial
 
 from slirpy.core.neighbor import Neighbors
-from slirpy.interfaces import Action, Decision, FlowRequest, Verdict
+from slirpy.interfaces import Decision, FlowRequest, Verdict
 from slirpy.nat.flow import DatagramNat
 from slirpy.nat.icmp import IcmpFlow, IcmpNat
+from slirpy.nat.inspected import InspectedStream
 from slirpy.nat.oversight import request_of
 from slirpy.nat.tcp import TcpNat
 from slirpy.nat.tcpflow import NatTcpFlow
@@ -35,8 +35,7 @@ def recheck(tcp: TcpNat, udp: UdpNat, ping: IcmpNat, neighbors: Neighbors) -> in
     for nat, flows in ((udp, list(udp.flows.values())), (ping, list(ping.flows.values()))):
         nat.holding.close()
         for datagrams in flows:
-            if not datagrams.inbound:
-                _recheck_datagrams(nat, datagrams, neighbors)
+            _recheck_datagrams(nat, datagrams, neighbors)
     return tcp.network.stats.flows_reset_by_policy - before
 
 
@@ -44,11 +43,12 @@ def _recheck_tcp(nat: TcpNat, flow: NatTcpFlow) -> None:
     if flow.pending is not None:
         _reset(nat, flow)
         return
-    answer = nat.router.allows(request_of(flow), flow.said)
+    request = request_of(flow)
+    answer = nat.router.allows(request, flow.said)
     if isinstance(answer, Decision):
-        answer.then(partial(_reset_unless_allowed, nat, flow))
+        answer.then(partial(_reset_unless_allowed, nat, flow, request))
     elif answer is not None:
-        _reset_unless_allowed(nat, flow, answer)
+        _reset_unless_allowed(nat, flow, request, answer)
 
 
 def _is_served(nat: TcpNat, flow: NatTcpFlow) -> bool:
@@ -57,15 +57,12 @@ def _is_served(nat: TcpNat, flow: NatTcpFlow) -> bool:
     return nat.tables.stream_service(destination, port) is not None
 
 
-def _reset_unless_allowed(nat: TcpNat, flow: NatTcpFlow, verdict: Verdict) -> None:
+def _reset_unless_allowed(nat: TcpNat, flow: NatTcpFlow, request: FlowRequest, verdict: Verdict) -> None:
     """Reset a flow unless a verdict lets it stay."""
-    leads_elsewhere = flow.verdict is not None and flow.verdict.redirect != verdict.redirect
-    if leads_elsewhere or not _stays(verdict):
+    router, reads = nat.router, isinstance(flow.peer, InspectedStream) and flow.peer.reads
+    misled = flow.resolved_outside and not router.may_say_name(verdict)
+    if misled or not router.may_keep(request, flow.route, verdict, reads=reads):
         _reset(nat, flow)
-
-
-def _stays(verdict: Verdict) -> bool:
-    return verdict.action in (Action.ALLOW, Action.ASK)
 
 
 def _reset(nat: TcpNat, flow: NatTcpFlow) -> None:
@@ -77,22 +74,29 @@ def _reset(nat: TcpNat, flow: NatTcpFlow) -> None:
 def _recheck_datagrams(nat: UdpNat | IcmpNat, flow: UdpFlow | IcmpFlow, neighbors: Neighbors) -> None:
     neighbor = neighbors.get(flow.guest)
     link = None if neighbor.port is None else neighbor.port.link
-    destinations: Iterable[tuple[bytes, int]] = flow.destinations()
-    for destination in destinations:
+    for destination in flow.destinations():
         request = FlowRequest(
             nat.protocol, flow.guest, flow.number, *destination, link=link, mac=neighbor.mac or None
         )
         answer = nat.router.allows(request)
         if isinstance(answer, Decision):
-            answer.then(partial(_end_unless_allowed, nat, flow))
-        elif answer is not None and not _stays(answer):
-            _end_unless_allowed(nat, flow, answer)
+            answer.then(partial(_end_unless_allowed, nat, flow, request))
+        elif answer is not None and not _end_unless_allowed(nat, flow, request, answer):
             return
 
 
 def _end_unless_allowed(
-    nat: DatagramNat[UdpFlow] | DatagramNat[IcmpFlow], flow: UdpFlow | IcmpFlow, verdict: Verdict
-) -> None:
-    if not _stays(verdict) and nat.flows.get(flow.key) is flow:
+    nat: DatagramNat[UdpFlow] | DatagramNat[IcmpFlow],
+    flow: UdpFlow | IcmpFlow,
+    request: FlowRequest,
+    verdict: Verdict,
+) -> bool:
+    """End a flow unless a verdict lets it keep a destination. Returns whether it may."""
+    destination = request.destination_bytes, request.destination_port
+    keeps = nat.router.may_keep(
+        request, flow.routes.get(destination), verdict, reads=flow.still_reads(destination)
+    )
+    if not keeps and nat.flows.get(flow.key) is flow:
         nat.network.stats.flows_reset_by_policy += 1
         nat.remove(flow)  # type: ignore[arg-type] # a flow of this NAT, as the table says
+    return keeps

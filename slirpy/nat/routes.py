@@ -18,7 +18,7 @@ from slirpy.core.pins import Pin
 from slirpy.core.translation import UNASSIGNED, Translation
 from slirpy.errors import ConfigError
 from slirpy.fair import TokenBuckets
-from slirpy.interfaces import Action, Decision, FlowRequest, Policy, Verdict
+from slirpy.interfaces import TLS_MODES, Action, Decision, FlowRequest, Policy, Verdict
 from slirpy.nat.outcomes import HOLD_TIME, Pending, Refusal, Route
 from slirpy.nat.ownports import OwnPorts
 from slirpy.wire.ip import family_of
@@ -37,6 +37,7 @@ NO_LOG = Verdict(Action.REJECT, reason="no audit log")
 _SHUT = Verdict(Action.REJECT, reason="no host loopback")
 _UNDECIDED = Verdict(Action.REJECT, reason="nobody decided in time")
 _NOBODY = Verdict(Action.REJECT, reason="nobody to ask")
+_ALLOWED = Verdict(Action.ALLOW)
 _UNRESOLVED = "{} does not resolve to an address that may be used"
 
 
@@ -157,10 +158,11 @@ class Router:
             return refusal
         if is_link_local(request.source_bytes) and not family_of(address).is_loopback(address):
             return Refusal.BEYOND_SCOPE  # no router forwards its packets (RFC 4291, section 2.5.6)
-        if self.own_ports.leads_to(request.protocol, address, request.destination_port, self.is_own):
+        if self._leads_back(request, address):
             return Refusal.PORT_UNREACHABLE
         if self.policy is None:
-            return Route(address, request.destination_port, self._other_loopback(request.destination_bytes))
+            otherwise = self._other_loopback(request, request.destination_bytes)
+            return Route(address, request.destination_port, otherwise)
         request = self._known(request, address)
         found = self._judged(request, address, self.policy(request))
         if isinstance(found, Pending) and self._network is not None:
@@ -201,30 +203,77 @@ class Router:
             return answer
         return self.awaiter(answer) if isinstance(answer, Awaitable) else checked_verdict(answer)
 
+    def may_keep(self, request: FlowRequest, route: Route | None, verdict: Verdict, *, reads: bool) -> bool:
+        """Report whether a flow may go on along its route, after a new policy has decided about it again.
+
+        It may not if the verdict would lead it elsewhere, or demands first bytes that have not been read.
+
+        Args:
+            request: the flow.
+            route: that which it has; None: the policy had nothing to say about it.
+            verdict: the new policy's, from :meth:`allows`.
+            reads: whether the names that its client says later are read, as the former policy demands.
+        """
+        if verdict.action is Action.ASK:
+            return True  # somebody would be asked about a new flow
+        before = None if route is None else route.verdict
+        if before is None:
+            before = _ALLOWED
+        if verdict.action is not Action.ALLOW:
+            return False
+        if (verdict.redirect, verdict.proxy) != (before.redirect, before.proxy):
+            return False
+        if verdict.names and TLS_MODES.index(verdict.tls) < TLS_MODES.index(
+            before.tls if before.names else "off"
+        ):
+            return False
+        if before.names and route is not None and before.redirect is None:
+            wanted = self._lookup(
+                self._translation.host(request.destination_bytes) or request.destination_bytes
+            )
+            if route.address != wanted[1] and not self._may_stand_in(request, verdict, route.address):
+                return False
+        if not reads:
+            return True
+        later = self.allows(request, before.names)
+        return isinstance(later, Verdict) and (not later.names or set(before.names) <= set(later.names))
+
     def _judged(
-        self, request: FlowRequest, address: bytes, answer: Verdict | Decision | Awaitable[Verdict]
+        self,
+        request: FlowRequest,
+        address: bytes,
+        answer: Verdict | Decision | Awaitable[Verdict],
+        asked: Verdict | None = None,
     ) -> Route | Refusal | Pending:
-        """The consequence of a policy's answer, which may be yet to come."""
+        """The consequence of an answer, which may be yet to come.
+
+        Args:
+            asked: the policy's verdict, if this is the answer of somebody who was asked because of it.
+        """
         if not isinstance(answer, Verdict) and isinstance(answer, Awaitable):
             answer = self.awaiter(answer)
         if not isinstance(answer, Decision):
-            return self._settled(request, address, checked_verdict(answer))
+            return self._settled(request, address, checked_verdict(answer), asked)
         pending = Pending()
         decision = answer
 
         def given(verdict: Verdict) -> None:
-            pending.follow(self._settled(request, address, verdict))
+            pending.follow(self._settled(request, address, verdict, asked))
 
         pending.on_cancel.append(lambda: decision.forget(given))
         decision.then(given)
         return pending.outcome or pending
 
-    def _settled(self, request: FlowRequest, address: bytes, verdict: Verdict) -> Route | Refusal | Pending:
+    def _settled(
+        self, request: FlowRequest, address: bytes, verdict: Verdict, asked: Verdict | None
+    ) -> Route | Refusal | Pending:
         """The consequence of a verdict."""
         if verdict.action is Action.ASK:
-            if self.asker is None:
+            if self.asker is None or asked is not None:
                 return self.refuse(request, _NOBODY)
-            return self._judged(request, address, _final(self.asker(request, verdict)))
+            return self._judged(request, address, self.asker(request, verdict), verdict)
+        if asked is not None and verdict.action is Action.ALLOW:
+            verdict = _as_asked(asked, verdict)
         if verdict.action is not Action.ALLOW:
             return self.refuse(request, verdict)
         more = (
@@ -237,24 +286,30 @@ class Router:
             except OSError:
                 return Refusal.NET_UNREACHABLE  # its interface is gone
         if verdict.names and self.names is not None:
-            return self._by_name(request, verdict, self.names)
-        return Route(address, request.destination_port, self._other_loopback(request.destination_bytes), *more)
+            return self._by_name(request, verdict, self.names, asked)
+        otherwise = self._other_loopback(request, request.destination_bytes)
+        return Route(address, request.destination_port, otherwise, *more)
 
-    def _by_name(self, request: FlowRequest, verdict: Verdict, names: NameSource) -> Route | Refusal | Pending:
+    def _by_name(
+        self, request: FlowRequest, verdict: Verdict, names: NameSource, asked: Verdict | None
+    ) -> Route | Refusal | Pending:
         """Route to an address that the name of a verdict has now: the guest's choice if that is one of them."""
         pending = Pending()
 
         def resolved(addresses: list[bytes]) -> None:
             wanted = request.destination_bytes
             if wanted not in addresses:
-                wanted = next((each for each in addresses if self._may_stand_in(request, verdict, each)), b"")
+                others = (each for each in addresses if self._may_stand_in(request, verdict, each, asked))
+                wanted = next(others, b"")
             refusal, address = self._lookup(wanted) if wanted else (Refusal.HOST_UNREACHABLE, wanted)
+            if refusal is None and self._leads_back(request, address):
+                refusal = Refusal.PORT_UNREACHABLE
             if refusal is not None:
                 reason = _UNRESOLVED.format(verdict.names[0])
                 self.refuse(request, Verdict(Action.REJECT, reason=reason, rule=verdict.rule))
                 pending.follow(Refusal.HOST_UNREACHABLE)
             else:
-                port, otherwise = request.destination_port, self._other_loopback(wanted)
+                port, otherwise = request.destination_port, self._other_loopback(request, wanted)
                 pending.follow(Route(address, port, otherwise, verdict, request))
 
         give_up = names.resolve(request, verdict.names[0], resolved)
@@ -262,8 +317,14 @@ class Router:
             pending.on_cancel.append(give_up)
         return pending.outcome or pending
 
-    def _may_stand_in(self, request: FlowRequest, verdict: Verdict, address: bytes) -> bool:
-        """Report whether rules about addresses allow another address of the name too."""
+    def _may_stand_in(
+        self, request: FlowRequest, verdict: Verdict, address: bytes, asked: Verdict | None = None
+    ) -> bool:
+        """Report whether rules about addresses allow another address of the name too.
+
+        Args:
+            asked: the verdict because of which somebody was asked, and has allowed the flow.
+        """
         if self.policy is None:
             return True
         host = address in self._gateways
@@ -273,10 +334,23 @@ class Router:
         )
         answer = self.policy(other)
         if isinstance(answer, Verdict):
+            if asked is not None and answer.action is Action.ASK:
+                return answer.rule == asked.rule
             return answer.action is Action.ALLOW and answer.redirect is None
         if isinstance(answer, Awaitable) and not isinstance(answer, Decision):
             getattr(answer, "close", _nothing)()
         return False  # it is not clear at once, so the flow ends here
+
+    def may_say_name(self, verdict: Verdict | None) -> bool:
+        """Report whether a proxy may resolve the name of an allowed flow by itself.
+
+        It may if the policy has allowed the name. If it has allowed the address, the name could lead elsewhere.
+        """
+        if self.policy is None:
+            return True
+        verdict = verdict or _ALLOWED
+        may_say_name = getattr(self.policy, "may_say_name", None)
+        return bool(verdict.names if may_say_name is None else may_say_name(verdict))
 
     def names_of(self, request: FlowRequest) -> tuple[str, ...]:
         """Return the names that a destination stands for."""
@@ -326,13 +400,18 @@ class Router:
             return Refusal.MARTIAN, destination
         return None, destination
 
-    def _other_loopback(self, destination: bytes) -> bytes | None:
+    def _leads_back(self, request: FlowRequest, address: bytes) -> bool:
+        """Report whether a flow to an address of the host would end at a listener of this network."""
+        return self.own_ports.leads_to(request.protocol, address, request.destination_port, self.is_own)
+
+    def _other_loopback(self, request: FlowRequest, destination: bytes) -> bytes | None:
         """The loopback of the other family, for the gateway's addresses. A network without IPv6 knows one only."""
         if destination not in self._gateways or not self._config.host_loopback:
             return None
-        if len(destination) == 16:
-            return LOOPBACK
-        return LOOPBACK6 if self._config.ipv6 else None
+        other = LOOPBACK if len(destination) == 16 else LOOPBACK6
+        if (other is LOOPBACK6 and not self._config.ipv6) or self._leads_back(request, other):
+            return None
+        return other
 
     def translated(self, address: bytes) -> bytes | None:
         """Return the address of the other IP family by which guests know a host; None if there is none."""
@@ -369,9 +448,16 @@ def _no_lease(address: bytes) -> str:
 def _nothing() -> None: ...
 
 
-def _final(answer: Verdict | Decision | Awaitable[Verdict]) -> Verdict | Decision | Awaitable[Verdict]:
-    """The answer of somebody who was asked. To ask again is a refusal."""
-    return _NOBODY if isinstance(answer, Verdict) and answer.action is Action.ASK else answer
+def _as_asked(asked: Verdict, answer: Verdict) -> Verdict:
+    """An answer that allows a flow, with what the rule demands of it. A redirect replaces the demands."""
+    if answer.redirect is not None:
+        return answer
+    names, tls = answer.names, answer.tls
+    if asked.names:
+        names = tuple(name for name in names if name in asked.names) or asked.names
+        tls = min(tls, asked.tls, key=TLS_MODES.index) if answer.names else asked.tls
+    proxy = asked.proxy if answer.proxy is None else answer.proxy
+    return Verdict(Action.ALLOW, rule=answer.rule or asked.rule, names=names, tls=tls, proxy=proxy)
 
 
 def _step(coroutine: Awaitable[Verdict]) -> Decision:

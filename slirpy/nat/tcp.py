@@ -132,7 +132,7 @@ class TcpNat(FlowKeeper):
         flow.outside = not onward_ttl(1, target.address)
         if target.otherwise is not None:
             flow.otherwise = target._replace(address=target.otherwise, otherwise=None)
-        flow.verdict = target.verdict
+        flow.route = target
         if target.verdict is not None and target.verdict.names and target.request is not None:
             flow.pin = self.router.use(target.request, target.verdict.names[0])
         events = self.network.events
@@ -173,7 +173,8 @@ class TcpNat(FlowKeeper):
         names = () if verdict is None else verdict.names
         if not names:
             names = self.router.names_of(target.request or request_of(flow))
-        return self.load_proxies().open(flow, flow.key, target, names, ttl)
+        by_name = flow.resolved_outside = bool(names) and self.router.may_say_name(verdict)
+        return self.load_proxies().open(flow, flow.key, target, names, ttl, by_name=by_name)
 
     def load_proxies(self) -> Proxies:
         """Return the upstream proxies; loads their modules, which few networks need."""

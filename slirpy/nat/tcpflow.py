@@ -23,7 +23,7 @@ from slirpy.core.port import LinkPort
 from slirpy.core.tables import FlowTables
 from slirpy.core.tcpflow import TcpFlow
 from slirpy.fair import Shares
-from slirpy.interfaces import IcmpReport, StreamPeer, Verdict
+from slirpy.interfaces import IcmpReport, StreamPeer
 from slirpy.nat.inspected import InspectedStream
 from slirpy.nat.memory import MemoryBudget
 from slirpy.nat.outcomes import Pending
@@ -127,7 +127,8 @@ class NatTcpFlow(PumpedFlow):
     """A guest's connection through the NAT, from its SYN to its end."""
 
     __slots__ = ("_arrival", "_nat", "_report", "_syn", "connecting", "counted", "inbound", "on_outcome",
-                 "on_refused", "otherwise", "outside", "pending", "pin", "verdict")  # fmt: skip
+                 "on_refused", "otherwise", "outside", "pending", "pin", "resolved_outside",
+                 "route")  # fmt: skip
     connects_at_once = True
 
     def __init__(
@@ -155,8 +156,10 @@ class NatTcpFlow(PumpedFlow):
         """The route, if it is yet to be found."""
         self.pin: Pin | None = None
         """The pin of the name that allowed the flow."""
-        self.verdict: Verdict | None = None
-        """The policy's verdict, if it says more than that the flow is allowed."""
+        self.resolved_outside = False
+        """True if a proxy got the name of the destination rather than the address."""
+        self.route: Route | None = None
+        """The route outside; None: there is none."""
 
     @never_raises
     def __repr__(self) -> str:

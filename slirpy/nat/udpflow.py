@@ -104,6 +104,10 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         """End the flow because it was idle."""
         self._nat.remove(self)
 
+    def still_reads(self, destination: tuple[bytes, int]) -> bool:
+        """Report whether further datagrams for a destination are read, too."""
+        return destination in self._read
+
     def destinations(self) -> list[tuple[bytes, int]]:
         """Return the addresses and ports that it sends to through its own socket, as the guest knows them."""
         return [seen for seen, (via, _, _) in self._targets.items() if via is None]
@@ -295,6 +299,7 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
             oldest = next(iter(self._targets))
             gone = _, address, port = self._targets.pop(oldest)
             self._read.pop(oldest, None)
+            self.routes.pop(oldest, None)
             self._forget_contact(gone)
             self._aliases.pop(gone, None)
             if self._reverse.get((address, port)) == oldest:

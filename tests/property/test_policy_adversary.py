@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slirpy import stack as stack_module
+from slirpy.config import special as special_module
 from slirpy.config.policy import Rule, RulePolicy
+from slirpy.config.policy import rule as rule_module
 from slirpy.config.policy import rules as rules_module
+from slirpy.config.special import WORDS
 from slirpy.core import pins as pins_module
+from slirpy.core.neighbor import Neighbors
 from slirpy.core.pins import Pins
-from slirpy.interfaces import Action, FlowRequest, Passed, Verdict
-from slirpy.nat import recheck as recheck_module
+from slirpy.core.switch import Switch
+from slirpy.interfaces import Action, FlowRequest, IPProtocol, Passed, Verdict
+from slirpy.nat import ownports as ownports_module
+from slirpy.nat import routes as routes_module
 from slirpy.nat.inspected import InspectedStream
-from slirpy.nat.routes import Router
+from slirpy.nat.inspection import first_bytes
+from slirpy.nat.inspection.names import Demand
+from slirpy.nat.inspection.streams import StreamInspection
+from slirpy.nat.ownports import OwnAddresses, OwnPorts
+from slirpy.nat.proxies import Proxies
+from slirpy.nat.routes import LOOPBACK, Router
 from slirpy.services.dns import filter as filter_module
 from slirpy.services.dns import pinning as pinning_module
+from slirpy.services.dns import server as server_module
 from slirpy.services.dns.filter import OutsideFilter
 from tests.support.adversary import Attack
 
@@ -50,6 +64,56 @@ def heedless(self: InspectedStream, finding: object, decide: Any = InspectedStre
 
 
 def judged_without_ports(self: Rule, request: FlowRequest) -> bool:
+    return self.protocol is None or self.protocol == request.protocol
+
+
+def judged_without_protocol(self: Rule, request: FlowRequest) -> bool:
+    ports = self.ports
+    return not ports or any(first <= request.destination_port <= last for first, last in ports)
+
+
+def first_request(self: StreamInspection, data: bytes, read: Any = StreamInspection._read) -> Any:
+    finding = read(self, data)
+    return replace(finding, more=False, held=0) if isinstance(finding, Passed) else finding
+
+
+def unhidden(
+    self: Demand, hello: Any, kind: str, answer: bytes = b"", refuse: Any = Demand.refuse_hello
+) -> Any:
+    return refuse(self, hello._replace(ech=False), kind, answer)
+
+
+def without_datagrams(request: FlowRequest, verdict: Verdict) -> Any:
+    return first_bytes(request, verdict) if request.protocol == IPProtocol.TCP else None
+
+
+def never_asked(self: RulePolicy, request: FlowRequest, decide: Any = RulePolicy.__call__) -> Verdict:
+    verdict: Verdict = decide(self, request)
+    return Verdict(Action.ALLOW, names=verdict.names) if verdict.action is Action.ASK else verdict
+
+
+def never_redirected(self: RulePolicy, request: FlowRequest, decide: Any = RulePolicy.__call__) -> Verdict:
+    verdict: Verdict = decide(self, request)
+    return verdict if verdict.redirect is None else Verdict(Action.ALLOW, names=verdict.names, tls=verdict.tls)
+
+
+def redirected_always(self: RulePolicy, request: FlowRequest, decide: Any = RulePolicy.__call__) -> Verdict:
+    verdict: Verdict = decide(self, request)
+    target = next((rule.redirect for rule in self.rules if rule.redirect is not None), None)
+    if verdict.action is not Action.REJECT or target is None:
+        return verdict
+    return Verdict(Action.ALLOW, (target[0], target[1] or request.destination_port))
+
+
+def any_loopback(self: Router, request: FlowRequest, destination: bytes) -> bytes | None:
+    return LOOPBACK if destination in self._gateways and len(destination) == 16 else None
+
+
+def together(self: Switch, *args: Any, make: Any = Switch.__init__, **options: Any) -> None:
+    make(self, *args, **{**options, "isolate": False})
+
+
+def any_rule_of_a_name(self: Rule, other: Rule) -> bool:
     return True
 
 
@@ -64,7 +128,9 @@ def suffix_without_dot(self: RulePolicy, name: str) -> list[int]:
     ]
 
 
-def sent_as_asked(self: Router, request: FlowRequest, verdict: Verdict, names: object) -> Any:
+def sent_as_asked(
+    self: Router, request: FlowRequest, verdict: Verdict, names: object, asked: object = None
+) -> Any:
     from slirpy.nat.outcomes import Route
 
     return Route(request.destination_bytes, request.destination_port, None, verdict, request)
@@ -113,25 +179,59 @@ HOLES: dict[str, list[tuple[object, str, object]]] = {
     "odd queries pass": [(OutsideFilter, "refusal", always(None))],
     "types are not looked at": [(filter_module, "_TYPES_ONLY_ASKED", frozenset())],
     "everything is allowed": [(RulePolicy, "__call__", always(Verdict(Action.ALLOW)))],
-    "a new policy leaves flows alone": [(recheck_module, "_end_unless_allowed", always(None))],
+    "a new policy leaves flows alone": [(Router, "may_keep", always(True))],
     "refusals are routes": [
         (Router, "refuse", lambda self, request, verdict: sent_as_asked(self, request, verdict, 0))
     ],
     "the default is to allow": [(rules_module, "_REFUSALS", ())],
     "first bytes are not read": [(InspectedStream, "_decide", heedless)],
     "the time to live does not count": [(pins_module, "TTL_MIN", 86_400)],
+    "protocols do not count": [(Rule, "may_match", judged_without_protocol)],
+    "translators lead to this host": [(OwnAddresses, "__call__", lambda self, address: self._is_own(address))],
+    "addresses inside of others are not looked at": [
+        (rule_module, "embedded_ipv4", always([])),
+        (ownports_module, "embedded_ipv4", always([])),
+        (special_module, "embedded_ipv4", always([])),
+    ],
+    "a proxy resolves what an address has allowed": [(RulePolicy, "may_say_name", always(True))],
+    "proxies are passed by": [(Proxies, "choose", always(None))],
+    "forwards are reached from inside": [(OwnPorts, "leads_to", always(False))],
+    "the other loopback may be a forward": [(Router, "_other_loopback", any_loopback)],
+    "guests reach each other": [(Switch, "__init__", together)],
+    "sources are not checked": [(Neighbors, "_is_leased", always(True))],
+    "answers lose the demands of their rule": [(routes_module, "_as_asked", lambda asked, answer: answer)],
+    "nobody is asked": [(RulePolicy, "__call__", never_asked)],
+    "redirects are forgotten": [(RulePolicy, "__call__", never_redirected)],
+    "redirects hold for everything": [(RulePolicy, "__call__", redirected_always)],
+    "names have the rules of others": [(Rule, "leads_as", any_rule_of_a_name)],
+    "hidden names pass": [(Demand, "refuse_hello", unhidden)],
+    "keys of ECH pass": [(server_module, "without_ech", lambda query, answer: answer)],
+    "later requests are not read": [(StreamInspection, "_read", first_request)],
+    "QUIC is not read": [(stack_module, "first_bytes", without_datagrams)],
+    "words mean nothing": [(rule_module, "WORDS", dict.fromkeys(WORDS, ()))],
     "wildcards need no dot": [(RulePolicy, "_about", suffix_without_dot), (Rule, "matches_name", any_name)],
 }
 """Faults by what they do: what is replaced, and by what."""
 
 
 SLOW = {
-    "first bytes are not read",
-    "all addresses have all names",
-    "other addresses of a name are not checked",
+    "QUIC is not read",
     "a new policy leaves flows alone",
-    "types are not looked at",
+    "all addresses have all names",
+    "answers live for ever",
+    "answers lose the demands of their rule",
+    "hidden names pass",
     "lies in answers count",
+    "names have the rules of others",
+    "other addresses of a name are not checked",
+    "private addresses are pinned",
+    "redirects are forgotten",
+    "sources are not checked",
+    "the address that the guest sent is used",
+    "the other loopback may be a forward",
+    "the time to live does not count",
+    "translators lead to this host",
+    "types are not looked at",
 }
 """Faults that need many tries."""
 

@@ -145,8 +145,10 @@ class Rule:
             return any(self.matches_name(name) for name in request.names)
         if destination == ANY:
             return True
-        if destination == SELF:
-            return request.own
+        if destination == SELF:  # a translator may lead to this host, which is no reason to allow it
+            return request.own and (
+                request.host or self.action in _REFUSALS or not _leads_on(request.destination_bytes)
+            )
         if destination == INTERNET:
             return not request.host and is_internet(request.destination_bytes) and not request.own
         if request.host and (destination in HOST or destination in WORDS):
@@ -200,6 +202,11 @@ class Rule:
             for length, shift, prefix in other._networks
         )
 
+    def leads_as(self, other: Rule) -> bool:
+        """Report whether flows that match go where those of another rule go, after the same questions."""
+        mine, others = ((rule.action, rule.redirect, rule.proxy, rule.proxy_header) for rule in (self, other))
+        return mine == others
+
     def verdict(self, request: FlowRequest) -> Verdict:
         """The verdict for a flow that matches.
 
@@ -251,6 +258,11 @@ class Rule:
         if self.proxy_header:
             target += " proxy-protocol"
         return f"{verb} {protocol}{destination}{ports}{target}"
+
+
+def _leads_on(address: bytes) -> bool:
+    """Report whether an address may lead to an IPv4 host."""
+    return len(address) == 16 and bool(embedded_ipv4(address))
 
 
 def _load_cryptography() -> None:

@@ -37,6 +37,7 @@ class RulePolicy:
         "_closing",
         "_exact",
         "_general",
+        "_heeds_addresses",
         "_may_allow",
         "_opening",
         "_otherwise",
@@ -64,6 +65,7 @@ class RulePolicy:
                 table = self._wild if rule.destination[0] == "*" else self._exact
                 table.setdefault(rule.destination.removeprefix("*."), []).append(number)
         self.has_names = bool(self._exact or self._wild)
+        self._heeds_addresses = any(self.rules[number].destination != ANY for number in self._general)
         # The first rule that may allow a flow to any name, and the first that refuses all flows.
         end = len(self.rules)
         general = [(number, self.rules[number]) for number in self._general]
@@ -105,10 +107,15 @@ class RulePolicy:
         end = len(self.rules) if first is None else first
         judged = {name: self._first_about_name(request, name, end) for name in request.names}
         deciding = sorted({number for number in judged.values() if number is not None})
-        allowing = [number for number in deciding if self.rules[number].action not in _REFUSALS]
+        allowing = [
+            number
+            for number in judged.values()
+            if number is not None and self.rules[number].action not in _REFUSALS
+        ]
         if allowing:
+            # The rule about the name that the guest asked for last decides, with those that lead to the same place.
             rule = self.rules[allowing[0]]
-            alike = [number for number in allowing if self.rules[number].redirect == rule.redirect]
+            alike = [number for number in allowing if self.rules[number].leads_as(rule)]
             names = tuple(name for name, number in judged.items() if number in alike)
             tls = max((self.rules[number].tls for number in alike), key=TLS_MODES.index)  # the most lenient
             return rule.verdict_for(request, names, tls)
@@ -116,9 +123,17 @@ class RulePolicy:
         if deciding and not others:
             return self.rules[deciding[0]].verdict_for(request, (), "strict")
         verdict = self._otherwise if first is None else self.rules[first].verdict(request)
-        if deciding and verdict.action is Action.ALLOW:
+        if deciding and verdict.action not in _REFUSALS:
             # Some of the names are denied, so the client has to say that it wants another one.
-            return Verdict(Action.ALLOW, verdict.redirect, rule=verdict.rule, names=others, tls="sni-optional")
+            return Verdict(
+                verdict.action,
+                verdict.redirect,
+                rule=verdict.rule,
+                names=others,
+                tls="sni-optional",
+                proxy=verdict.proxy,
+                proxy_header=verdict.proxy_header,
+            )
         return verdict
 
     def _first_about_address(self, request: FlowRequest) -> int | None:
@@ -170,6 +185,23 @@ class RulePolicy:
             elif rule.protocol is None and not rule.ports and number < self._opening:
                 return False
         return self._opening < self._closing
+
+    def may_say_name(self, verdict: Verdict) -> bool:
+        """Report whether an upstream proxy may get the name of a flow that is allowed, and resolve it by itself.
+
+        It may not where the address decided, since the name could lead the proxy to another.
+
+        Args:
+            verdict: about that flow, of this policy or of somebody who was asked.
+        """
+        if not self._heeds_addresses:
+            return True
+        if not verdict.names:
+            return False
+        try:
+            return parse_rule(verdict.rule).by_name
+        except ConfigError:  # the text of somebody who was asked
+            return True
 
     def explain(self, request: FlowRequest) -> Rule | None:
         """Return the rule that decides about a flow; None: the default does.
