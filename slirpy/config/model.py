@@ -49,6 +49,7 @@ class Config:
 
     net: IPv4Network
     host: IPv4Address
+    host_mac: bytes | None
     dns: IPv4Address
     net6: IPv6Network
     host6: IPv6Address
@@ -119,6 +120,7 @@ class Config:
         *,
         net: IPv4Network | str = "10.0.2.0/24",
         host: IPv4Address | str | None = None,
+        host_mac: bytes | str | None = None,
         dns: IPv4Address | str | None = None,
         net6: IPv6Network | str = "fec0::/64",
         host6: IPv6Address | str | None = None,

@@ -18,7 +18,7 @@ __all__ = ["Arp", "request"]
 def request(network: Network, address: bytes) -> None:
     """Ask behind all links for the MAC address of ``address``."""
     gateway = network.config.gateway_address
-    packet = arp.ArpPacket(arp.REQUEST, ethernet.virtual_mac(gateway), gateway, bytes(6), address)
+    packet = arp.ArpPacket(arp.REQUEST, network.mac_for(gateway), gateway, bytes(6), address)
     for port in network.ports:
         _transmit(port, ethernet.BROADCAST, packet)
 

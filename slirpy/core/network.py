@@ -61,8 +61,8 @@ class Network:
     """
 
     __slots__ = (
-        "_gateway_macs", "addresses", "config", "dirty", "events", "flows_begun", "group_macs", "groups", "macs",
-        "now", "ports", "random", "stats", "timers",
+        "_gateway_macs", "_mac_of", "addresses", "config", "dirty", "events", "flows_begun", "group_macs", "groups",
+        "macs", "now", "ports", "random", "stats", "timers",
     )  # fmt: skip
 
     def __init__(self, config: Config, random: Random, stats: Stats) -> None:
@@ -79,6 +79,7 @@ class Network:
         self.macs: set[bytes] = set()
         self.groups: set[bytes] = set()
         self.group_macs: set[bytes] = set()
+        self._mac_of: dict[bytes, bytes] = {}
         for address in config.server_addresses:
             self.add_address(address)
         if config.ipv6:
@@ -90,6 +91,12 @@ class Network:
             4: ethernet.virtual_mac(config.gateway_address),
             16: ethernet.virtual_mac(ROUTER),
         }
+        if config.host_mac is not None:
+            self.macs.add(config.host_mac)
+            self._gateway_macs = dict.fromkeys(self._gateway_macs, config.host_mac)
+            for gateway in (config.gateway_address, config.gateway_address6, ROUTER):
+                if gateway in self.addresses:
+                    self._mac_of[gateway] = config.host_mac
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Alarm:
         """Call ``callback`` at the first flush at or after ``when``, in nanoseconds."""
@@ -98,6 +105,7 @@ class Network:
     def add_address(self, address: bytes) -> None:
         """Add a virtual host: it answers ARP or Neighbor Discovery, and ping."""
         self.addresses.add(address)
+        self._mac_of[address] = ethernet.virtual_mac(address)
         self.macs.add(ethernet.virtual_mac(address))
         if len(address) == 16:
             self.join(ipv6.solicited_node(address))
@@ -109,7 +117,7 @@ class Network:
 
     def mac_for(self, source: bytes) -> bytes:
         """Return the MAC address of packets from ``source``: its own, or the gateway's for hosts outside."""
-        return ethernet.virtual_mac(source) if source in self.addresses else self._gateway_macs[len(source)]
+        return self._mac_of.get(source) or self._gateway_macs[len(source)]
 
     def gateway_for(self, guest: bytes) -> bytes:
         """Return the address by which a guest knows the gateway; see :func:`gateway_for`."""

@@ -182,6 +182,21 @@ def test_a_dns_server_may_be_outside_of_the_network() -> None:
     assert bytes(frame.data.data.data).endswith(ip("192.0.2.9"))
 
 
+def test_the_gateway_has_a_mac_address_of_the_hosts() -> None:
+    mac = bytes.fromhex("020000000018")
+    net = transparent(host_mac="02:00:00:00:00:18")
+    net.host.serve_tcp(OTHER, 80, Echo)
+    for target in (GATEWAY, OTHER):
+        net.send(arp(1, target=target, sender=ADDRESS))
+        frame = net.one()
+        assert (frame.src, frame.data.sha) == (mac, mac)
+    net.send(neighbor_solicitation(GATEWAY6, source=ADDRESS6, destination=GATEWAY6))
+    assert net.raw()[0][6:12] == mac
+    peer = Guest(net, 80, address=OTHER, guest=ADDRESS)
+    peer.mac_of_router = mac
+    assert peer.open()
+
+
 def test_without_it_none_of_this_is_allowed() -> None:
     with pytest.raises(ConfigError, match="not an address of"):
         Config(net="192.0.2.0/24", host="198.18.0.1")

@@ -34,6 +34,7 @@ _LOCAL4, _LOCAL_GATEWAY4 = IPv4Interface("169.254.2.1/16"), IPv4Address("169.254
 _LOCAL6, _LOCAL_GATEWAY6 = IPv6Interface("fd00:0:0:1::1/64"), IPv6Address("fe80::2")
 """For a host without a default route."""
 _NAME_MAX = 15
+_MAC_SIZE = 6
 _PROTOCOLS = {"no-tcp": IPProtocol.TCP, "no-udp": IPProtocol.UDP, "no-icmp": IPProtocol.ICMP}
 _ALLOW = Verdict(Action.ALLOW)
 _DROP = Verdict(Action.DROP, reason="switched off by an option")
@@ -88,8 +89,11 @@ def guest_network(given: Given) -> GuestNetwork:
         network.add(version, addresses.get(version), gateways.get(version))
     if not network.addresses:
         raise ConfigError("the host has no address of that family that the guest could get; give one with -a")
-    for each in given.values.get("mac-addr", ()):
-        _mac(*each)
+    gateway_mac = given.last("mac-addr")
+    if gateway_mac is not None:
+        values["host_mac"] = _mac(*gateway_mac)
+    elif host is not None and len(host.mac) == _MAC_SIZE and any(host.mac):
+        values["host_mac"] = host.mac
     _set_names(given, values)
     _set_outbound(given, values, names)
     _set_policy(given, values, network.addresses)

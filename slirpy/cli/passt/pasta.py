@@ -170,6 +170,7 @@ class _Run:
         from slirpy.cli import serving
         from slirpy.cli.capture import FrameLog
         from slirpy.cli.passt.forwarding import Ports
+        from slirpy.cli.passt.services import ServiceFilter
 
         serving.allow_descriptors()
         serving.keep_heap()
@@ -182,7 +183,9 @@ class _Run:
             self._join_loopbacks(net, inside)
         ports = Ports(net, inside, network.addresses, stack)
         ports.open(self._ports)
-        net.attach_link(log.wrap(plugged, network.interface))
+        off = [name for name in ("no-dhcp", "no-dhcpv6", "no-ndp", "no-ra") if given.has(name)]
+        logged = log.wrap(plugged, network.interface)
+        net.attach_link(ServiceFilter(logged, off) if off else logged)
         ending = stack.enter_context(
             serving.Ending(lambda: serving.report([*net.closed_flows(), *net.flows()], net.stats))
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slirpy.addresses import mac_bytes
 from slirpy.config.kinds import (
     Address,
     Address6,
@@ -28,6 +29,11 @@ KEEPALIVE_MAX = 86_400
 MTU_MIN = 68  # RFC 791: every link carries 68 bytes
 MTU_MAX = 65521  # 65535 less the Ethernet header, as in QEMU
 
+
+def _mac(value: object) -> bytes:
+    return mac_bytes("host_mac", value)
+
+
 ROWS: tuple[Option, ...] = (
     Option(
         name="net",
@@ -48,6 +54,16 @@ ROWS: tuple[Option, ...] = (
         help="The gateway, an alias of the host's 127.0.0.1.",
         flag="--host",
         qemu="host",
+    ),
+    Option(
+        name="host_mac",
+        group=Group.NETWORK,
+        kind=Made(make=_mac, form="six bytes, or text such as 52:54:00:12:34:56", metavar="MAC"),
+        default=None,
+        default_text="52:55 and the gateway's address",
+        help="MAC address of the gateway.",
+        more="Router advertisements name 52:56:00:00:00:02 too.",
+        flag=None,
     ),
     Option(
         name="dns",

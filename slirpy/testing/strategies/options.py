@@ -98,6 +98,8 @@ def _made(row: Option) -> Values:
         return st.one_of(
             number.map(lambda n: n << 20), st.builds("{}{}".format, number, st.sampled_from(("M", "MiB", "GB")))
         )
+    if row.name == "host_mac":
+        return macs
     if row.name == "no_proxy":
         return st.one_of(
             far, st.sampled_from(["private", "*", "192.0.2.0/24", "2001:db8::/32", "*.example.org"])
