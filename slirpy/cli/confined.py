@@ -87,9 +87,8 @@ class SelfSandbox:
         # The sandbox has a rule for each file, which does not hold for a file that replaces it.
         files = self._reread
         asks = any(not config.resolvers for config in configs)
-        if (
-            asks and os.path.dirname(os.path.realpath(_RESOLV_CONF)) == "/etc"
-        ):  # another folder is allowed instead
+        # Another folder is allowed instead.
+        if asks and os.path.dirname(os.path.realpath(_RESOLV_CONF)) == "/etc":
             files = [*files, _RESOLV_CONF]
         if programs or files:
             from slirpy.sandbox import spawner

@@ -173,7 +173,7 @@ def network_values(given: Mapping[str, Any], *, reloads: bool = False, **default
 
 
 def plain_values(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
-    """The same arguments without functions. Nothing is opened, and nothing reported.
+    """Build these arguments without functions. Nothing is opened, and nothing reported.
 
     Raises:
         ConfigError: rules of the policy that cannot be read.
