@@ -6,7 +6,7 @@ import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from slirpy.addresses import AnyAddress, IPAddress, address_object
-from slirpy.checks import is_whole
+from slirpy.checks import is_whole, switch
 from slirpy.config.values import as_text
 from slirpy.errors import ConfigError
 
@@ -24,7 +24,7 @@ _HELP = "write an address of this host, the name of an interface, or both: 192.0
 
 @dataclass(frozen=True, slots=True, init=False)
 class Outbound:
-    """The source of outbound traffic. Traffic to the host's loopback is not affected.
+    """The source of outbound traffic. Traffic to the host's loopback is not affected, unless ``loopback`` is set.
 
     Addresses may be given as text, :mod:`ipaddress` objects, or bytes.
 
@@ -38,14 +38,19 @@ class Outbound:
     """IPv6 source address; None: the system chooses."""
     interface: str | None
     """Interface for packets in both directions; None: as the system routes them."""
+    loopback: bool
+    """True if traffic to the host's loopback has the source address too, as with libslirp."""
 
     def __init__(
         self,
         address: AnyAddress | None = None,
         address6: AnyAddress | None = None,
         interface: str | None = None,
+        *,
+        loopback: bool = False,
     ) -> None:
         put = object.__setattr__
+        put(self, "loopback", switch("outbound: loopback", loopback))
         put(self, "address", None if address is None else _of_version("address", address, 4))
         put(self, "address6", None if address6 is None else _of_version("address6", address6, 6))
         if interface is not None and not (isinstance(interface, str) and interface):

@@ -104,8 +104,10 @@ class Source:
             OSError: the address or the interface is gone.
         """
         if is_loopback(destination):
-            return
-        self.to_interface(sock)
+            if not self.outbound.loopback:
+                return
+        else:
+            self.to_interface(sock)
         address = self.outbound.source(len(destination))
         if address is None:
             return

@@ -196,6 +196,8 @@ class SocketHost:
                 return self._open_udp(anywhere, 0, owner)
             here = source.outbound.source(len(anywhere)) or anywhere
             outward = self._open_udp(here, 0, owner, source=source)
+            if source.outbound.loopback and source.outbound.interface is None:
+                return outward
             return OutboundDatagram(outward, lambda size: self._open_udp(bytes(size), 0, owner))
         except OSError as error:
             return error.errno or errno.EIO

@@ -139,15 +139,19 @@ def listener(address: str = "127.0.0.1") -> socket.socket:
     return sock
 
 
-def test_the_hosts_loopback(slirpy: User, program: Sequence[str], inside: Holder) -> None:
+@pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.9"])
+def test_the_hosts_loopback_and_the_outbound_address(
+    slirpy: User, program: Sequence[str], inside: Holder, source: str
+) -> None:
+    """The address is that of connections to the host's loopback too."""
     with closing(listener()) as server:
         port = server.getsockname()[1]
-        with serve(slirpy, program, "-c", "--outbound-addr=127.0.0.1", str(inside.pid), "tap11"):
+        with serve(slirpy, program, "-c", f"--outbound-addr={source}", str(inside.pid), "tap11"):
             client = subprocess.Popen(
                 inside.command(sys.executable, "-c", CONNECT.format("10.0.2.2", port, 20))
             )
             sock, peer = server.accept()
-            assert peer[0] == "127.0.0.1"
+            assert peer[0] == source
             sock.close()
             client.wait(20)
 

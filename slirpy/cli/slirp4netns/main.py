@@ -178,7 +178,7 @@ class _Session:
         arguments = self._arguments
         outbound = None
         if arguments.outbound is not None or arguments.outbound6 is not None:
-            outbound = Outbound(arguments.outbound, arguments.outbound6)
+            outbound = Outbound(arguments.outbound, arguments.outbound6, loopback=True)
         first, last = arguments.net.network_address, arguments.net.broadcast_address
         dns, silent = first + 3, None
         if not arguments.dns:

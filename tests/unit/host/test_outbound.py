@@ -219,3 +219,11 @@ def test_a_python_without_ipv6(poller: SelectorPoller, monkeypatch: pytest.Monke
         with pytest.raises(OSError, match=strerror(errno.EAFNOSUPPORT)):
             host.bind_udp(address, 0, Notes())
     assert not len(host.sockets)
+
+
+@linux
+def test_connections_to_the_loopback_have_the_address_if_that_is_asked_for() -> None:
+    for loopback, expected in ((False, "0.0.0.0"), (True, "127.0.0.5")):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            Source(Outbound(HERE, loopback=loopback)).bind(sock, LOOPBACK)
+            assert sock.getsockname()[0] == expected
