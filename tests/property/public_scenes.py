@@ -120,6 +120,9 @@ class Scene:
     def make_datagram_sockets(self) -> tuple[socket.socket, socket.socket]:
         return self._pair(socket.SOCK_DGRAM)
 
+    def make_packet_sockets(self) -> tuple[socket.socket, socket.socket]:
+        return self._pair(socket.SOCK_SEQPACKET)
+
     def _pair(self, kind: int) -> tuple[socket.socket, socket.socket]:
         pair = socket.socketpair(socket.AF_UNIX, kind)
         for each in pair:
@@ -290,6 +293,7 @@ GOOD: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "links.Middleware": lambda scene: {"inner": scene.link},
     "links.Recorder": lambda scene: {"target": scene.path("d.pcap")},
     "links.Recorder.interface": lambda scene: {},
+    "links.SeqpacketLink": lambda scene: {"sock": scene.packet_sockets[0]},
     "links.StreamLink": lambda scene: {"sock": scene.sockets[0]},
     "links.StreamLink.connect": lambda scene: {"target": DISCARD},
     "links.StreamLink.from_fd": lambda scene: {"fd": scene.sockets[0].detach()},

@@ -55,6 +55,7 @@ LEFT_OUT: dict[str, str] = {
     "programs, which are coroutines or functions: tests/unit/testing/sim tries others": """
         testing.Run.run testing.Host.run""",
     "waits for a guest: tests/unit/drive/test_dialing.py": "Dialing.connect Dialing.open_connection",
+    "waits for a guest: tests/system/test_slirp4netns.py": "links.SeqpacketLink.accept",
     "called by Dialing, with the stream of its own socket": "Stack.connect_guest",
     "runs in another process: tests/unit/testing/sim/test_fork.py": "testing.Network.fork",
     "takes groups of hosts: tests/unit/testing/sim/test_network.py": "testing.Network.partition",
