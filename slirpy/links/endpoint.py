@@ -341,7 +341,8 @@ def adopt(fd: int, kind: int) -> socket.socket:
     word = "stream" if kind == socket.SOCK_STREAM else "datagram"
     help_text = f"pass a {word} socket, and keep it open across exec"
     try:
-        os.fstat(fd)  # covers negative and closed descriptors, and Python's own checks of sockets
+        if sys.platform != "win32":  # where sockets have numbers of their own
+            os.fstat(fd)  # covers negative and closed descriptors, and Python's own checks of sockets
         sock = socket.socket(fileno=fd)
     except (OSError, OverflowError, ValueError, TypeError) as error:
         detail = reason(error) if isinstance(error, OSError) else str(error)

@@ -10,6 +10,7 @@ from slirpy.interfaces import LinkSink
 from slirpy.links import CallbackLink, DgramLink, SeqpacketLink, StreamLink
 from slirpy.testing import LinkUnderTest, LocalPeer
 from tests.support.framing import framed, take_frames
+from tests.support.platforms import require
 
 
 class StreamPeer:
@@ -100,12 +101,14 @@ def stream_fd(sink: LinkSink) -> LinkUnderTest:
 
 
 def dgram_fd(sink: LinkSink) -> LinkUnderTest:
+    require("unix sockets")
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     peer = DgramPeer(theirs)
     return LinkUnderTest(DgramLink.from_fd(ours.detach()), peer, garbage=peer.garbage)
 
 
 def seqpacket(sink: LinkSink) -> LinkUnderTest:
+    require("unix sockets")
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     peer = DgramPeer(theirs)
     return LinkUnderTest(SeqpacketLink(ours), peer, garbage=peer.garbage)

@@ -18,6 +18,7 @@ from slirpy.interfaces import LinkSink
 from slirpy.links import DgramLink, Endpoint, StreamLink, TapLink, inet, multicast, open_tap, unix
 from slirpy.testing import LINK_CHECKS, LinkCheck, LinkFactory, LinkUnderTest
 from tests.conformance.carriers import DgramPeer, StreamPeer, callback, dgram_fd, seqpacket, stream_fd
+from tests.support.platforms import require
 
 CLONE_NEWNET = 0x40000000
 ETHERTYPE = 0x88B5
@@ -56,6 +57,7 @@ def stream_tcp(sink: LinkSink) -> LinkUnderTest:
 
 
 def stream_unix(sink: LinkSink) -> LinkUnderTest:
+    require("unix sockets")
     return serving(StreamLink.listen(unix(path("s"))))
 
 
@@ -99,6 +101,7 @@ def stream_tcp_client(sink: LinkSink) -> LinkUnderTest:
 
 
 def stream_unix_client(sink: LinkSink) -> LinkUnderTest:
+    require("unix sockets")
     return connecting(unix(path("c")))
 
 
@@ -112,6 +115,7 @@ def dgram_udp(sink: LinkSink) -> LinkUnderTest:
 
 
 def dgram_unix(sink: LinkSink) -> LinkUnderTest:
+    require("unix sockets")
     far = unix(path("far")).bind(socket.SOCK_DGRAM)
     near = path("near")
     link = DgramLink.open(unix(near), unix(far.getsockname()))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 from typing import Any
 
 import pytest
 
 from slirpy.errors import ForwardError
+from slirpy.errortext import strerror
 from slirpy.interfaces import LinkFeatures
 from slirpy.testing import Remote
 from tests.support.harness import (
@@ -257,11 +257,11 @@ def test_advice_if_the_host_refuses_to_listen(
     net = forwarding()
 
     def refuse(*_: Any) -> Any:
-        raise OSError(error, os.strerror(error))
+        raise OSError(error, strerror(error))
 
     for name in ("listen_tcp", "listen_unix"):
         monkeypatch.setattr(net.host, name, refuse)
-    with pytest.raises(ForwardError, match=rf"{re.escape(os.strerror(error).lower())}; {re.escape(advice)}$"):
+    with pytest.raises(ForwardError, match=rf"{re.escape(strerror(error).lower())}; {re.escape(advice)}$"):
         net.stack.add_hostfwd(config(hostfwd=[rule]).hostfwd[0])
 
 

@@ -13,6 +13,8 @@ from slirpy.fair import PAUSE
 from slirpy.interfaces import READ
 from slirpy.links import tap
 
+pytestmark = pytest.mark.needs("linux")
+
 FRAME = bytes(60)
 
 
