@@ -297,6 +297,7 @@ def test_a_signal_ends_the_command_too(host: HostSpace) -> None:
     ("options", "said"),
     [
         ("-t 80", "privileges"),
+        ("-t all", "ulimit -n"),
         ("-t 203.0.113.9/8080", "no address of this host"),
         ("-t %nosuch/8080", 'no interface "nosuch"'),
         ("-i nosuch", 'no interface "nosuch"'),
@@ -312,3 +313,36 @@ def test_mistakes(host: HostSpace, options: str, said: str) -> None:
     assert done.returncode == 1
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@only_nobody
+def test_the_first_example_of_the_manual(host: HostSpace, need: Need, eventually: Eventually) -> None:
+    """A server on the host, a shell in new namespaces, DHCP inside, and the server at the loopback of either."""
+    need("iperf3", "dhclient")
+    with host.start("iperf3", "-s", "-1", "--forceflush") as server, host.shell(SLIRPY, "-q") as shell:
+        try:
+            assert server.stdout is not None
+            while "listening" not in server.stdout.readline():
+                assert server.poll() is None
+            assert "inet" not in shell.run("ip address show uplink0")
+            said = shell.run(f"dhclient -v -4 --no-pid -lf {host.user.folder}/lease uplink0")
+            assert interface(shell, "uplink0")[0] == [f"{ADDRESS}/24"], said
+            assert f"default via {GATEWAY} dev uplink0" in shell.run("ip route")
+            eventually(lambda: "iperf Done" in shell.run("iperf3 -c 127.0.0.1 -t1"), "the port is followed")
+        finally:
+            server.kill()
+
+
+@only_nobody
+def test_the_second_example_of_the_manual(
+    host: HostSpace, existing: subprocess.Popen[str], folder: Path
+) -> None:
+    """A namespace that exists, by a process id; the program goes to the background."""
+    done = host.run(*SLIRPY, "-P", str(folder / "pid"), str(existing.pid))
+    try:
+        assert done.returncode == 0
+        assert f"IPv4: address {ADDRESS}, gateway {GATEWAY}" in done.stderr
+        assert "uplink0" in look(existing, "ip", "link")
+        assert ADDRESS not in look(existing, "ip", "address")
+    finally:
+        os.kill(int((folder / "pid").read_text()), signal.SIGTERM)

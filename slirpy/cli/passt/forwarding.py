@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["PortOptions", "Ports", "read_ports"]
 
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+_SPARE = 128
+"""Descriptors to leave for flows."""
 _AUTO = PortSpec("auto")
 _NONE = PortSpec("none")
 _LOOPBACKS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
@@ -162,6 +165,7 @@ class Ports:
             for rule in host_forwards(protocol, spec, addresses)
             for n in range(rule.count if several else 1)
         ]
+        _check_room(where, sum(rule.count for rule in rules))
         for rule in rules:
             try:
                 self._note(protocol, self._net.add_hostfwd(rule))
@@ -241,6 +245,21 @@ class Ports:
 
 def _of(tables: Mapping[str, int], protocol: str) -> list[int]:
     return [tables[name] for name in (protocol, f"{protocol}6") if name in tables]
+
+
+def _check_room(where: str, ports: int) -> None:
+    """Check that so many sockets can be open, and some for flows.
+
+    Raises:
+        ConfigError: the limit on descriptors is too low.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    used = len(os.listdir("/proc/self/fd"))
+    if limit != resource.RLIM_INFINITY and ports > limit - used - _SPARE:
+        raise ConfigError(
+            f"{where}: these are {ports} sockets, and {limit} descriptors are allowed; name fewer, or allow more"
+            " with `ulimit -n`"
+        )
 
 
 def _of_interface(where: str, name: str) -> list[IPAddress]:

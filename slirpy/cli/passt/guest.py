@@ -155,7 +155,8 @@ class _Builder:
         if host is not None and copied:
             self._copy_routes(version, host)
         found = gateway or (host.gateway if host is not None else None)
-        if found is not None and not copied:
+        has_default = copied and host is not None and any(not route.prefix for route in host.routes)
+        if found is not None and not has_default:
             self.inside_gateways.append(str(found))
         self.addresses[version] = address
         self.gateways[version] = found or (_NONE4 if version == 4 else _NONE6)

@@ -146,6 +146,14 @@ def test_an_address_without_a_network(host: HostInterface) -> None:
     assert str(config.host) == "192.0.0.8"
 
 
+def test_a_host_without_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guest, "find_interface", lambda names, families: None)
+    found = network("--config-net")
+    assert (found.interface, found.outside) == ("tap0", "")
+    assert found.inside.addresses == [("169.254.2.1", 16), ("fd00:0:0:1::1", 64)]
+    assert found.inside.gateways == ["169.254.2.2", "fe80::2"]
+
+
 def test_podman_asks_for_this() -> None:
     given = read_arguments("pasta", PODMAN.split())
     config = guest_network(given).config
