@@ -80,9 +80,8 @@ class WindowsSelect:
         readable = ctypes.create_string_buffer(reading, len(reading))
         writable = ctypes.create_string_buffer(writing, len(writing))
         failed = ctypes.create_string_buffer(writing, len(writing))
-        limit = ctypes.create_string_buffer(
-            struct.pack("<ll", 0, int(seconds * SECOND) // US)
-        )  # less than a second
+        # Less than a second.
+        limit = ctypes.create_string_buffer(struct.pack("<ll", 0, int(seconds * SECOND) // US))
         if self._select(0, readable, writable, failed, limit) < 0:
             raise last_error()
         found = dict.fromkeys(_members(readable.raw), READ)
