@@ -31,6 +31,7 @@ BLOCK = bytes(range(256)) * 4096
 SECONDS = 80
 APPLETS = ("sh", "cat", "nc", "nslookup", "sha256sum", "sleep", "wget")
 
+# Not by exec: the first process must stay root's, or the kernel forgets that it ends with its parent.
 _SETUP = """
 set -e
 for name in subuid subgid; do
@@ -40,7 +41,7 @@ for name in subuid subgid; do
 done
 printf 'nameserver 127.0.0.77\\n' > $FOLDER/resolv.conf
 mount --bind $FOLDER/resolv.conf "$(realpath /etc/resolv.conf)"
-exec "$@"
+"$@"
 """
 _PODMAN = """
 set -e
