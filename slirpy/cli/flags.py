@@ -37,6 +37,8 @@ _F = TypeVar("_F", bound=Callable[..., object])
 KEY_AND_VALUE = re.compile(r",([A-Za-z][\w.-]*)=([^,]*)")
 """Pattern of an option after the name of a file."""
 
+_FILE_VALUE = re.compile(r"(FILE|DIR|PATH)\b")
+"""Placeholders of values that are names of files."""
 COLUMN = 22
 """Characters for the flags in ``--help``: the rest of a line of 80 holds the grammar of ``--hostfwd``."""
 _RULE = re.compile(r'rule "(allow|deny|reject|drop|redirect) ')
@@ -165,6 +167,9 @@ class Command(click.Command):
         super().__init__(*arguments, **more)
         if general:
             self.params += _general_options()
+        for parameter in self.params:  # so that shells complete names of files
+            if parameter.type is click.STRING and _FILE_VALUE.match(parameter.metavar or ""):
+                parameter.type = click.Path(readable=False)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """See :meth:`click.Command.format_options`."""
