@@ -271,7 +271,7 @@ class Stats(metaclass=_Slots):
     dhcp_offer: int = _counter("DHCP OFFER messages sent")
     dhcp_ack: int = _counter("DHCP ACK messages sent")
     dhcp_nak: int = _counter("DHCP NAK messages sent")
-    drop_service_off: int = _counter("request to a service that slirpy-pasta has switched off")
+    drop_service_off: int = _counter("request to a service that slirpy-pasta or slirpy-passt has switched off")
     drop_dhcp_malformed: int = _counter("malformed DHCP message")
     drop_dhcp_ignored: int = _counter(
         "DHCP message for another server, or of a type that servers do not handle"

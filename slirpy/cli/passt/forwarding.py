@@ -47,8 +47,12 @@ class PortOptions(NamedTuple):
     """For ``-T`` and ``-U``, likewise."""
 
 
-def read_ports(given: Given) -> PortOptions:
+def read_ports(given: Given, *, machine: bool = False) -> PortOptions:
     """Read the options for ports.
+
+    Args:
+        given: the command line.
+        machine: whether the guest is a machine, whose listeners nobody sees from outside: no ports are followed.
 
     Raises:
         ConfigError: one that cannot be read, or that excludes another.
@@ -59,7 +63,10 @@ def read_ports(given: Given) -> PortOptions:
         ({"tcp": "tcp-ns", "udp": "udp-ns"}, options.outward),
     ):
         for protocol, name in names.items():
-            specs = [(typed, text, parse_port_spec(typed, text)) for typed, text in given.values.get(name, ())]
+            specs = [
+                (typed, text, parse_port_spec(typed, text, auto=not machine))
+                for typed, text in given.values.get(name, ())
+            ]
             if specs:
                 check_together(specs[0][0], [(text, spec) for _, text, spec in specs])
             if any(spec.mode == "none" for *_, spec in specs):
@@ -68,7 +75,7 @@ def read_ports(given: Given) -> PortOptions:
                 continue
             off = given.has(f"no-{protocol}")
             found[protocol] = [(f'{typed} "{text}"', spec) for typed, text, spec in specs]
-            if not specs and not off:
+            if not specs and not off and not machine:
                 found[protocol] = [("", _AUTO)]
             elif off:
                 found[protocol] = []

@@ -30,6 +30,10 @@ PLAIN_MTU = 1500
 _MTU_MIN6 = 1280
 _NONE4, _NONE6 = IPv4Address("192.0.0.8"), IPv6Address("100::1")
 """Addresses that stand for no host: the dummy address (RFC 7600), and one of the discard prefix (RFC 6666)."""
+_DNS4 = IPv4Address("192.0.0.11")
+"""Address of the DNS server for a machine whose host asks a server on its own loopback: of RFC 6890's block for
+protocols.
+"""
 _LOCAL4, _LOCAL_GATEWAY4 = IPv4Interface("169.254.2.1/16"), IPv4Address("169.254.2.2")
 _LOCAL6, _LOCAL_GATEWAY6 = IPv6Interface("fd00:0:0:1::1/64"), IPv6Address("fe80::2")
 """For a host without a default route."""
@@ -66,8 +70,12 @@ class GuestNetwork:
         ]
 
 
-def guest_network(given: Given) -> GuestNetwork:
+def guest_network(given: Given, *, machine: bool = False) -> GuestNetwork:
     """Work out the guest's network from the options and the host's interfaces.
+
+    Args:
+        given: the command line.
+        machine: whether the guest is a machine, which learns everything by DHCP; a namespace is configured.
 
     Raises:
         ConfigError: a value that cannot be used.
@@ -94,7 +102,7 @@ def guest_network(given: Given) -> GuestNetwork:
         values["host_mac"] = _mac(*gateway_mac)
     elif host is not None and len(host.mac) == _MAC_SIZE and any(host.mac):
         values["host_mac"] = host.mac
-    _set_names(given, values)
+    _set_names(given, values, machine)
     _set_outbound(given, values, names)
     _set_policy(given, values, network.addresses)
     config = Config(**values)
@@ -276,7 +284,7 @@ def _mac(typed: str, text: str) -> str:
 # ------------------------------------------------------------------------------------------------ names
 
 
-def _set_names(given: Given, values: dict[str, Any]) -> None:
+def _set_names(given: Given, values: dict[str, Any], machine: bool) -> None:
     """Set the DNS server, and what DHCP says about names."""
     servers = [
         _parse_ip(typed, text) for typed, text in given.values.get("dns", ()) if text not in ("", "none")
@@ -291,11 +299,13 @@ def _set_names(given: Given, values: dict[str, Any]) -> None:
         values |= {"dns": forward.get(4, _NONE4), "dns6": forward.get(6, _NONE6)}
         if asked or none:
             values["resolvers"] = [str(address) for address in asked]
-    if given.has("dhcp-dns") and not forward:
+    if (given.has("dhcp-dns") or machine) and not (given.has("no-dhcp-dns") or forward or none):
         four = [each for each in servers or _host_servers() if each.version == 4]
         if four:
             values["dhcp_options"] = [DhcpOption(6, b"".join(each.packed for each in four))]
-    if given.has("dhcp-search"):
+        elif machine:  # the host's servers are on its loopback, where only we reach them
+            values |= {"no_dns": False, "dns": _DNS4, "dns6": _NONE6}
+    if (given.has("dhcp-search") or machine) and not given.has("no-dhcp-search"):
         texts = [text for _, text in given.values.get("search", ())]
         words = " ".join(texts).split() if texts else _host_words(b"search")
         values["dnssearch"] = [] if words == ["none"] else words

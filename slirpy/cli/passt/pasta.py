@@ -13,24 +13,33 @@ from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from slirpy.cli import main as program
+from slirpy.cli.passt.arguments import Given
+from slirpy.cli.passt.process import (
+    FAILED,
+    OutputFiles,
+    become_user,
+    check_others,
+    detach,
+    go_to_background,
+    inherited_descriptor,
+    preload,
+    read_or_show,
+    run_program,
+    user_of,
+)
 from slirpy.errors import ConfigError, LinkError
 
 if TYPE_CHECKING:
     from slirpy import Slirp
-    from slirpy.cli.passt.arguments import Given
     from slirpy.cli.passt.inside import Inside
     from slirpy.cli.passt.spawn import Spawned
     from slirpy.interfaces import Link
 
 __all__ = ["main", "pasta"]
 
-_FAILED = 1
-"""Exit status of every failure, as with pasta."""
 _TICK = 1.0
 """Seconds between two looks at the tables of sockets, and at the file of the namespace."""
 
-_COLUMN = 32
-"""Column of the descriptions in ``--help``."""
 USAGE = (
     "Usage: slirpy-pasta [OPTION]... [COMMAND [ARG]...]",
     "       slirpy-pasta [OPTION]... PID",
@@ -52,53 +61,21 @@ SPECS = (
 
 def main() -> NoReturn:
     """Run the program with the arguments of the process, and exit."""
-    program.run(partial(_checked, sys.argv[1:]))
-
-
-def _checked(arguments: Sequence[str]) -> int:
-    from slirpy.errors import SlirpyError
-
-    try:
-        return pasta(arguments)
-    except SlirpyError as error:
-        program.fail(str(error), _FAILED)
+    run_program(pasta)
 
 
 def pasta(arguments: Sequence[str]) -> int:
-    """Run the program. Returns the exit status.
+    """Serve a namespace. Returns the exit status.
 
     Raises:
         SlirpyError: a mistake on the command line, or something that cannot be had.
     """
-    from slirpy.cli.passt.arguments import read_arguments
-
-    given = read_arguments("pasta", arguments)
-    if given.has("help"):
-        print(_help())
-        return 0
-    if given.has("version"):
-        from slirpy._version import __version__
-
-        print(f"slirpy-pasta {__version__}")
+    given = read_or_show("pasta", arguments, USAGE, SPECS)
+    if given is None:
         return 0
     if sys.platform != "linux":
         raise ConfigError("slirpy-pasta needs the namespaces of Linux")
     return _Run(given).run()
-
-
-def _help() -> str:
-    from textwrap import wrap
-
-    from slirpy.cli.passt.arguments import OPTIONS
-
-    lines = []
-    for row in OPTIONS:
-        if "pasta" in row.programs.split():
-            flags = f"{f'-{row.short}, ' if row.short else '    '}--{row.long} {row.value}"
-            lines += wrap(
-                row.help, 79, initial_indent=f"  {flags:<{_COLUMN - 2}}", subsequent_indent=_COLUMN * " "
-            )
-    return "\n".join((*USAGE, *lines, *SPECS))
 
 
 class _Run:
@@ -111,8 +88,8 @@ class _Run:
         self._given = given
         self._target, self._command = _target_of(given)
         self._ports = read_ports(given)
-        _check_others(given)
-        self._user = _user_of(given)
+        check_others(given)
+        self._user = user_of(given)
         self._network = guest_network(given)
         self._status: int | None = None
         self._quiet = given.has("quiet")
@@ -122,7 +99,7 @@ class _Run:
         given = self._given
         with ExitStack() as stack:
             if self._target is not None or given.has("fd"):
-                ready = None if given.has("foreground") or given.has("debug") else _background()
+                ready = None if given.has("foreground") or given.has("debug") else go_to_background()
                 return self._serve_existing(stack, ready)
             from slirpy.cli.passt.spawn import Spawned
 
@@ -134,7 +111,7 @@ class _Run:
         descriptor = self._given.last("fd")
         if descriptor is None:
             return self._serve(stack, str(self._target), ready=ready)
-        return self._serve(stack, None, ready=ready, link=_descriptor(*descriptor))
+        return self._serve(stack, None, ready=ready, link=inherited_descriptor(*descriptor))
 
     def _serve(
         self,
@@ -147,7 +124,7 @@ class _Run:
     ) -> int:
         """Serve a namespace, or a link that the caller has opened."""
         given, network = self._given, self._network
-        files = _Files(given, stack)
+        files = OutputFiles(given, stack)
         inside, process, path = None, None, None
         if target is not None:
             from slirpy.cli.attach.target import NAMED, find_namespaces, same_namespace
@@ -170,7 +147,7 @@ class _Run:
         from slirpy.cli import serving
         from slirpy.cli.capture import FrameLog
         from slirpy.cli.passt.forwarding import Ports
-        from slirpy.cli.passt.services import ServiceFilter
+        from slirpy.cli.passt.services import without_services
 
         serving.allow_descriptors()
         serving.keep_heap()
@@ -183,22 +160,21 @@ class _Run:
             self._join_loopbacks(net, inside)
         ports = Ports(net, inside, network.addresses, stack)
         ports.open(self._ports)
-        off = [name for name in ("no-dhcp", "no-dhcpv6", "no-ndp", "no-ra") if given.has(name)]
-        logged = log.wrap(plugged, network.interface)
-        net.attach_link(ServiceFilter(logged, off) if off else logged)
+        net.attach_link(without_services(log.wrap(plugged, network.interface), given))
         ending = stack.enter_context(
             serving.Ending(lambda: serving.report([*net.closed_flows(), *net.flows()], net.stats))
         )
         net.watch(ending.fileno(), ending.read)
         self._report()
+        files.write()  # by the user to whom the file belongs
         if self._user is not None:
-            _preload()
-            _become(self._user)
+            preload()
+            become_user(self._user)
         if spawned is not None:
             error = spawned.start()
             if error:
                 why = "not found" if error == errno.ENOENT else os.strerror(error).lower()
-                program.fail(f"{self._command[0]!r}: {why}", _FAILED)
+                program.fail(f"{self._command[0]!r}: {why}", FAILED)
             net.watch(spawned.fileno(), lambda _: self._end(spawned.read()))
             for number in (signal.SIGINT, signal.SIGQUIT):
                 signal.signal(number, signal.SIG_IGN)  # those keys are the command's business
@@ -208,9 +184,8 @@ class _Run:
             watched = watch_process(net, process, self._end)
             if watched is not None:
                 stack.callback(os.close, watched)
-        files.write()
         if ready is not None:
-            _detach(ready)
+            detach(ready)
         watcher = None if path is None or given.has("no-netns-quit") else _FileWatch(path)
         while self._status is None and ending.status is None:
             if ports.follows:
@@ -250,30 +225,6 @@ class _Run:
     def _end(self, status: int = 0) -> None:
         if self._status is None:
             self._status = status
-
-
-class _Files:
-    """The files that the program writes."""
-
-    def __init__(self, given: Given, stack: ExitStack) -> None:
-        from slirpy.cli.pidfile import PidFile
-
-        pid = given.last("pid")
-        self._pid = None if pid is None else stack.enter_context(PidFile(*pid))
-        log = given.last("log-file")
-        if log is not None:
-            try:
-                descriptor = os.open(log[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            except (OSError, ValueError) as error:
-                why = error.strerror if isinstance(error, OSError) else str(error)
-                raise ConfigError(f'{log[0]} "{log[1]}": cannot be written: {why}') from None
-            os.dup2(descriptor, 2)
-            os.close(descriptor)
-
-    def write(self) -> None:
-        """Write the process id."""
-        if self._pid is not None:
-            self._pid.write()
 
 
 class _FileWatch:
@@ -318,74 +269,6 @@ def _target_of(given: Given) -> tuple[str | None, list[str]]:
     return None, rest or [os.environ.get("SHELL") or "/bin/sh"]
 
 
-def _check_others(given: Given) -> None:
-    for option in ("log-size", "stats"):
-        last = given.last(option)
-        if last is not None and not (last[1].isascii() and last[1].isdigit() and int(last[1])):
-            raise ConfigError(f'{last[0]} "{last[1]}" is not a positive number')
-    if given.has("quiet") and given.has("debug"):
-        raise ConfigError("-q and -d exclude each other; leave one out")
-    if given.has("userns") and given.has("netns-only"):
-        raise ConfigError("--userns and --netns-only exclude each other; leave one out")
-
-
-def _user_of(given: Given) -> tuple[int, int] | None:
-    """The user to become; None: stay.
-
-    Raises:
-        ConfigError: there is no such user, or this one may not become it.
-    """
-    import grp
-    import pwd
-
-    last = given.last("runas")
-    if last is None:
-        if os.geteuid() != 0 or given.has("netns-only"):
-            return None
-        try:
-            nobody = pwd.getpwnam("nobody")
-        except KeyError:
-            return 65534, 65534
-        return nobody.pw_uid, nobody.pw_gid
-    typed, text = last
-    name, colon, group = text.partition(":")
-    try:
-        if name.isascii() and name.isdigit():
-            user, own = int(name), int(name)
-        else:
-            entry = pwd.getpwnam(name)
-            user, own = entry.pw_uid, entry.pw_gid
-        if colon:
-            own = int(group) if group.isascii() and group.isdigit() else grp.getgrnam(group).gr_gid
-    except KeyError:
-        raise ConfigError(f'{typed} "{text}": there is no such user or group') from None
-    if os.geteuid() != 0 and (user, own) != (os.geteuid(), os.getegid()):
-        raise ConfigError(f'{typed} "{text}": only root becomes another user; leave it out')
-    return (user, own) if os.geteuid() == 0 else None
-
-
-def _become(user: tuple[int, int]) -> None:
-    from slirpy.cli.passt.spawn import become
-
-    become(user)
-
-
-def _preload() -> None:
-    """Import what is imported late otherwise: another user may not be allowed to read it."""
-    import slirpy.cli.tables
-    import slirpy.nat.introduced  # noqa: F401
-
-
-def _descriptor(typed: str, text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 8 else -1
-    try:
-        os.fstat(number)
-    except OSError:
-        raise ConfigError(f'{typed} "{text}" is no open descriptor; the caller must pass it on') from None
-    os.set_inheritable(number, False)
-    return number
-
-
 def _link(descriptor: int | None, mtu: int, ended: Callable[[], object]) -> Link:
     """The link behind a descriptor: a TAP interface, or a socket with frames as QEMU sends them."""
     import socket
@@ -397,33 +280,3 @@ def _link(descriptor: int | None, mtu: int, ended: Callable[[], object]) -> Link
     if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
         return StreamLink(socket.socket(fileno=descriptor))
     return TapLink(descriptor, mtu, on_gone=ended)
-
-
-def _background() -> int:
-    """Go on in a child. The parent waits until the child is ready or has ended, and exits then.
-
-    Returns:
-        The descriptor by which the child says that it is ready.
-    """
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        return writer
-    os.close(writer)
-    if os.read(reader, 1):
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    os._exit(code if code >= 0 else 128 - code)
-
-
-def _detach(ready: int) -> None:
-    """Leave the session and the standard streams of the caller, and let it go on."""
-    os.setsid()
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in (0, 1, 2):
-        os.dup2(null, number)
-    os.close(null)
-    os.write(ready, b"1")
-    os.close(ready)

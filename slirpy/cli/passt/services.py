@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from slirpy.cli.passt.arguments import Given
 from slirpy.interfaces import Buffer, Frame, Link
 from slirpy.links.middleware import Middleware
 from slirpy.wire import ethernet, ipv4, ipv6, ndp
 
-__all__ = ["ServiceFilter"]
+__all__ = ["ServiceFilter", "without_services"]
 
 _DHCP, _DHCP6 = 67, 547
 _START = 14
@@ -61,6 +62,12 @@ class ServiceFilter(Middleware):
         kept = [number for number, frame in enumerate(frames) if not _is_advert(frame)]
         sent = super().send([frames[number] for number in kept]) if kept else 0
         return len(frames) if sent == len(kept) else kept[sent]
+
+
+def without_services(link: Link, given: Given) -> Link:
+    """Wrap a guest's link as the options ask; it stays as it is if all services are on."""
+    off = [name for name in ("no-dhcp", "no-dhcpv6", "no-ndp", "no-ra") if given.has(name)]
+    return ServiceFilter(link, off) if off else link
 
 
 def _port(frame: memoryview, start: int) -> int:
