@@ -21,10 +21,15 @@ if not TYPE_CHECKING:
 else:
     from dataclasses import dataclass, field
 
-__all__ = ["Border", "check_descriptors", "enter_namespaces", "shut_in"]
+__all__ = ["Border", "check_descriptors", "check_variables", "enter_namespaces", "shut_in"]
 
 _ID_MAX = 4294967294
 
+PLAIN_VARIABLES = frozenset((
+    "COLORTERM", "COLUMNS", "EDITOR", "HOME", "LANG", "LANGUAGE", "LINES", "LOGNAME", "MAIL", "NO_COLOR", "PAGER",
+    "PATH", "PWD", "SHELL", "SHLVL", "TERM", "TERMINFO", "TMPDIR", "TZ", "USER", "VISUAL",
+))  # fmt: skip
+"""Environment variables of a clean environment, beside those of the locale (``LC_*``)."""
 HIDDEN_VARIABLES = frozenset((
     "CONTAINER_HOST", "DBUS_SESSION_BUS_ADDRESS", "DBUS_SYSTEM_BUS_ADDRESS", "DISPLAY", "DOCKER_HOST",
     "GNOME_KEYRING_CONTROL", "GPG_AGENT_INFO", "I3SOCK", "ICEAUTHORITY", "KITTY_LISTEN_ON", "LISTEN_FDNAMES",
@@ -48,6 +53,8 @@ class Border:
         descriptors: that the command inherits, beside 0 to 2.
         user: user and group to run it as.
         strict: fail if the system cannot filter system calls.
+        clean: give it a clean environment: none of the variables in which people keep tokens and keys.
+        variables_kept: names of further variables that it gets, whatever else is hidden.
         environment: variables, as the command would get them without a border.
     """
 
@@ -58,6 +65,8 @@ class Border:
     descriptors: Sequence[int] = ()
     user: tuple[int, int] | None = None
     strict: bool = False
+    clean: bool = False
+    variables_kept: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
     def hides(self) -> bool:
@@ -66,13 +75,15 @@ class Border:
 
     def variables(self) -> dict[str, str]:
         """The environment of the command."""
-        if not self.closed:
-            return dict(self.environment)
-        return {
-            name: value
-            for name, value in self.environment.items()
-            if name not in HIDDEN_VARIABLES or any(path in value for path in self.keep)
-        }
+        return {name: value for name, value in self.environment.items() if self._passes(name, value)}
+
+    def _passes(self, name: str, value: str) -> bool:
+        """Report whether the command gets a variable."""
+        if name in self.variables_kept:
+            return True
+        if self.closed and name in HIDDEN_VARIABLES:
+            return any(path in value for path in self.keep)
+        return not self.clean or name in PLAIN_VARIABLES or name.startswith("LC_")
 
 
 def check_descriptors(numbers: Sequence[int]) -> None:
@@ -90,6 +101,19 @@ def check_descriptors(numbers: Sequence[int]) -> None:
             raise ConfigError(
                 f"--keep-fd {number}: the program that started slirpy left no descriptor {number} open;"
                 " open it for slirpy first, as in a shell with 3<FILE"
+            )
+
+
+def check_variables(names: Sequence[str]) -> None:
+    """Check the names of variables that the command is to keep.
+
+    Raises:
+        ConfigError: one is no name of a variable.
+    """
+    for name in names:
+        if not name or "=" in name or "\0" in name:
+            raise ConfigError(
+                f'--keep-env "{name}": must be the name of an environment variable, such as API_TOKEN, or *'
             )
 
 

@@ -10,7 +10,7 @@ import click
 
 from slirpy.audit.text import plain
 from slirpy.cli.flags import check_plain_name, flag, names_flags
-from slirpy.cli.policy import RefusedFlows, policy_of, rule_options
+from slirpy.cli.policy import AGENT, RefusedFlows, policy_of, rule_options
 from slirpy.config import OPTIONS, Config, Option, option
 from slirpy.config.kinds import Choice, Location, Number, Switch
 from slirpy.config.policy import RulePolicy, lint
@@ -189,6 +189,8 @@ def plain_values(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
     ask, save = bool(given.get("ask")), given.get("ask_save")
     if save is not None and not ask:
         raise ConfigError(f'--ask-save "{save}": nothing is asked without --ask')
+    if AGENT in given["rules"] and not values.get("hub"):  # a hub is no wall between guests
+        values.setdefault("isolate", True)
     policy = policy_of(given["rules"], ask=ask)
     if policy is not None:
         values["policy"] = policy

@@ -41,6 +41,10 @@ REMEMBERED = 1024
 """Number of reported flows to remember. Beyond it, the oldest are forgotten."""
 
 
+AGENT = "profile agent"
+"""The entry of ``--profile agent``."""
+
+
 class RuleOption(Flag):
     """An option for a rule. All of them fill one list, ``rules``, in the order of the command line.
 
@@ -111,7 +115,8 @@ def rule_options() -> Iterator[Callable[[Any], Any]]:
         "--profile",
         metavar="NAME",
         text="Put the rules of a profile before all others, and reject what no rule allows. agent: shut this host,"
-        " metadata services, link-local and private networks.",
+        " metadata services, link-local and private networks; guests do not reach each other, and CMD of slirpy run"
+        " gets a clean environment.",
     )
     yield rule(policy.flag, metavar=policy.kind.metavar, text=policy.flag_help)
     yield flag(

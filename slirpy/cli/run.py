@@ -75,6 +75,14 @@ Examples:
     help="Let CMD inherit descriptor N. All others are closed, except 0, 1 and 2.  May be repeated.",
 )
 @flag(
+    "--keep-env",
+    group=Group.BORDER,
+    multiple=True,
+    metavar="NAME",
+    help="Leave CMD the environment variable NAME, which would be hidden; * leaves it all that --profile agent hides."
+    "  May be repeated.",
+)
+@flag(
     "--uid",
     group=Group.BORDER,
     metavar="USER[:GROUP]",
@@ -98,6 +106,7 @@ def run(
     no_hide: bool | None,
     keep: Sequence[str],
     keep_fd: Sequence[int],
+    keep_env: Sequence[str],
     uid: str | None,
     privileged: bool,
     **network: Any,
@@ -114,7 +123,8 @@ def run(
     if sys.platform != "linux":
         fail("run needs the namespaces of Linux; on this system try `slirpy demo`, or use slirpy from Python")
     command = command or (os.environ.get("SHELL") or "/bin/sh",)
-    from slirpy.cli.border import Border, check_descriptors, parse_user, root_notice
+    from slirpy.cli.border import Border, check_descriptors, check_variables, parse_user, root_notice
+    from slirpy.cli.policy import AGENT
     from slirpy.cli.session import Session
     from slirpy.cli.streams import tell
 
@@ -122,6 +132,7 @@ def run(
     if hostfwd_loopback is None:
         hostfwd_loopback = not has_policy
     check_descriptors(keep_fd)
+    check_variables(keep_env)
     border = Border(
         privileged=privileged,
         closed=has_policy and not no_hide,
@@ -130,6 +141,8 @@ def run(
         descriptors=keep_fd,
         user=None if uid is None else parse_user(uid),
         strict=sandbox == "on",
+        clean=AGENT in network["rules"] and "*" not in keep_env,
+        variables_kept=keep_env,
     )
     if privileged and uid is not None:
         fail("--uid and --privileged exclude each other: only user 0 has capabilities")

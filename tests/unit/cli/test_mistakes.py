@@ -186,7 +186,7 @@ def test_every_option_of_a_network_is_tried_above() -> None:
         ):
             # Those that need a network.
             named = set(parameter.opts) & {*flags, "--trace", "--lease-file", "--smb", "--learn"}
-            named |= set(parameter.opts) & {"--hide", "--keep", "--keep-fd", "--uid", "--sandbox"}
+            named |= set(parameter.opts) & {"--hide", "--keep", "--keep-fd", "--keep-env", "--uid", "--sandbox"}
             named |= set(parameter.opts) & {
                 "--config",
                 "--control",
