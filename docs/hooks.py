@@ -22,6 +22,12 @@ import click
 from slirpy.cli.app import COMMANDS, app
 from slirpy.cli.flags import by_group
 from slirpy.config import OPTIONS, Group, Option, qemu
+from slirpy.control.app import make_application
+from slirpy.control.desk import Desk
+from slirpy.control.subject import Subject
+from slirpy.core.switchnet import SwitchNetwork
+from slirpy.drive.mailbox import Mailbox
+from slirpy.host.poller import SelectorPoller
 from slirpy.stats import Stats
 from slirpy.tcp import Settings
 from slirpy.tcp.states import TRANSITIONS, State
@@ -34,6 +40,50 @@ ROLE = re.compile(r":(?:class|func|meth|data|mod|attr|exc):<code>~?([\w.]+)</cod
 WIDTH = 72
 AUDIT_SCHEMA = Path(__file__).parents[1] / "slirpy" / "audit" / "schema.json"
 SYSTEM_TESTS = Path(__file__).parents[1] / "tests" / "system"
+
+
+def control() -> str:
+    """The paths of the control socket, from its OpenAPI document."""
+    poller = SelectorPoller()
+    mailbox = Mailbox(poller, lambda count: None)
+    document = make_application(Subject(SwitchNetwork(), Desk(mailbox), None)).openapi()
+    mailbox.close()
+    poller.close()
+    parts = []
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            parts.append(f"## `{method.upper()} {path}`\n\n{operation['description']}")
+            rows = [
+                f"| `{each['name']}` | query | {each.get('description', '')} |"
+                for each in operation.get("parameters", ())
+            ]
+            body = (
+                operation.get("requestBody", {})
+                .get("content", {})
+                .get("application/json", {})
+                .get("schema", {})
+            )
+            rows += [f"| `{name}` | body | {text} |" for name, text in _shape_fields(document, body)]
+            answer: dict[str, Any] = next(
+                (each for status, each in operation["responses"].items() if status in ("200", "201")), {}
+            )
+            found = answer.get("content", {}).get("application/json", {}).get("schema", {})
+            rows += [f"| `{name}` | answer | {text} |" for name, text in _shape_fields(document, found)]
+            if rows:
+                parts.append("\n".join(["| name | where | |", "|---|---|---|", *rows]))
+    return "\n\n".join(parts)
+
+
+def _shape_fields(document: dict[str, Any], schema: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The fields of a schema of the OpenAPI document, and of the rows in its lists."""
+    name = str(schema.get("$ref", "")).rpartition("/")[2]
+    if not name:
+        return
+    for field, each in document["components"]["schemas"][name]["properties"].items():
+        yield field, each.get("description", "")
+        inner = each.get("items", {})
+        for below, text in _shape_fields(document, inner):
+            yield f"{field}[].{below}", text
 
 
 def _context(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
@@ -57,7 +107,10 @@ def _command(command: click.Command, context: click.Context) -> str:
     parts = [f"## {context.command_path}", f"```text\n{usage}\n```"]
     description, examples = _help_text(command)
     parts += description
-    if isinstance(command, click.Group):
+    if command is not app and isinstance(command, click.Group):
+        listed = [f"| `{name}` | {each.get_short_help_str(WIDTH)} |" for name, each in command.commands.items()]
+        parts.append("\n".join(["| command | |", "|---|---|", *listed]))
+    elif isinstance(command, click.Group):
         listed = [f"| [`{name}`](#slirpy-{name}) | {text} |" for name, (_, text) in COMMANDS.items()]
         parts.append("\n".join(["| command | |", "|---|---|", *listed]))
     for group, options in by_group(command, context).items():
@@ -472,6 +525,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "changelog": changelog,
     "cli": cli,
     "clients": clients,
+    "control": control,
     "counters": counters,
     "ladder-picture": ladder_picture,
     "libslirp": libslirp,

@@ -15,7 +15,7 @@ from slirpy.cli.flags import Command
 from slirpy.control.client import ControlClient
 from slirpy.errors import ConfigError, SlirpyError
 
-__all__ = ["ctl"]
+__all__ = ["Client", "command", "completing", "ctl", "show"]
 
 EXAMPLES = """
 \b
@@ -30,7 +30,7 @@ _SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 _Rows = Sequence[Mapping[str, Any]]
 
 
-class _Client:
+class Client:
     """The client of one command line, made when it is first needed, and its output."""
 
     def __init__(self, place: str, token_file: str | None) -> None:
@@ -69,10 +69,10 @@ def ctl(context: click.Context, place: str, token_file: str | None) -> None:
     PLACE is where its option --control listens: a path, unix:PATH or tcp:ADDRESS:PORT. Each command has --json, for
     programs. The exit status is 2 if the network refuses a request, or is not there.
     """
-    context.obj = _Client(place, token_file)
+    context.obj = Client(place, token_file)
 
 
-def _command(
+def command(
     group: click.Group, name: str, *parameters: click.Parameter
 ) -> Callable[[Callable[..., None]], click.Command]:
     """Make a function a command with ``--json``, which gets the client as its first argument."""
@@ -81,7 +81,7 @@ def _command(
         def run(**given: Any) -> None:
             function(click.get_current_context().obj, **given)
 
-        command = Command(
+        made = Command(
             name,
             callback=run,
             help=function.__doc__,
@@ -91,8 +91,8 @@ def _command(
                 click.Option(["--json", "as_json"], is_flag=True, help="Write JSON, on one line."),
             ],
         )
-        group.add_command(command)
-        return command
+        group.add_command(made)
+        return made
 
     return decorate
 
@@ -105,7 +105,7 @@ def show(answer: Any, as_json: bool, table: Callable[[], None]) -> None:
         table()
 
 
-def _completing(path: str, key: str, field: str) -> Callable[[click.Context, click.Parameter, str], Any]:
+def completing(path: str, key: str, field: str) -> Callable[[click.Context, click.Parameter, str], Any]:
     """Complete a value by what the network has."""
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -113,7 +113,7 @@ def _completing(path: str, key: str, field: str) -> Callable[[click.Context, cli
         if place is None:
             return []
         try:
-            rows = _Client(place, None).ask("GET", path)[key]
+            rows = Client(place, None).ask("GET", path)[key]
         except SlirpyError:
             return []
         return [CompletionItem(str(row[field])) for row in rows if str(row[field]).startswith(incomplete)]
@@ -170,14 +170,14 @@ def _place(place: Mapping[str, Any]) -> str:
     return with_port(place["address"], place["port"])
 
 
-@_command(ctl, "info")
-def info(client: _Client, as_json: bool) -> None:
+@command(ctl, "info")
+def info(client: Client, as_json: bool) -> None:
     """Describe the network in a few words."""
     answer = client.ask("GET", "/v1")
     show(answer, as_json, lambda: print_values(answer))
 
 
-@_command(
+@command(
     ctl,
     "flows",
     click.Option(["--closed"], is_flag=True, help="The last flows that ended, instead."),
@@ -186,10 +186,10 @@ def info(client: _Client, as_json: bool) -> None:
         ["--guest"],
         metavar="ADDRESS",
         help="Only flows of this guest.",
-        shell_complete=_completing("/v1/neighbors", "neighbors", "address"),
+        shell_complete=completing("/v1/neighbors", "neighbors", "address"),
     ),
 )
-def flows(client: _Client, as_json: bool, closed: bool, protocol: str | None, guest: str | None) -> None:
+def flows(client: Client, as_json: bool, closed: bool, protocol: str | None, guest: str | None) -> None:
     """List the flows."""
     if closed and (protocol or guest):
         raise click.UsageError("--closed excludes --protocol and --guest")
@@ -200,8 +200,8 @@ def flows(client: _Client, as_json: bool, closed: bool, protocol: str | None, gu
     show(answer, as_json, lambda: print_table(_FLOWS, answer["flows"]))
 
 
-@_command(ctl, "stats", click.Option(["--all", "everything"], is_flag=True, help="Also counters that are 0."))
-def stats(client: _Client, as_json: bool, everything: bool) -> None:
+@command(ctl, "stats", click.Option(["--all", "everything"], is_flag=True, help="Also counters that are 0."))
+def stats(client: Client, as_json: bool, everything: bool) -> None:
     """List the counters."""
     answer = client.ask("GET", "/v1/stats")
     counters = answer["counters"]
@@ -209,29 +209,29 @@ def stats(client: _Client, as_json: bool, everything: bool) -> None:
     show(answer, as_json, lambda: print_values(shown))
 
 
-@_command(ctl, "leases")
-def leases(client: _Client, as_json: bool) -> None:
+@command(ctl, "leases")
+def leases(client: Client, as_json: bool) -> None:
     """List the DHCP leases."""
     answer = client.ask("GET", "/v1/leases")
     show(answer, as_json, lambda: print_table(_LEASES, answer["leases"]))
 
 
-@_command(ctl, "neighbors")
-def neighbors(client: _Client, as_json: bool) -> None:
+@command(ctl, "neighbors")
+def neighbors(client: Client, as_json: bool) -> None:
     """List the addresses of guests that were seen."""
     answer = client.ask("GET", "/v1/neighbors")
     show(answer, as_json, lambda: print_table(_NEIGHBORS, answer["neighbors"]))
 
 
-@_command(
+@command(
     ctl,
     "forwards",
     click.Argument(["action"], type=click.Choice(["add", "remove"]), required=False),
     click.Argument(
-        ["rules"], nargs=-1, metavar="[RULE]...", shell_complete=_completing("/v1/forwards", "forwards", "rule")
+        ["rules"], nargs=-1, metavar="[RULE]...", shell_complete=completing("/v1/forwards", "forwards", "rule")
     ),
 )
-def forwards(client: _Client, as_json: bool, action: str | None, rules: Sequence[str]) -> None:
+def forwards(client: Client, as_json: bool, action: str | None, rules: Sequence[str]) -> None:
     """List the forwards of host ports, or add or remove some.
 
     RULE is written as for --hostfwd, or as the list shows it.

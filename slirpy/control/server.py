@@ -88,7 +88,7 @@ class ControlServer:
         self.address = place if place.local else Endpoint(int(self._sock.family), self._sock.getsockname())
         self._poller: Poller | None = poller
         self._mailbox = Mailbox(poller, _none_refused)
-        self._subject = Subject(network, poller, Desk(self._mailbox), dial)
+        self._subject = Subject(network, Desk(self._mailbox), dial)
         self._application = Guard(make_application(self._subject), token, check_host=not place.local)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

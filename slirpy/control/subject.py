@@ -10,7 +10,6 @@ from typing import TypeAlias, TypeVar
 from slirpy.control.desk import Desk
 from slirpy.core.switchnet import SwitchNetwork
 from slirpy.errors import StateError
-from slirpy.interfaces import Poller
 from slirpy.stack import Stack
 
 __all__ = ["Dial", "Subject"]
@@ -26,7 +25,6 @@ class Subject:
 
     Args:
         network: a stack, or a switch without virtual hosts.
-        poller: of the thread that drives it.
         desk: takes calls for that thread.
         dial: starts to connect to a guest; called by that thread. None: there are no guests to connect to.
 
@@ -34,9 +32,8 @@ class Subject:
         tunnels: connections that have become tunnels to guests.
     """
 
-    def __init__(self, network: Stack | SwitchNetwork, poller: Poller, desk: Desk, dial: Dial | None) -> None:
+    def __init__(self, network: Stack | SwitchNetwork, desk: Desk, dial: Dial | None) -> None:
         self.network = network
-        self.poller = poller
         self._desk = desk
         self._dial = dial
         self.tunnels: set[asyncio.Transport] = set()

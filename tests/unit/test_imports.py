@@ -237,7 +237,7 @@ def run_python(code: str, *options: str) -> str:
 # imported before it lies, and so is Hypothesis.
 ELSEWHERE = """
 import hypothesis.stateful
-import fastapi.responses, uvicorn.protocols.http.h11_impl
+import fastapi.responses, prometheus_client.openmetrics.exposition, uvicorn.protocols.http.h11_impl
 import asyncio, ctypes, selectors, subprocess, tempfile, uuid, pathlib, os, select, signal, socket, sys
 for name in ("fcntl", "termios", "tty", "pty", "pwd", "grp", "resource", "syslog", "spwd", "crypt", "nis", "curses"):
     sys.modules[name] = None

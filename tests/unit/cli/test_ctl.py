@@ -63,6 +63,30 @@ def test_forwards(server: ControlServer, net: Slirp) -> None:
     assert [str(each) for each in net.hostfwds()] == [added[1]["rule"]]
 
 
+def test_rules(server: ControlServer, net: Slirp, folder: Path) -> None:
+    assert "10.0.2.100" in ctl(server, "guest-forwards", "add", "tcp:10.0.2.100:80-tcp:127.0.0.1:8080").output
+    assert len(net.guestfwds()) == 1
+    assert ctl(server, "guest-forwards", "remove", str(net.guestfwds()[0])).exit_code == 0
+    assert "192.0.2.7" in ctl(server, "dns", "add", "web.test=192.0.2.7").output
+    assert json.loads(ctl(server, "dns", "--json").output)["records"][0]["name"] == "web.test"
+    assert ctl(server, "dns", "remove", "web.test").exit_code == 0
+    assert net.dns_records == []
+    file = folder / "policy.toml"
+    file.write_text('default = "reject"\nrules = ["allow tcp:192.0.2.7:443"]\n')
+    assert "allow tcp:192.0.2.7:443" in ctl(server, "policy", "replace", str(file)).output
+    assert "tcp:1.1.1.1:80: reject" in ctl(server, "policy", "check", "tcp:1.1.1.1:80").output
+    assert json.loads(ctl(server, "policy", "--json").output)["kind"] == "rules"
+    assert "none" in ctl(server, "policy", "remove").output
+    assert "CallbackLink" in ctl(server, "links").output
+    for words in (
+        ["dns", "add"],
+        ["guest-forwards", "remove"],
+        ["policy", "replace"],
+        ["policy", "remove", "x"],
+    ):
+        assert ctl(server, *words).exit_code == 2
+
+
 def test_completion(server: ControlServer, net: Slirp) -> None:
     forward = net.add_hostfwd("tcp::0-:7")
     completion = ShellComplete(app, {}, "slirpy", "_SLIRPY_COMPLETE")

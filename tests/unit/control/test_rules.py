@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from typing import Any
 
@@ -11,6 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from slirpy import Slirp
 from slirpy.control import ControlServer, shapes
 from tests.support.control import connect, exchange, read_answer, request
+from tests.support.repository import REPOSITORY
 from tests.support.waiting import until
 
 
@@ -172,3 +174,11 @@ def test_gvproxy_tunnel(server: ControlServer) -> None:
     with connect(server) as sock:
         sock.sendall(b"POST /tunnel?ip=10.0.2.15&port=9 HTTP/1.1\r\nHost: x\r\n\r\n")
         assert read_answer(sock).startswith(b"HTTP/1.1 409 ")
+
+
+def test_the_dashboard_asks_for_metrics_that_exist(server: ControlServer) -> None:
+    answer = exchange(server, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").decode()
+    dashboard = (REPOSITORY / "docs" / "assets" / "grafana-slirpy.json").read_text()
+    asked = set(re.findall(r"slirpy_\w+", dashboard))
+    assert len(asked) > 8
+    assert {name for name in asked if f"\n{name}" not in answer} == set()
