@@ -12,7 +12,8 @@ from tests.support.repository import REPOSITORY
 
 BENCHMARKS = REPOSITORY / "benchmarks"
 PROGRAMS = (
-    "throughput", "memory", "latency", "dns", "embedded", "instructions", "vm", "tftp", "ipxe", "grub", "firmware",
+    "throughput", "memory", "latency", "control", "dns", "embedded", "instructions", "vm", "tftp", "ipxe", "grub",
+    "firmware",
     "run_all",
 )  # fmt: skip
 
