@@ -160,7 +160,7 @@ class Stack(IPStack):
             lease_store,
             lambda: len(self.ports),
             self.neighbors,
-            None if audit is None else audit.lease,
+            self._lease_changed,
         )
         self.neighbors.tenant = self._leases.tenant
         asked = (config.gateway_address, _LIMITED_BROADCAST, config.broadcast_address)
@@ -294,6 +294,10 @@ class Stack(IPStack):
     @dns_records.setter
     def dns_records(self, records: Sequence[DnsRecord | str]) -> None:
         self._dns.local.replace(option("dns_records").check(records))
+
+    def _lease_changed(self, mac: bytes, address: bytes, hostname: str, what: str) -> None:
+        if self.network.events is not None:
+            self.network.events.lease(mac, address, hostname, what)
 
     def _forward_target(self) -> bytes:
         config = self.config

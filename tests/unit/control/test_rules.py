@@ -12,6 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from slirpy import Slirp
 from slirpy.control import ControlServer, shapes
 from tests.support.control import connect, exchange, read_answer, request
+from tests.support.live_guest import LiveGuest
 from tests.support.repository import REPOSITORY
 from tests.support.waiting import until
 
@@ -77,7 +78,7 @@ def test_links(server: ControlServer) -> None:
 # ------------------------------------------------------------------------------------------------ events
 
 
-def test_events(server: ControlServer, net: Slirp) -> None:
+def test_events(server: ControlServer, net: Slirp, guest: LiveGuest) -> None:
     with connect(server) as sock, sock.makefile("rb") as file:
         sock.sendall(b"GET /v1/events?kinds=open,end,policy HTTP/1.1\r\nHost: x\r\n\r\n")
         while file.readline() != b": events of slirpy\n":
@@ -91,6 +92,14 @@ def test_events(server: ControlServer, net: Slirp) -> None:
                 found.append(json.loads(line[5:]))
         assert found[0]["event"] == "open"
         assert (found[0]["source"], found[0]["inbound"]) == ("10.0.2.15", True)
+    with connect(server) as sock, sock.makefile("rb") as file:
+        sock.sendall(b"GET /v1/events?kinds=lease HTTP/1.1\r\nHost: x\r\n\r\n")
+        while file.readline() != b": events of slirpy\n":
+            pass
+        net._call(guest.guest.dhcp().renew)
+        while not (line := file.readline()).startswith(b"data:"):
+            pass
+        assert json.loads(line[5:])["what"] == "renewed"
     until(lambda: net._stack.network.events is None, lambda: request(server, "GET", "/v1"))
 
 
