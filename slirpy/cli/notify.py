@@ -11,11 +11,12 @@ import socket
 import time
 
 from slirpy.cli.streams import tell
+from slirpy.units import SECOND, US
 
 __all__ = ["Notifier"]
 
 _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-_SECOND_USEC = 1_000_000
+_SECOND_USEC = SECOND // US
 
 
 class Notifier:

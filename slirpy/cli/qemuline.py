@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from slirpy.cli import readconfig
 from slirpy.config.optionstring import Pairs, read_options, read_switch, take_carrier
+from slirpy.config.text import bracketed
 from slirpy.errors import ConfigError
 
 __all__ = ["CARD", "NETDEV", "REPLACEABLE", "Network", "Translation", "join", "translate"]
@@ -349,8 +350,7 @@ class _Line:
                 " unix:PATH or cmd:COMMAND"
             )
         self._devices.add(name)
-        bracketed = f"[{host}]" if ":" in host else host
-        return key, f"{rule}-unix:{path}" if path else f"{rule}-tcp:{bracketed or '127.0.0.1'}:{port}"
+        return key, f"{rule}-unix:{path}" if path else f"{rule}-tcp:{bracketed(host or '127.0.0.1')}:{port}"
 
     def _drop_devices(self) -> None:
         """Remove character devices whose only user was a guestfwd: QEMU would connect to the server itself."""

@@ -135,7 +135,13 @@ class Reloader:
     def _needs_restart(self, name: str, new: Config) -> bool:
         if name in (*_LIVE, *_FUNCTIONS):
             return False
-        return bool(getattr(new, name) != getattr(self._net.config, name))
+        old = self._net.config
+        if getattr(new, name) == getattr(old, name):
+            return False
+        # An address that follows from the network is not worth a word of its own.
+        return name in ("net", "net6") or not all(
+            getattr(each, name) == getattr(Config(net=each.net, net6=each.net6), name) for each in (old, new)
+        )
 
     def _replace(self, new: Config, undo: ExitStack) -> list[str]:
         """Make the changes, and note how to undo each. Returns their names."""

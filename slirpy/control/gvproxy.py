@@ -223,7 +223,7 @@ def _records(body: dict[str, Any]) -> list[DnsRecord]:
         names.append((f"*.{zone}", str(body["DefaultIP"])))
     if not names:
         raise ConfigError("the zone has neither Records nor a DefaultIP")
-    return [DnsRecord(name, "AAAA" if ":" in address else "A", address, 0) for name, address in names]
+    return [DnsRecord(name, "A" if ":" not in address else "AAAA", address, 0) for name, address in names]
 
 
 def _heard(subject: Subject) -> dict[str, int]:

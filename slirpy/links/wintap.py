@@ -14,7 +14,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from slirpy.config.values import as_text
 from slirpy.errors import LinkError
@@ -22,7 +22,7 @@ from slirpy.fair import TURN_FRAMES
 from slirpy.interfaces import READ, Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.starting import check_start
 
-__all__ = ["QUEUE", "Adapter", "Driver", "WindowsTapLink", "open_adapter"]
+__all__ = ["QUEUE", "Adapter", "WindowsTapLink", "open_adapter"]
 
 QUEUE = 256
 """Frames that wait in each direction. A full queue holds the reader, or the stack's flows, until there is room."""
@@ -45,39 +45,6 @@ _FRAME_ROOM = 65535 + 18
 _JOIN_SECONDS, _ATTEMPTS = 0.02, 100
 
 
-class Driver(Protocol):
-    """An open adapter. Each direction is used by one thread at a time."""
-
-    @property
-    def mtu(self) -> int:
-        """Largest IP packet of the adapter."""
-        ...
-
-    def read(self) -> bytes:
-        """Wait for a frame.
-
-        Raises:
-            OSError: the adapter has gone, or :meth:`cancel` was called.
-        """
-        ...
-
-    def write(self, frame: bytes) -> None:
-        """Write a frame; may wait.
-
-        Raises:
-            OSError: the adapter refuses the frame, or has gone.
-        """
-        ...
-
-    def cancel(self) -> None:
-        """End the calls of other threads."""
-        ...
-
-    def close(self) -> None:
-        """Close the adapter, when no call is left."""
-        ...
-
-
 class _Overlapped(ctypes.Structure):
     """``OVERLAPPED``: the state of one operation. The driver has no offsets."""
 
@@ -90,7 +57,7 @@ class _Overlapped(ctypes.Structure):
 
 
 class Adapter:
-    """A :class:`Driver` on the functions of ``kernel32``.
+    """An open adapter, on the functions of ``kernel32``. Each direction is used by one thread at a time.
 
     Args:
         guid: the adapter's identifier, with braces.
@@ -126,7 +93,11 @@ class Adapter:
             raise
 
     def read(self) -> bytes:
-        """See :meth:`Driver.read`."""
+        """Wait for a frame.
+
+        Raises:
+            OSError: the adapter has gone, or :meth:`cancel` was called.
+        """
         operation = self._reading
         count = self._finish(
             self._kernel.ReadFile(self._handle, self._buffer, _FRAME_ROOM, None, ctypes.byref(operation)),
@@ -135,18 +106,22 @@ class Adapter:
         return ctypes.string_at(self._buffer, count)
 
     def write(self, frame: bytes) -> None:
-        """See :meth:`Driver.write`."""
+        """Write a frame; may wait.
+
+        Raises:
+            OSError: the adapter refuses the frame, or has gone.
+        """
         operation = self._writing
         self._finish(
             self._kernel.WriteFile(self._handle, frame, len(frame), None, ctypes.byref(operation)), operation
         )
 
     def cancel(self) -> None:
-        """See :meth:`Driver.cancel`."""
+        """End the calls of other threads."""
         self._kernel.CancelIoEx(self._handle, None)
 
     def close(self) -> None:
-        """See :meth:`Driver.close`."""
+        """Close the adapter. Harmless when repeated."""
         for handle in (self._handle, *self._events):
             if handle:
                 self._kernel.CloseHandle(handle)
@@ -300,7 +275,7 @@ class WindowsTapLink:
 
     features: LinkFeatures
 
-    def __init__(self, driver: Driver, mtu: int | None = None) -> None:
+    def __init__(self, driver: Adapter, mtu: int | None = None) -> None:
         self.features = LinkFeatures(mtu=driver.mtu if mtu is None else mtu)
         self._driver = driver
         self._sink: LinkSink | None = None

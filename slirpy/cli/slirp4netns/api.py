@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from slirpy.errors import LinkError, SlirpyError
 from slirpy.interfaces import READ, WRITE
-from slirpy.paths import PATH_MAX, bind_unix, inode_of, remove_unix
+from slirpy.paths import PATH_MAX, bind_unix, inode_of, is_unix_path, remove_unix
 
 if TYPE_CHECKING:
     from slirpy import HostForward, Slirp
@@ -230,7 +230,7 @@ class ApiSocket:
     """
 
     def __init__(self, path: str, answer: Callable[[bytes], bytes]) -> None:
-        if len(os.fsencode(path)) > PATH_MAX:
+        if not is_unix_path(path):
             raise LinkError(f"the specified API socket path is too long (>= {PATH_MAX + 1})")
         self._answer = answer
         self._path = path

@@ -64,7 +64,9 @@ KEYS = [
     (name, key.lstrip("-"))
     for name in COMMANDS
     for option in command_of(name).params
-    if isinstance(option, click.Option) and option.name not in ("config", "help")
+    if name != "ctl"  # a client, without a configuration
+    and isinstance(option, click.Option)
+    and option.name not in ("config", "help")
     for key in (*option.opts, *option.secondary_opts)
 ]
 

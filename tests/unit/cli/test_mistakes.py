@@ -193,6 +193,7 @@ def test_every_option_of_a_network_is_tried_above() -> None:
                 "--control-token-file",
                 "--log-level",
                 "--log-format",
+                "--web",
             }
             assert named, parameter.opts
 

@@ -164,7 +164,7 @@ sys.meta_path.insert(0, Finder())
         ("slirpy.cli.app", ["run", "true"]),
         ("slirpy.config", ["run", "true"]),
         ("slirpy.cli.session", ["run", "true"]),
-        ("slirpy.network", ["qemu", "true"]),
+        ("slirpy.cli.qemuline", ["qemu", "true"]),
         ("slirpy.network", ["listen", "tcp:127.0.0.1:0"]),
         ("slirpy.testing.guest", ["demo"]),
         ("slirpy.testing.packetdrill", ["packetdrill", "x"]),
