@@ -37,6 +37,7 @@ OTHERS = (
     "aioquic>=1.2",
     "cffi",  # cryptography, trio
     "colorama",  # click, pytest
+    "cryptography<42.0.6",  # later ones load bcryptprimitives.dll, which Wine 8.0 lacks
     "dnspython>=2.8",
     "hpack>=4.1",
     "jsonschema>=4.17,<4.18",  # from 4.18 on it needs rpds, whose library Wine 8 cannot load
