@@ -214,29 +214,45 @@ class Router:
             verdict: the new policy's, from :meth:`allows`.
             reads: whether the names that its client says later are read, as the former policy demands.
         """
-        if verdict.action is Action.ASK:
-            return True  # somebody would be asked about a new flow
-        before = None if route is None else route.verdict
-        if before is None:
-            before = _ALLOWED
-        if verdict.action is not Action.ALLOW:
-            return False
-        if (verdict.redirect, verdict.proxy) != (before.redirect, before.proxy):
-            return False
-        if verdict.names and TLS_MODES.index(verdict.tls) < TLS_MODES.index(
-            before.tls if before.names else "off"
-        ):
+        before = (None if route is None else route.verdict) or _ALLOWED
+        if not self._leads_as_before(verdict, before):
             return False
         if before.names and route is not None and before.redirect is None:
             wanted = self._lookup(
                 self._translation.host(request.destination_bytes) or request.destination_bytes
             )
-            if route.address != wanted[1] and not self._may_stand_in(request, verdict, route.address):
+            asked = verdict if verdict.action is Action.ASK else None
+            if route.address != wanted[1] and not self._may_stand_in(request, verdict, route.address, asked):
                 return False
         if not reads:
             return True
         later = self.allows(request, before.names)
-        return isinstance(later, Verdict) and (not later.names or set(before.names) <= set(later.names))
+        return (
+            isinstance(later, Verdict)
+            and later.action in (Action.ALLOW, verdict.action)
+            and self._leads_as_before(later, before)
+            and (not later.names or set(before.names) <= set(later.names))
+        )
+
+    def _leads_as_before(self, verdict: Verdict, before: Verdict) -> bool:
+        """Report whether a verdict leads a flow along the same route as an earlier one, and demands no more.
+
+        Where it asks, the flow may stay as it is: somebody would be asked about a new flow only, and could choose a
+        redirect, which replaces the demands of the rule, or a proxy if the rule names none.
+        """
+        asks = verdict.action is Action.ASK
+        if asks and before.redirect is not None:
+            return True
+        if not (asks or verdict.action is Action.ALLOW) or verdict.redirect != before.redirect:
+            return False
+        if not (asks and verdict.proxy is None) and self._proxy_of(verdict) != self._proxy_of(before):
+            return False
+        mode = before.tls if before.names else "off"
+        return not verdict.names or TLS_MODES.index(verdict.tls) >= TLS_MODES.index(mode)
+
+    def _proxy_of(self, verdict: Verdict) -> str | None:
+        """The proxy of a verdict; empty: none; None: that of the network, or none as ``no_proxy`` says."""
+        return "" if verdict.proxy is None and self._config.proxy is None else verdict.proxy
 
     def _judged(
         self,
@@ -323,7 +339,7 @@ class Router:
         """Report whether rules about addresses allow another address of the name too.
 
         Args:
-            asked: the verdict because of which somebody was asked, and has allowed the flow.
+            asked: the verdict because of which somebody was asked, and has allowed the flow, or would be asked.
         """
         if self.policy is None:
             return True

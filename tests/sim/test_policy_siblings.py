@@ -206,6 +206,14 @@ def test_a_decision_to_ask_again_is_a_refusal() -> None:
         (f"redirect any={EVIL}", "allow any", False),
         (f"redirect any={EVIL}", f"redirect 203.0.113.7={EVIL}", True),
         ("allow any", f"allow any proxy=http://{PROXY}:3128", False),
+        ("allow any", "allow any proxy=none", True),
+        ("allow any", "ask any", True),
+        ("allow any proxy=none", "ask any", True),
+        ("allow any", f"ask any proxy=http://{PROXY}:3128", False),
+        ("allow any", "ask good.example", False),
+        ("allow good.example", "ask good.example", True),
+        ("ask good.example tls=off", "ask good.example", False),
+        (f"redirect any={EVIL}", "ask any", True),
         ("allow any", "allow good.example", False),
         ("allow good.example tls=off", "allow good.example", False),
         ("allow good.example", "allow good.example tls=off", True),
@@ -219,6 +227,7 @@ def test_a_new_policy_ends_flows_that_it_would_lead_elsewhere_or_read(
         if protocol == "ping" and "proxy" in after:
             continue
         world = World(before)
+        answered(world, Verdict(Action.ALLOW), ())
         world.zone["good.example"] = [GOOD]
         world.resolve("good.example")
         guest = world.net.guest
@@ -247,6 +256,30 @@ def test_a_new_policy_ends_flows_to_an_address_that_it_denies() -> None:
     world.net.stack.policy = RulePolicy([f"deny {OTHER}", "allow good.example:22"])
     world.net.run(1 * SECOND)
     assert streams[0].closed
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "deny one.example:80",
+        "ask one.example:80",
+        f"allow one.example:80 proxy=http://{PROXY}:3128",
+        "redirect one.example:80=" + EVIL,
+    ],
+)
+def test_a_new_policy_holds_for_a_name_that_is_yet_to_be_said(refusal: str) -> None:
+    """The flow began under one name. Another name of its address, asked for since, does not make up for it."""
+    world = World("allow *.example:80")
+    for name in ("one.example", "two.example"):
+        world.zone[name] = [GOOD]
+    world.resolve("one.example")
+    stream = world.net.guest.connect(GOOD, 80)
+    world.net.run(1 * SECOND)
+    world.resolve("two.example")
+    world.net.stack.policy = RulePolicy([refusal, "allow two.example:80"])
+    world.net.run(1 * SECOND)
+    assert stream.closed
+    assert world.net.stack.stats.flows_reset_by_policy == 1
 
 
 def test_a_new_policy_holds_for_later_requests() -> None:

@@ -493,7 +493,7 @@ class Attack:
             if self.judge.faults:
                 return
             self.decisions.clear()
-            self.judge.rules, self.judge.changed = lines(self.random, proxies=True), self.net.now
+            self.judge.replace(lines(self.random, proxies=True))
             self.net.stack.policy = RulePolicy([str(rule) for rule in self.judge.rules])
 
     def decide(self) -> None:

@@ -61,11 +61,13 @@ class Tried:
 
 @dataclass
 class Opened:
-    """A connection that reached the host, and the names that its address had then."""
+    """A connection that reached the host, and the names that its address had then, or when rules changed later."""
 
     time: int
     guest: int | None
     names: frozenset[str]
+    address: str = ""
+    """Empty: a proxy resolves the name."""
 
 
 class Listener(Remote):
@@ -111,6 +113,8 @@ class Judge:
     lives: dict[tuple[str, str, int], tuple[int, frozenset[str], bool]] = field(default_factory=dict)
     opened: dict[tuple[str, int, int], Opened] = field(default_factory=dict)
     """By address, port, and time of the connection."""
+    lasting: list[Opened] = field(default_factory=list)
+    """Connections that may still be open."""
     sayings: dict[bytes, tuple[str, ...]] = field(default_factory=dict)
     """Names in datagrams."""
 
@@ -218,11 +222,12 @@ class Judge:
             self.fault(f"{text} passed the proxy by")
         self.lives[key] = time, live, True
         if protocol == "tcp":
-            self.opened[address, port, time] = Opened(time, self.guest, live | self._pinned(address))
+            opened = Opened(time, self.guest, live | self._pinned(address), address)
+            self.opened[address, port, time] = self._kept(opened)
         if protocol == "udp" and detail in self.sayings and allowed:
             names = self.sayings[detail]
             allowed = self.permits(protocol, address, port, live | self._pinned(address), True)
-            self._said(text, allowed, Heard("quic", [*filter(None, names)], unnamed="" in names), port)
+            self._said(text, allowed.items(), Heard("quic", [*filter(None, names)], unnamed="" in names), port)
 
     def _tried(self, protocol: str, place: tuple[str, int], time: int) -> bool:
         return any((each.protocol, each.address, each.port) == (protocol, *place) for each in self.tries)
@@ -267,16 +272,31 @@ class Judge:
             allowed = self.permits("tcp", address, port, self.live(address, now, guest))
             if not any(self._through(rule, ours) for rule in allowed.values()):
                 self.fault(f"{proxy} was asked for {address}:{port}")
-            return Opened(now, guest, self.live(address, now, guest) | self._pinned(address))
+            names = self.live(address, now, guest) | self._pinned(address)
+            return self._kept(Opened(now, guest, names, address))
         places = {each for said in self.said if said.name == destination for each in said.addresses}
         rules = [rule for place in places for rule in self.permits("tcp", place, port, (destination,)).values()]
         whole = not any(rule.about_addresses for rule in self.rules)
         if not any((rule.by_name or whole) and self._through(rule, ours) for rule in rules):
             self.fault(f"{proxy} was asked for {destination}:{port}")
-        return Opened(now, guest, frozenset(self._asked(guest)))
+        return self._kept(Opened(now, guest, frozenset(self._asked(guest))))
 
-    def _through(self, rule: Line, proxy: str) -> bool:
-        return (self.proxy if rule.proxy is None else rule.proxy) == proxy
+    def _kept(self, opened: Opened) -> Opened:
+        self.lasting.append(opened)
+        return opened
+
+    def _through(self, rule: Line, proxy: str, own: bool = False) -> bool:
+        """Report whether a rule leads through a proxy; empty: directly."""
+        if own and rule.proxy is None:
+            return True
+        return (self.proxy or "" if rule.proxy is None else rule.proxy) == proxy
+
+    def replace(self, rules: list[Line]) -> None:
+        """Begin to judge by other rules. Open connections may stay under names that their addresses have now."""
+        self.rules, self.changed = rules, self.net.now
+        for opened in self.lasting:
+            asked = frozenset(self._asked(opened.guest))
+            opened.names |= self.live(opened.address, self.changed, opened.guest) if opened.address else asked
 
     def _asked(self, guest: int | None) -> set[str]:
         return self.asked[0] | self.asked[1] if guest is None else self.asked[guest]
@@ -288,40 +308,37 @@ class Judge:
         address, port = place
         proxy, _, far = address.rpartition(" ")
         by_name = far.endswith((".example", ".test"))  # a proxy resolves it
-        allowed: dict[str | None, Line]
-        if by_name:
-            allowed = {
-                name: rule
-                for name in opened.names
-                for where in {each for said in self.said if said.name == name for each in said.addresses}
-                for rule in self.permits("tcp", where, port, (name,), True).values()
-            }
-        else:
-            allowed = self.permits("tcp", far, port, opened.names, True)
-        if opened.time < self.changed and any(rule.verb == "ask" for rule in allowed.values()):
-            return  # nobody is asked about a flow that lasts
+        places: set[tuple[str | None, str]] = {(None, far)}
+        if by_name:  # at any address
+            mine = [said for said in self.said if said.name in opened.names]
+            places = {(said.name, where) for said in mine for where in said.addresses}
+        lasts = opened.time < self.changed  # nobody is asked about it again
+        url = next((url for url in PROXIES if proxy in url), "") if proxy else ""
+        own = not by_name and (parse(far).is_loopback or far in OWN)
         allowed = {
-            name: rule
-            for name, rule in allowed.items()
-            if (not proxy or self._through(rule, next(url for url in PROXIES if proxy in url)))
-            and (rule.verb != "ask" or self._granted("tcp", far if not by_name else "::", port, name, True))
+            (name, rule)
+            for only, where in places
+            for name, rule in self.permits("tcp", where, port, (only,) if only else opened.names, True).items()
+            if (self._through(rule, url, own) or (lasts and rule.verb == "ask" and rule.proxy is None))
+            and (rule.verb != "ask" or lasts or self._granted("tcp", where, port, name, True))
         }
         text = f"{proxy} {far}:{port} heard {data[:60]!r}".strip()
         if not allowed:
             self.fault(f"{text} after the rules had changed")
-        elif not by_name and opened.guest is not None and any(not rule.by_name for rule in allowed.values()):
+        elif not by_name and opened.guest is not None and any(not rule.by_name for _, rule in allowed):
             self._denied(text, hear(data, switched), port, far, opened)
         else:
             self._said(text, allowed, hear(data, switched), port)
 
-    def _said(self, text: str, allowed: dict[str | None, Line], heard: Heard, port: int) -> None:
+    def _said(self, text: str, allowed: Iterable[tuple[str | None, Line]], heard: Heard, port: int) -> None:
         """Judge names where rules by name have allowed a flow."""
-        if any(not rule.by_name for rule in allowed.values()):
+        allowed = [*allowed]
+        if any(not rule.by_name for _, rule in allowed):
             return
-        modes = {rule.tls for rule in allowed.values()}
+        modes, names = {rule.tls for _, rule in allowed}, {name for name, _ in allowed}
         if "off" in modes:
             return
-        strange = [name for name in heard.names if name not in allowed]
+        strange = [name for name in heard.names if name not in names]
         if strange:
             self.fault(f"{text}, which has {strange}")
         if heard.ech and "ech" not in modes:
