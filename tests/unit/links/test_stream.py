@@ -410,6 +410,7 @@ def test_frames_for_nobody_are_dropped(world: World, place: Endpoint) -> None:
     assert world.stack.stats.drop_link_dead == 1
 
 
+@pytest.mark.needs("linux", detail="counts descriptors in /proc")
 def test_connecting_and_vanishing_leaves_nothing(world: World, place: Endpoint) -> None:
     link = StreamLink.listen(place)
     world.attach(link)
@@ -569,6 +570,7 @@ def test_many_guests_at_once(world: World, place: Endpoint) -> None:
     assert world.stack.ports == []
 
 
+@pytest.mark.needs("linux", detail="counts descriptors in /proc")
 def test_a_hundred_that_vanish(world: World, place: Endpoint) -> None:
     listener, ports = listen_for_many(world, place)
     stays = dial(world, listener)

@@ -16,7 +16,7 @@ from slirpy import Config, Slirp
 from slirpy.nat.tcp import MAX_OPENING
 from tests.support.driven import Driven
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts in /proc")
+pytestmark = pytest.mark.needs("linux", detail="counts in /proc")
 CROWD = 5000
 MIB = 1 << 20
 

@@ -40,7 +40,7 @@ def descriptors() -> set[str]:
 
 
 @pytest.mark.needs("linux")
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
+@pytest.mark.needs("linux", detail="counts descriptors in /proc")
 def test_a_thousand_cycles_under_load_leak_no_descriptor(echo: int, tmp_path: Path) -> None:
     with Slirp(Config(hostfwd=["tcp:127.0.0.1:0-:80"], resolvers=[])) as net:
         driven = Driven(net)
