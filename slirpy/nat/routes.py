@@ -19,6 +19,7 @@ from slirpy.core.translation import UNASSIGNED, Translation
 from slirpy.errors import ConfigError
 from slirpy.fair import TokenBuckets
 from slirpy.interfaces import TLS_MODES, Action, Decision, FlowRequest, Policy, Verdict
+from slirpy.nat.answers import as_asked, with_names
 from slirpy.nat.outcomes import HOLD_TIME, Pending, Refusal, Route
 from slirpy.nat.ownports import OwnPorts
 from slirpy.wire.ip import family_of
@@ -289,7 +290,7 @@ class Router:
                 return self.refuse(request, _NOBODY)
             return self._judged(request, address, self.asker(request, verdict), verdict)
         if asked is not None and verdict.action is Action.ALLOW:
-            verdict = _as_asked(asked, verdict)
+            verdict = as_asked(asked, verdict)
         if verdict.action is not Action.ALLOW:
             return self.refuse(request, verdict)
         more = (
@@ -313,10 +314,13 @@ class Router:
         pending = Pending()
 
         def resolved(addresses: list[bytes]) -> None:
-            wanted = request.destination_bytes
+            wanted, used = request.destination_bytes, verdict
             if wanted not in addresses:
                 others = (each for each in addresses if self._may_stand_in(request, verdict, each, asked))
                 wanted = next(others, b"")
+                # Other names of the address that the guest sent need not be names of this one.
+                here = names.names(request._changed(destination_bytes=wanted)) if wanted else ()
+                used = with_names(verdict, [verdict.names[0], *(n for n in verdict.names[1:] if n in here)])
             refusal, address = self._lookup(wanted) if wanted else (Refusal.HOST_UNREACHABLE, wanted)
             if refusal is None and self._leads_back(request, address):
                 refusal = Refusal.PORT_UNREACHABLE
@@ -326,7 +330,7 @@ class Router:
                 pending.follow(Refusal.HOST_UNREACHABLE)
             else:
                 port, otherwise = request.destination_port, self._other_loopback(request, wanted)
-                pending.follow(Route(address, port, otherwise, verdict, request))
+                pending.follow(Route(address, port, otherwise, used, request))
 
         give_up = names.resolve(request, verdict.names[0], resolved)
         if give_up is not None:
@@ -462,18 +466,6 @@ def _no_lease(address: bytes) -> str:
 
 
 def _nothing() -> None: ...
-
-
-def _as_asked(asked: Verdict, answer: Verdict) -> Verdict:
-    """An answer that allows a flow, with what the rule demands of it. A redirect replaces the demands."""
-    if answer.redirect is not None:
-        return answer
-    names, tls = answer.names, answer.tls
-    if asked.names:
-        names = tuple(name for name in names if name in asked.names) or asked.names
-        tls = min(tls, asked.tls, key=TLS_MODES.index) if answer.names else asked.tls
-    proxy = asked.proxy if answer.proxy is None else answer.proxy
-    return Verdict(Action.ALLOW, rule=answer.rule or asked.rule, names=names, tls=tls, proxy=proxy)
 
 
 def _step(coroutine: Awaitable[Verdict]) -> Decision:

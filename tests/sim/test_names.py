@@ -178,6 +178,21 @@ def test_several_names_on_one_address() -> None:
     assert world.net.stack.stats.tcp_flows_misnamed == before + 2
 
 
+def test_another_address_of_a_name_is_none_of_other_names() -> None:
+    """The flow goes to where one of two names is now, and the client may say that one only."""
+    world = World("allow *.example:443")
+    for name in ("other.example", "moved.example"):
+        world.zone[name] = [GOOD]
+        world.resolve(name)
+    world.zone["moved.example"] = [OTHER]
+    world.net.run(61 * SECOND)
+    before = world.net.stack.stats.tcp_flows_misnamed
+    assert not world.reached(GOOD, 443, client_hello("other.example"))
+    assert world.net.stack.stats.tcp_flows_misnamed == before + 1
+    assert world.reached(GOOD, 443, client_hello("moved.example"))
+    assert world.connections() == {OTHER: 2}
+
+
 def test_a_denied_name_is_denied_where_addresses_are_allowed() -> None:
     world = World("deny evil.example", "allow any:443")
     world.zone["good.example"] = [GOOD]
