@@ -165,6 +165,6 @@ def mac_bytes(what: str, value: object) -> bytes:
         )
     if mac[0] & 1 or not any(mac):
         raise ConfigError(
-            f"{what} {mac.hex(':')} is not the MAC address of a network card; give one such as {MAC_EXAMPLE}"
+            f"{what} {value!r} is not the MAC address of a network card; give one such as {MAC_EXAMPLE}"
         )
     return mac

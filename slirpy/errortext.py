@@ -53,5 +53,5 @@ def strerror(number: int) -> str:
 
 
 def errno_name(number: int) -> str:
-    """Return the name of an ``errno`` value, such as ``ECONNREFUSED``; of an unknown one, "error" and the number."""
-    return errno.errorcode.get(number, f"error {number}").removeprefix("WSA")
+    """Return the name of an ``errno`` value, such as ``ECONNREFUSED``; of an unknown one, the number as text."""
+    return errno.errorcode.get(number, str(number)).removeprefix("WSA")

@@ -276,6 +276,12 @@ class Verdict:
         put(self, "proxy_header", switch("a verdict's proxy_header", proxy_header))
 
 
+def _check_done(done: object) -> None:
+    code = getattr(done, "__code__", None)
+    if not callable(done) or (code is not None and code.co_flags & CO_COROUTINE):
+        raise ConfigError(f"done is an ordinary function that takes a Verdict; given was {done!r}")
+
+
 class Decision:
     """A verdict that is yet to come. A policy may return one; the flow is held until :meth:`give`, up to 30 seconds.
 
@@ -314,10 +320,9 @@ class Decision:
         """Call ``done`` with the verdict, now or when it comes.
 
         Raises:
-            ConfigError: not a function.
+            ConfigError: not a function, or a coroutine function, which nobody would await.
         """
-        if not callable(done):
-            raise ConfigError(f"done is a function that takes a Verdict; given was {done!r}")
+        _check_done(done)
         if self._verdict is not None:
             done(self._verdict)
         else:
@@ -329,8 +334,7 @@ class Decision:
         Raises:
             ConfigError: not a function.
         """
-        if not callable(done):
-            raise ConfigError(f"done is the function that then() took; given was {done!r}")
+        _check_done(done)
         if done in self._waiting:
             self._waiting.remove(done)
 

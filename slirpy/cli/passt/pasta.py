@@ -173,7 +173,8 @@ class _Run:
         if spawned is not None:
             error = spawned.start()
             if error:
-                why = "not found" if error == errno.ENOENT else os.strerror(error).lower()
+                missing = error == errno.ENOENT or not _is_anywhere(self._command[0])
+                why = "not found" if missing else os.strerror(error).lower()
                 program.fail(f"{self._command[0]!r}: {why}", FAILED)
             net.watch(spawned.fileno(), lambda _: self._end(spawned.read()))
             for number in (signal.SIGINT, signal.SIGQUIT):
@@ -280,3 +281,9 @@ def _link(descriptor: int | None, mtu: int, ended: Callable[[], object]) -> Link
     if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
         return StreamLink(socket.socket(fileno=descriptor))
     return TapLink(descriptor, mtu, on_gone=ended)
+
+
+def _is_anywhere(program: str) -> bool:
+    """Report whether a program exists: the system also says EACCES where a folder of PATH may not be searched."""
+    folders = [""] if "/" in program else os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return any(os.path.exists(os.path.join(folder, program)) for folder in folders)

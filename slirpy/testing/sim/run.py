@@ -135,6 +135,7 @@ class Run(Topology):
             UnmetError: it was never true.
             ProgramError: a program failed.
         """
+        function("check", check)
         self.until(check, within)
 
     def note(self, text: str) -> None:

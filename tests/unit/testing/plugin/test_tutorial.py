@@ -48,6 +48,7 @@ def test_the_smallest_failure(pytester: pytest.Pytester) -> None:
     text = (REPOSITORY / "docs" / "tutorial" / "network.md").read_text()
     code = "\n\n".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
     pytester.makepyfile(test_page=re.sub(r"@pytest.mark.xfail.*\n", "", code))
-    result = pytester.runpytest_inprocess(*PLAIN, "-k", "every_answer")
+    # Apart, because schemathesis, once imported, keeps Hypothesis from showing arguments.
+    result = pytester.runpytest_subprocess(*PLAIN, "-p", "no:schemathesis", "-k", "every_answer")
     result.assert_outcomes(failed=1, deselected=24)
     result.stdout.fnmatch_lines(["*lost=?0, 1?*", "*questions=?0, 1?*"])
