@@ -36,7 +36,7 @@ class Listening:
         """End it as Ctrl-C does, and return what is left of its standard error."""
         self._process.send_signal(signal.SIGINT)
         _, errors = self._process.communicate(timeout=20)
-        assert self._process.returncode == 130, errors
+        assert self._process.returncode == -signal.SIGINT, errors
         return errors
 
     def __enter__(self) -> Listening:
