@@ -9,10 +9,10 @@ from slirpy.tcp.options import MAX_WSCALE
 from slirpy.units import MS, SECOND
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
-if not TYPE_CHECKING:
-    from slirpy.records import dataclass
-else:
+if TYPE_CHECKING:
     from dataclasses import dataclass
+else:
+    from slirpy.records import dataclass
 
 __all__ = ["Settings"]
 

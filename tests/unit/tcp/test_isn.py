@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -70,3 +71,25 @@ def test_a_secret_has_a_length(length: int) -> None:
 @pytest.mark.parametrize("length", [16, 32])
 def test_the_bounds_of_a_secret_are_inside(length: int) -> None:
     assert 0 <= initial_sequence_number(bytes(length), FLOW, 0) < 1 << 32
+
+
+@pytest.mark.parametrize(
+    ("secret", "flow", "now", "said"),
+    [
+        (b"s" * 16, b"flow", -1, "now"),
+        (b"s" * 16, b"flow", 0.5, "now"),
+        ("s" * 16, b"flow", 0, "secret"),
+        (b"s" * 16, None, 0, "flow"),
+    ],
+)
+def test_arguments_of_other_kinds_are_refused(secret: Any, flow: Any, now: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{said} "):
+        initial_sequence_number(secret, flow, now)
+
+
+def test_mutable_bytes_are_taken() -> None:
+    """Only the fast way is for bytes alone."""
+    secret, flow = bytes(range(16)), b"flow"
+    assert initial_sequence_number(bytearray(secret), memoryview(flow), 0) == initial_sequence_number(
+        secret, flow, 0
+    )
