@@ -90,6 +90,6 @@ def test_arguments_of_other_kinds_are_refused(secret: Any, flow: Any, now: Any, 
 def test_mutable_bytes_are_taken() -> None:
     """Only the fast way is for bytes alone."""
     secret, flow = bytes(range(16)), b"flow"
-    assert initial_sequence_number(bytearray(secret), memoryview(flow), 0) == initial_sequence_number(
-        secret, flow, 0
-    )
+    mutable: Any = bytearray(secret)
+    view: Any = memoryview(flow)
+    assert initial_sequence_number(mutable, view, 0) == initial_sequence_number(secret, flow, 0)
