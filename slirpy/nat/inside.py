@@ -17,7 +17,6 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import count
 from typing import Protocol
 
@@ -30,6 +29,12 @@ from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.routes import LOOPBACK, LOOPBACK6
 from slirpy.nat.splice import Splice
 from slirpy.units import SECOND
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if TYPE_CHECKING:
+    from dataclasses import replace
+else:
+    from slirpy.records import replace
 from slirpy.wire.ip import family_of
 
 __all__ = ["Handover", "Inside", "LoopbackForwards", "UdpDetour"]
