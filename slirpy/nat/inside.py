@@ -29,13 +29,13 @@ from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.routes import LOOPBACK, LOOPBACK6
 from slirpy.nat.splice import Splice
 from slirpy.units import SECOND
+from slirpy.wire.ip import family_of
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
     from dataclasses import replace
 else:
     from slirpy.records import replace
-from slirpy.wire.ip import family_of
 
 __all__ = ["Handover", "Inside", "LoopbackForwards", "UdpDetour"]
 
