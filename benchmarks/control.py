@@ -34,7 +34,7 @@ BLOCK = 1 << 16
 
 def attach(net: Slirp) -> None:
     """Plug in a guest that takes what it is sent, and give it an address."""
-    guest = Guest(lambda frame: nic.send(frame), random=Random(1), now=time.monotonic_ns())  # noqa: PLW0108 - later
+    guest = Guest(lambda frame: nic.send(frame), random=Random(1), now=time.monotonic_ns())  # noqa: PLW0108 - nic is made below
     listener = guest.listen(SERVER_PORT)
 
     def take(frame: bytes) -> None:

@@ -73,7 +73,7 @@ def field(
     *,
     default: Any = _MISSING,
     default_factory: Any = None,
-    repr: bool = True,  # noqa: A002
+    repr: bool = True,  # noqa: A002 - the name in dataclasses
     compare: bool = True,
 ) -> Any:
     """Return options of a field, as :func:`dataclasses.field` does."""
@@ -85,7 +85,7 @@ def dataclass(
     /,
     *,
     init: bool = True,
-    repr: bool = True,  # noqa: A002
+    repr: bool = True,  # noqa: A002 - the name in dataclasses
     eq: bool = True,
     frozen: bool = False,
     kw_only: bool = False,

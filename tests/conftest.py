@@ -19,5 +19,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("long") and not FULL:
             item.add_marker(pytest.mark.skip(reason="one of the long ones; set SLIRPY_FULL=1"))
         for mark in item.iter_markers("needs"):
+            # In CI too: a mark names a part of the operating system, and no tool that could be installed.
             if why := platforms.reason(*mark.args, **mark.kwargs):
                 item.add_marker(pytest.mark.skip(reason=why))

@@ -156,7 +156,7 @@ def _serve(
             serving.allow_descriptors()
         serving.keep_heap()
         network: Slirp | PolledSwitch
-        reloader: Callable[[], object] = lambda: None  # noqa: E731
+        reloader: Callable[[], object] = _read_nothing
         config = ports.config()
         confined = SelfSandbox(sandbox, config, stack, reload=service.reloads)
         if config is None:
@@ -187,3 +187,7 @@ def _serve(
             flows = [] if isinstance(network, PolledSwitch) else [*network.closed_flows(), *network.flows()]
             serving.report(flows, network.stats)
         return signals.number
+
+
+def _read_nothing() -> None:
+    """Read no settings again: without a network of slirpy's, a switch has none that can change."""

@@ -69,7 +69,7 @@ def router(subject: Subject) -> APIRouter:
     async def metrics() -> Response:
         """Show all counters in the OpenMetrics text format, for Prometheus."""
         counters, gauges = await subject.do(lambda: _look(subject))
-        text: bytes = generate_latest(_Snapshot(counters, gauges))  # type: ignore[no-untyped-call] # as it is there
+        text: bytes = generate_latest(_Snapshot(counters, gauges))  # type: ignore[no-untyped-call] # no annotations
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return routes

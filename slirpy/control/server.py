@@ -184,7 +184,7 @@ class _Protocol(H11Protocol):
 
         self.app = with_connection
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn narrows it
         super().connection_made(transport)
         if len(self.connections) > CONNECTIONS_MAX:
             self._refuse(b"503 Service Unavailable", b"there are %d connections already" % CONNECTIONS_MAX)

@@ -30,7 +30,7 @@ from tests.support.harness import (
 ADDRESS, GATEWAY, OTHER = ip("192.0.2.18"), ip("192.0.2.1"), ip("192.0.2.77")
 GATEWAY_MAC = bytes.fromhex("5255c0000201")
 GATEWAY6 = bytes.fromhex("fe800000000000006210000000000001")
-"""As most routers have it: the gateway of IPv6 is known by its link-local address only."""
+"""The link-local address by which hosts know the gateway of IPv6, as with most routers."""
 ADDRESS6 = bytes.fromhex("20010db8" + 22 * "0" + "18")
 OTHER6 = bytes.fromhex("20010db8" + 22 * "0" + "77")
 ROUTER_MAC = bytes.fromhex("525600000002")

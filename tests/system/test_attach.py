@@ -64,7 +64,7 @@ def test_a_path_and_a_name_for_the_interface(user: User, inside: Holder) -> None
 
 
 def test_a_namespace_by_its_name(slirpy: User, need: Need) -> None:
-    """As ``ip netns add`` makes it, in a mount namespace of the test's."""
+    """Attach by a name that ``ip netns add`` has made, in a mount namespace of the test's."""
     need("ip", "unshare")
     if os.geteuid() != 0:
         pytest.skip("needs root")

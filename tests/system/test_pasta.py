@@ -109,7 +109,7 @@ def listening(host: HostSpace, address: str, port: int, kind: int = socket.SOCK_
 
 
 only_nobody = pytest.mark.parametrize("user", ["nobody"], indirect=True)
-"""As root, pasta and slirpy-pasta become nobody, who may not read the interpreter everywhere."""
+"""Started by root, pasta and slirpy-pasta become nobody, who may not read the interpreter everywhere."""
 
 
 def test_the_hosts_addresses_and_routes(host: HostSpace) -> None:

@@ -177,7 +177,7 @@ def test_without_dns(slirpy: User, program: Sequence[str], inside: Holder) -> No
 
 
 def test_bess(slirpy: User, program: Sequence[str], eventually: Eventually) -> None:
-    """As User-mode Linux connects: a packet is a frame."""
+    """Connect as User-mode Linux does: a packet is a frame."""
     path = slirpy.folder / "bess.sock"
     process = subprocess.Popen(
         [*program, "--target-type=bess", str(path)],

@@ -126,7 +126,7 @@ def test_metrics(server: ControlServer, net: Slirp) -> None:
     answer = exchange(server, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
     head, _, text = answer.partition(b"\r\n\r\n")
     assert b"application/openmetrics-text" in head
-    parsed = text_string_to_metric_families(text.decode())  # type: ignore[no-untyped-call] # as it is there
+    parsed = text_string_to_metric_families(text.decode())  # type: ignore[no-untyped-call] # no annotations
     families = {family.name: family for family in parsed}
     assert families["slirpy_frames_in"].samples[0].value == net.stats.frames_in
     reasons = {sample.labels["reason"] for sample in families["slirpy_dropped"].samples}

@@ -78,7 +78,7 @@ class Host:
 
 
 class Dirty:
-    """As much of a :class:`Network` as a stream uses."""
+    """The part of a :class:`Network` that a stream uses."""
 
     def __init__(self) -> None:
         self.dirty: list[Any] = []
