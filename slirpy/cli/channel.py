@@ -7,6 +7,8 @@ import os
 import socket
 from typing import Any, TypeAlias
 
+from slirpy.errors import LinkError
+
 Message: TypeAlias = dict[str, Any]
 _LONGEST = 65536
 _LINE_MAX = 1000
@@ -89,3 +91,19 @@ def expect(channel: Channel, what: str) -> Message:
     if received is None or what not in received[0]:
         raise GoneError
     return received[0]
+
+
+def answer(
+    channel: Channel, what: str, process: str = "the process that entered the namespace"
+) -> tuple[Message, int | None]:
+    """Wait for an answer of a process in a namespace: a message that contains a key, and its descriptor.
+
+    Raises:
+        LinkError: the process reports an error, or has ended.
+    """
+    received = channel.receive()
+    if received is None:
+        raise LinkError(f"{process} was killed; was memory short?")
+    if what not in received[0]:
+        raise LinkError(line(received[0], "error"))
+    return received

@@ -28,7 +28,7 @@ from typing import NoReturn
 
 from slirpy.cli import linux
 from slirpy.cli.attach.target import Namespaces
-from slirpy.cli.channel import Channel, GoneError, Message, expect, line
+from slirpy.cli.channel import Channel, GoneError, answer, expect, line
 from slirpy.errors import LinkError
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
@@ -73,7 +73,7 @@ class Entry:
         Raises:
             LinkError: it cannot be made; the text says why.
         """
-        message, descriptor = self._expect("tap")
+        message, descriptor = answer(self._channel, "tap")
         if descriptor is None:
             raise LinkError("the TAP device was opened but did not arrive: out of descriptors? see `ulimit -n`")
         self.name = line(message, "tap")
@@ -87,7 +87,7 @@ class Entry:
             LinkError: the system refused.
         """
         self._channel.send({"settings": settings})
-        self._expect("ready")
+        answer(self._channel, "ready")
 
     def close(self) -> None:
         """Wait until the child has ended. Harmless when repeated."""
@@ -100,15 +100,6 @@ class Entry:
                 os.waitpid(child, 0)
             except ChildProcessError:
                 pass  # the program ignores SIGCHLD
-
-    def _expect(self, what: str) -> tuple[Message, int | None]:
-        received = self._channel.receive()
-        if received is None:
-            raise LinkError("the process that entered the namespace was killed; was memory short?")
-        message, descriptor = received
-        if what not in message:
-            raise LinkError(line(message, "error"))
-        return message, descriptor
 
 
 def _enter(channel: Channel, namespaces: Namespaces, tap: str) -> NoReturn:

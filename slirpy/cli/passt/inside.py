@@ -33,7 +33,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from slirpy.cli import linux
 from slirpy.cli.attach.target import Namespaces
-from slirpy.cli.channel import Channel, GoneError, Message, expect, line, whole
+from slirpy.cli.channel import Channel, GoneError, Message, answer, expect, whole
 from slirpy.cli.rtnetlink import Interfaces, Route
 from slirpy.errors import LinkError
 
@@ -88,13 +88,13 @@ class Inside:
         self.tables: dict[str, int] = {}
         """Descriptor of each table of sockets that the kernel has."""
         try:
-            self.tap = self._expect("tap")[1] or -1
+            self.tap = answer(self._channel, "tap")[1] or -1
             if self.tap < 0:
                 raise LinkError(
                     "the TAP device was opened but did not arrive: out of descriptors? see `ulimit -n`"
                 )
             for name in TABLES:
-                descriptor = self._expect("table")[1]
+                descriptor = answer(self._channel, "table")[1]
                 if descriptor is not None:
                     self.tables[name] = descriptor
         except BaseException:
@@ -118,7 +118,7 @@ class Inside:
             LinkError: the system refused.
         """
         self._channel.send({"settings": settings})
-        self._expect("ready")
+        answer(self._channel, "ready")
 
     def open_socket(self, kind: socket.SocketKind, done: Taker, family: int = socket.AF_INET) -> None:
         """Request a socket of the namespace. :meth:`read` calls ``done`` with it, or with None."""
@@ -171,15 +171,6 @@ class Inside:
                 os.waitpid(child, 0)
             except ChildProcessError:
                 pass  # the program ignores SIGCHLD
-
-    def _expect(self, what: str) -> tuple[Message, int | None]:
-        received = self._channel.receive()
-        if received is None:
-            raise LinkError("the process that entered the namespace was killed; was memory short?")
-        message, descriptor = received
-        if what not in message:
-            raise LinkError(line(message, "error"))
-        return message, descriptor
 
 
 def _live(channel: Channel, namespaces: Namespaces, tap: str) -> NoReturn:

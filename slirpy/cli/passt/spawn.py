@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from slirpy.cli import linux
-from slirpy.cli.channel import Channel, GoneError, expect, line, whole
+from slirpy.cli.channel import Channel, GoneError, Message, answer, expect, whole
 from slirpy.cli.init import explain_namespaces
 from slirpy.errors import LinkError
 
@@ -90,13 +90,8 @@ class Spawned:
             except (ProcessLookupError, ChildProcessError):
                 pass
 
-    def _expect(self, what: str) -> dict[str, object]:
-        received = self._channel.receive()
-        if received is None:
-            raise LinkError("the first process of the namespaces was killed; was memory short?")
-        if what not in received[0]:
-            raise LinkError(line(received[0], "error"))
-        return received[0]
+    def _expect(self, what: str) -> Message:
+        return answer(self._channel, what, "the first process of the namespaces")[0]
 
 
 def become(user: tuple[int, int]) -> None:
