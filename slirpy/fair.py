@@ -29,6 +29,7 @@ __all__ = [
     "PAUSE",
     "TURN",
     "TURN_FRAMES",
+    "TURN_LOOK",
     "Entry",
     "Group",
     "Party",
@@ -50,6 +51,8 @@ TURN = 2 * MS
 """Nanoseconds after which the turn of a link ends, so that the other guests do not wait for its flood."""
 TURN_FRAMES = 256
 """Number of frames after which it ends, since they cause work at the flush, too."""
+TURN_LOOK = 63
+"""Mask of a frame's number in its turn: at every 64th frame the clock is read, even if all took the fast path."""
 PAUSE = 50_000
 """Nanoseconds after which a small exchange is assumed to go on as it began: one message at a time."""
 _UNITS = SECOND

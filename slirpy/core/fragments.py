@@ -25,7 +25,7 @@ from slirpy.core.demux import Demux
 from slirpy.core.icmp import IcmpErrors
 from slirpy.core.network import Network
 from slirpy.core.partial import PACKET_COST, Key, Partial
-from slirpy.core.paths import ServicePath, UdpPath
+from slirpy.core.paths import PENDING_MAX, ServicePath, UdpPath
 from slirpy.core.port import LinkPort
 from slirpy.core.timers import Alarm
 from slirpy.units import SECOND
@@ -338,6 +338,8 @@ class Fragments:
         flow.pending.append(memoryview(b"".join(pieces))[udp.HEADER_LENGTH :])
         if not flow.dirty:
             flow.mark()
+        elif len(flow.pending) >= PENDING_MAX:
+            flow.send_pending()
         return True
 
     # ------------------------------------------------------------------------------------------ bounds

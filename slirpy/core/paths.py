@@ -16,7 +16,11 @@ from slirpy.wire import ethernet, ipv4
 from slirpy.wire.headers import layout_of
 from slirpy.wire.ip import V6, family_of, split_key
 
-__all__ = ["ServicePath", "Shape", "UdpPath", "UdpSender", "shape_of"]
+__all__ = ["PENDING_MAX", "ServicePath", "Shape", "UdpPath", "UdpSender", "shape_of"]
+
+PENDING_MAX = 64
+"""Datagrams of a flow that wait for the flush. One system call sends no more of them (Linux: ``UDP_MAX_SEGMENTS``),
+and where each is refused, the work of more would count in no link's turn."""
 
 
 class UdpSender(abc.ABC):

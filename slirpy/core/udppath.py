@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from slirpy.core.fragments import Fragments
 from slirpy.core.network import Network
-from slirpy.core.paths import ServicePath, UdpPath
+from slirpy.core.paths import PENDING_MAX, ServicePath, UdpPath
 from slirpy.core.port import LinkPort
 from slirpy.wire.checksum import ones_sum
 from slirpy.wire.headers import LAYOUT, LAYOUT6, Layout
@@ -81,9 +81,12 @@ def _fastpath(layout: Layout) -> _Fastpath:
         if flow.path is not path:
             flow.send_pending()  # keep a flow's datagrams in order across destinations
             flow.path = path
-        flow.pending.append(frame[payload_at:end])
+        pending = flow.pending
+        pending.append(frame[payload_at:end])
         if not flow.dirty:
             flow.mark()
+        elif len(pending) >= PENDING_MAX:
+            flow.send_pending()
         return True
 
     return fastpath

@@ -106,7 +106,8 @@ class FrameStream:
                 if frames - first >= TURN_FRAMES or monotonic_ns() >= over:
                     self.unfinished = end > start
                     break
-                look = start + (_LONG_LOOK if frames - seen <= _FEW else _SHORT_LOOK)
+                large = start >= look and frames - seen <= _FEW
+                look = start + (_LONG_LOOK if large else _SHORT_LOOK)
                 seen = frames
         self._start, self._end = start, end
         return True

@@ -19,7 +19,7 @@ from slirpy.checks import descriptor, switch
 from slirpy.config.values import as_text, function
 from slirpy.errors import LinkError
 from slirpy.errortext import strerror
-from slirpy.fair import PAUSE, TURN, TURN_FRAMES
+from slirpy.fair import PAUSE, TURN, TURN_FRAMES, TURN_LOOK
 from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.starting import check_start
 
@@ -260,7 +260,8 @@ class TapLink:
                 # checked it.
                 checksummed = bool(size and header[0] & (_NEEDS_CSUM | _DATA_VALID))
                 gso_size = _unpack_gso_size(header, 4)[0] if size and header[1] else 0
-                if sink.input(arena[start : start + length], checksummed, gso_size) and monotonic_ns() >= end:
+                slow = sink.input(arena[start : start + length], checksummed, gso_size)
+                if (slow or number & TURN_LOOK == TURN_LOOK) and monotonic_ns() >= end:
                     return number + 1  # the rest stays in the kernel's queue until the next poll
                 if single:
                     return 1

@@ -14,11 +14,12 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from time import monotonic_ns
 from typing import Any, NamedTuple
 
 from slirpy.config.values import as_text
 from slirpy.errors import LinkError
-from slirpy.fair import TURN_FRAMES
+from slirpy.fair import TURN, TURN_FRAMES
 from slirpy.interfaces import READ, Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.starting import check_start
 
@@ -336,8 +337,13 @@ class WindowsTapLink:
             poller.again(self._woken.fileno())
         if refused:
             sink.lost(refused)
-        for frame in frames:
-            sink.input(frame)
+        end = monotonic_ns() + TURN
+        for number, frame in enumerate(frames, 1):
+            if sink.input(frame) and monotonic_ns() >= end and number < len(frames):
+                with self._changed:
+                    self._arrived.extendleft(reversed(frames[number:]))
+                poller.again(self._woken.fileno())
+                break
         if room:
             sink.writable()
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slirpy.core.paths import PENDING_MAX
 from slirpy.interfaces import LinkFeatures
 from slirpy.wire.ipv4 import DF
 from slirpy.wire.udp import run_length
@@ -136,6 +137,25 @@ def test_a_refusal_in_a_batch_is_counted_and_the_rest_is_sent() -> None:
     net.take()
     net.send(datagram(10))  # the slow way, which tells the guest
     assert net.one().data.data.type == 3
+
+
+def test_datagrams_that_wait_for_the_flush_are_bounded() -> None:
+    """A socket that refuses them costs time, which belongs to the turn in which they came."""
+    net = Net()
+    net.know()
+    net.host.serve_udp(WORLD, 9)
+    net.send(datagram(10), datagram(10))
+    net.take()
+
+    def sent() -> int:
+        return sum(call.name == "send_udp" for call in net.host.calls)
+
+    before = sent()
+    for count in range(3 * PENDING_MAX):
+        assert sent() - before == count // PENDING_MAX * PENDING_MAX
+        net.stack.input(net.port, datagram(10, count))
+    net.stack.flush(net.stack.now)
+    assert sent() - before == 3 * PENDING_MAX
 
 
 def test_a_full_socket_drops_the_rest_of_the_batch() -> None:

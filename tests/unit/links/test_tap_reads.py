@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from slirpy.fair import PAUSE
+from slirpy.fair import PAUSE, TURN
 from slirpy.interfaces import READ
 from slirpy.links import tap
 
@@ -22,7 +22,7 @@ class Kernel:
     """A TAP descriptor, its sink and its poller: frames wait in a queue, and a clock is set by hand."""
 
     def __init__(self) -> None:
-        self.waiting = self.arrived = self.reads = self.now = 0
+        self.waiting = self.arrived = self.reads = self.now = self.cost = 0
 
     def readv(self, fd: int, buffers: Any) -> int:
         self.reads += 1
@@ -33,6 +33,7 @@ class Kernel:
 
     def input(self, frame: Any, checksummed: bool, gso_size: int) -> bool:
         self.arrived += 1
+        self.now += self.cost
         return False
 
     def register(self, fd: int, events: int, ready: Any) -> None:
@@ -80,3 +81,12 @@ def test_more_than_the_expected_frame_is_read_by_the_next_poll(kernel: Kernel) -
     kernel.poll(PAUSE * 2, 1)
     assert kernel.poll(PAUSE * 2, 10) == 1 + 10
     assert kernel.arrived == 11
+
+
+def test_frames_on_the_fast_path_end_a_turn_too(kernel: Kernel) -> None:
+    kernel.cost, kernel.waiting = TURN // 30, 200
+    kernel.ready(READ)
+    assert kernel.arrived == 64
+    kernel.cost = 0
+    kernel.ready(READ)
+    assert kernel.arrived == 200
