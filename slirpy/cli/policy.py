@@ -14,7 +14,7 @@ from slirpy.audit.severity import Severity, severity
 from slirpy.audit.text import plain
 from slirpy.cli.flags import Flag, check_plain_name, empty, flag
 from slirpy.config import option
-from slirpy.config.policy import Rule, RulePolicy, parse_rule, profile_rules
+from slirpy.config.policy import NEAR, Rule, RulePolicy, parse_rule, profile_rules
 from slirpy.config.text import with_port
 from slirpy.errors import ConfigError
 from slirpy.fair import TokenBucket
@@ -41,6 +41,8 @@ REMEMBERED = 1024
 """Number of reported flows to remember. Beyond it, the oldest are forgotten."""
 
 
+DENY_PRIVATE = "deny-private"
+"""The entry of ``--deny-private``."""
 AGENT = "profile agent"
 """The entry of ``--profile agent``."""
 
@@ -91,9 +93,10 @@ def rule_options() -> Iterator[Callable[[Any], Any]]:
     yield rule(
         "--allow",
         text="Allow this, and reject what no rule allows. RULE is [tcp:|udp:|icmp:|quic:]DESTINATION[:PORTS], as the"
-        " guest names it: a network; a name, example.org or *.example.org; or any, internet, self (every address of"
-        " this host), host (the gateway: the host's 127.0.0.1), private, link-local, metadata. PORTS:"
-        " 80,443,8000-8010. Behind a name: tls=strict, sni-optional or off. The first rule that matches decides.",
+        " guest names it: a network; a name, example.org or *.example.org; or any (not this host), internet, self"
+        " (every address of this host), host (the gateway: the host's 127.0.0.1), private, link-local, metadata."
+        " PORTS: 80,443,8000-8010. Behind a name: tls=strict, sni-optional or off. The first rule that matches"
+        " decides.",
     )
     yield rule("--deny", "--reject", text="Reject this with RST or ICMP.")
     yield rule("--drop", text="Drop this silently.")
@@ -108,8 +111,8 @@ def rule_options() -> Iterator[Callable[[Any], Any]]:
         group=policy.group,
         is_flag=True,
         multiple=True,
-        flag_value="deny private",
-        help="The same as --deny private.",
+        flag_value=DENY_PRIVATE,
+        help="Reject all that is not public: --deny self, link-local, metadata and private.",
     )
     yield rule(
         "--profile",
@@ -154,6 +157,8 @@ def policy_of(rules: Sequence[str], *, ask: bool = False) -> RulePolicy | None:
                 first += profile_rules(value)
             except ConfigError as error:
                 raise ConfigError(f"--{error}") from None
+        elif word == DENY_PRIVATE:
+            found += map(parse_rule, NEAR)
         elif word == "policy":
             check_plain_name("--policy", value)
             policy = RulePolicy.from_file(value)

@@ -109,6 +109,7 @@ class Config:
     policy: Policy | None
     restrict: bool
     host_loopback: bool
+    loopback_only: bool
     on_refused: RefusedHook | None
     asker: Asker | None
     audit: str | Callable[[dict[str, Any]], object] | None
@@ -180,6 +181,7 @@ class Config:
         policy: Policy | Sequence[Rule | str] | None = None,
         restrict: bool = False,
         host_loopback: bool = True,
+        loopback_only: bool = False,
         on_refused: RefusedHook | None = None,
         asker: Asker | None = None,
         audit: str | os.PathLike[str] | Callable[[dict[str, Any]], object] | None = None,

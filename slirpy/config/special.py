@@ -12,7 +12,7 @@ from ipaddress import ip_network
 
 from slirpy.config.embedded import embedded_ipv4
 
-__all__ = ["WORDS", "is_internet", "is_pinnable"]
+__all__ = ["WORDS", "is_internet", "is_near", "is_pinnable"]
 
 WORDS = {
     "private": ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7", "fec0::/10"),
@@ -49,6 +49,9 @@ def _numbers(networks: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
 
 _CLOSED4_NUMBERS, _SPECIAL4_NUMBERS = _numbers(_CLOSED4), _numbers(_SPECIAL4)
 _SPECIAL6_NUMBERS, _UNPINNED6_NUMBERS = _numbers(_SPECIAL6), _numbers(_UNPINNED6)
+_NEAR = (*WORDS["link-local"], *WORDS["metadata"])
+_NEAR4_NUMBERS = _numbers(tuple(network for network in _NEAR if ":" not in network))
+_NEAR6_NUMBERS = _numbers(tuple(network for network in _NEAR if ":" in network))
 _REMEMBERED = 1024
 """Addresses whose kind is remembered."""
 _ISATAP = (bytes.fromhex("00005efe"), bytes.fromhex("02005efe"))
@@ -88,3 +91,13 @@ def is_internet(address: bytes) -> bool:
 def is_pinnable(address: bytes) -> bool:
     """Report whether an answer from outside may make an address count for a name."""
     return _lies_outside(address, False, _UNPINNED6_NUMBERS)
+
+
+@lru_cache(_REMEMBERED)
+def is_near(address: bytes) -> bool:
+    """Report whether an address is link-local or that of a metadata service, or may lead to one."""
+    number = int.from_bytes(address, "big")
+    if len(address) == 4:
+        return _within(number, _NEAR4_NUMBERS)
+    inner = embedded_ipv4(address)
+    return _within(number, _NEAR6_NUMBERS) or any(_within(each, _NEAR4_NUMBERS) for each in inner)

@@ -112,6 +112,7 @@ class Router:
         self._gateways = frozenset((config.gateway_address, config.gateway_address6, ROUTER))
         self._broadcasts = frozenset((config.broadcast_address, _LIMITED_BROADCAST))
         self._network = network
+        self._shuts_own = not (config.host_loopback or config.loopback_only)
         self.policy: Policy | None = config.policy
         self.names: NameSource | None = None
         self.is_own: Callable[[bytes], bool] = _is_never
@@ -154,9 +155,9 @@ class Router:
         if config.restrict:
             return self.refuse(request, _RESTRICTED)
         if refusal is not None:
-            if refusal is Refusal.NET_UNREACHABLE:
-                self.refuse(request, _SHUT)
-            return refusal
+            return self._shut(request) if refusal is Refusal.NET_UNREACHABLE else refusal
+        if self._shuts_own and self.is_own(address):
+            return self._shut(request)
         if is_link_local(request.source_bytes) and not family_of(address).is_loopback(address):
             return Refusal.BEYOND_SCOPE  # no router forwards its packets (RFC 4291, section 2.5.6)
         if self._leads_back(request, address):
@@ -322,6 +323,8 @@ class Router:
                 here = names.names(request._changed(destination_bytes=wanted)) if wanted else ()
                 used = with_names(verdict, [verdict.names[0], *(n for n in verdict.names[1:] if n in here)])
             refusal, address = self._lookup(wanted) if wanted else (Refusal.HOST_UNREACHABLE, wanted)
+            if refusal is None and self._shuts_own and self.is_own(address):
+                refusal = Refusal.NET_UNREACHABLE
             if refusal is None and self._leads_back(request, address):
                 refusal = Refusal.PORT_UNREACHABLE
             if refusal is not None:
@@ -394,6 +397,11 @@ class Router:
         timer = network.call_at(network.now + HOLD_TIME, too_late)
         pending.on_cancel.append(timer.cancel)
         network.stats.flows_held += 1
+
+    def _shut(self, request: FlowRequest) -> Refusal:
+        """Report a flow to this host, which the network leaves out."""
+        self.refuse(request, _SHUT)
+        return Refusal.NET_UNREACHABLE
 
     def refuse(self, request: FlowRequest, verdict: Verdict) -> Refusal:
         """Report that a flow is refused: by the policy, or because of its client's first bytes."""

@@ -385,7 +385,8 @@ class Line:
         if self.ports and (protocol == "icmp" or not self.ports[0] <= port <= self.ports[1]):
             return False
         if self.destination == "any":
-            return True
+            near = [ip_network(network) for word in ("link-local", "metadata") for network in WORDS[word]]
+            return self.verb != "allow" or not (host or any(ip_address(address) in each for each in near))
         if self.destination == "host":
             return host
         words = WORDS.get(self.destination)

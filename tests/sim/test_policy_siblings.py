@@ -68,7 +68,12 @@ def test_a_proxied_name_ends_with_a_policy_about_addresses() -> None:
 
 @pytest.mark.parametrize("address", OWN_INSIDE)
 def test_no_translator_leads_to_this_host(address: str) -> None:
-    for rules, reached in ((["deny self", "allow any"], False), (["allow self"], False), (["allow any"], True)):
+    for rules, reached in (
+        (["deny self", "allow any"], False),
+        (["allow self"], False),
+        (["allow any"], False),
+        (["allow [::/0]"], True),
+    ):
         world = World(*rules)
         world.net.host.serve_tcp(address, 22, Remote)
         world.net.boot(ipv6=True)

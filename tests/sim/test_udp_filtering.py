@@ -15,7 +15,7 @@ from tests.support.harness import GATEWAY, WORLD, Net, config, ip, udp
 STRANGER, STRANGER6 = ip("203.0.113.99"), ip6("2001:db8:9::9")
 LOOPBACK, LOOPBACK6 = ip("127.0.0.1"), bytes(15) + b"\1"
 OWN, OWN6 = ip("192.0.2.1"), ip6("2001:db8::1")
-ALLOW: dict[str, Any] = {"policy": ["allow udp:any"]}
+ALLOW: dict[str, Any] = {"policy": ["allow udp:0.0.0.0/0", "allow udp:[::/0]"]}
 RESTRICTIONS: dict[str, dict[str, Any]] = {
     "policy": ALLOW,
     "function": {"policy": lambda request: Verdict(Action.ALLOW)},

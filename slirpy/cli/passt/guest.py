@@ -354,6 +354,7 @@ def _set_policy(given: Given, values: dict[str, Any], addresses: Mapping[int, IP
     mapped: dict[IPAddress, IPAddress] = {}
     loopback = _mapped(given, "map-host-loopback")
     values["host_loopback"] = not given.has("no-map-gw") and loopback is None
+    values["loopback_only"] = True
     for address in loopback or ():
         mapped[address] = ip_address("127.0.0.1" if address.version == 4 else "::1")
     for address in _mapped(given, "map-guest-addr") or ():

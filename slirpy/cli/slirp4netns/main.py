@@ -173,7 +173,7 @@ class _Session:
         return 0 if signals.status is None else signals.status - 128
 
     def _config(self) -> Config:
-        from slirpy import Config, Outbound
+        from slirpy import Action, Config, Outbound, RulePolicy
 
         arguments = self._arguments
         outbound = None
@@ -183,7 +183,7 @@ class _Session:
         dns, silent = first + 3, None
         if not arguments.dns:
             # Connections to it time out. It must not be ours for that, since our own addresses refuse.
-            dns, silent = last - 1, [f"drop {first + 3}", "allow any"]
+            dns, silent = last - 1, RulePolicy([f"drop {first + 3}"], Action.ALLOW)
         return Config(
             net=arguments.net,
             dns=dns,
@@ -191,6 +191,7 @@ class _Session:
             ipv6=arguments.ipv6,
             mtu=arguments.mtu,
             host_loopback=arguments.host_loopback,
+            loopback_only=True,
             no_dns=not arguments.dns,
             policy=silent,
             outbound=outbound,

@@ -56,8 +56,16 @@ ROWS: tuple[Option, ...] = (
         group=Group.FIREWALL,
         kind=Switch(),
         default=True,
-        help="Let guests reach the host's 127.0.0.1 at the gateway's address.",
+        help="Let guests reach this host: its 127.0.0.1 at the gateway's address, and its other addresses.",
         flag="--no-host-loopback",
+    ),
+    Option(
+        name="loopback_only",
+        group=Group.FIREWALL,
+        kind=Switch(),
+        default=False,
+        help="Without host_loopback, shut the host's loopback only, and leave its other addresses open.",
+        flag=None,
     ),
     Option(
         name="on_refused",

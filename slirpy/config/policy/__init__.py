@@ -4,6 +4,9 @@ A policy is a list of rules, and the first that matches a flow decides. A rule l
 and the port. Destinations are addresses as the guest sees them, or names. The host's loopback appears there as the
 gateway's address, and has a keyword, because it is the destination that most often needs a rule.
 
+A rule that allows ``any`` opens other hosts only. This host, link-local addresses and metadata services, which people
+believe shut, need their own word.
+
 A rule that refuses an IPv4 address also refuses the IPv6 addresses that lead there by a translator or a tunnel
 (:mod:`slirpy.config.embedded`). A rule that allows an IPv4 address says nothing about those, since it is the network
 that decides where they lead.
@@ -16,13 +19,14 @@ from __future__ import annotations
 
 from slirpy.config.policy.check import FlowDecision, check_flow
 from slirpy.config.policy.lint import lint
-from slirpy.config.policy.profiles import PROFILES, profile_rules
+from slirpy.config.policy.profiles import NEAR, PROFILES, profile_rules
 from slirpy.config.policy.rule import Rule
 from slirpy.config.policy.rules import RulePolicy, checked_verdict
 from slirpy.config.policy.text import parse_rule
 from slirpy.config.special import WORDS
 
 __all__ = [
+    "NEAR",
     "PROFILES",
     "WORDS",
     "FlowDecision",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from slirpy.checks import instance
-from slirpy.config.policy.destination import ANY, HOST, SELF
+from slirpy.config.policy.destination import ANY, HOST, INTERNET, SELF
 from slirpy.config.policy.rule import Rule
 from slirpy.config.policy.rules import RulePolicy
 from slirpy.interfaces import Action, FlowRequest, IPProtocol
@@ -22,6 +22,7 @@ _PLACES = (
     ("private networks", "192.168.1.1", False, "private"),
 )
 """Description, example, whether it leads to the host (None: it is one of the host's own), and the word for it."""
+_LEFT_OUT = {SELF: "this host and its loopback", "metadata": "metadata services"}
 
 
 def lint(policy: RulePolicy) -> list[str]:
@@ -31,7 +32,7 @@ def lint(policy: RulePolicy) -> list[str]:
         ConfigError: not a RulePolicy.
     """
     instance("policy", policy, RulePolicy, "a RulePolicy")
-    return [*_never_matching(policy), *_left_open(policy)]
+    return [*_never_matching(policy), *_left_open(policy), *_left_out(policy)]
 
 
 def _never_matching(policy: RulePolicy) -> list[str]:
@@ -39,10 +40,13 @@ def _never_matching(policy: RulePolicy) -> list[str]:
     found = []
     exact: dict[str, list[tuple[int, Rule]]] = {}
     wide: list[tuple[int, Rule]] = []
+    allowing = (number for number, rule in enumerate(policy.rules) if rule.action not in _REFUSALS)
+    last = max(allowing, default=-1)
     for number, rule in enumerate(policy.rules):
-        above = next((earlier for earlier in wide if _covers(earlier[1], rule)), None)
+        refused = number > last and policy.default in _REFUSALS and rule.action in _REFUSALS
+        above = next((earlier for earlier in wide if _covers(earlier[1], rule, refused)), None)
         above = above or next(
-            (earlier for earlier in exact.get(rule.destination, ()) if _covers(earlier[1], rule)), None
+            (earlier for earlier in exact.get(rule.destination, ()) if _covers(earlier[1], rule, refused)), None
         )
         if above is not None:
             doing = "denies nothing" if rule.action in _REFUSALS else "never matches"
@@ -54,8 +58,12 @@ def _never_matching(policy: RulePolicy) -> list[str]:
     return found
 
 
-def _covers(earlier: Rule, rule: Rule) -> bool:
-    """Report whether a rule matches every flow that another one does."""
+def _covers(earlier: Rule, rule: Rule, refused: bool) -> bool:
+    """Report whether a rule matches every flow that another one does.
+
+    Args:
+        refused: flows that no rule matches are refused like those of ``rule``, so they make no difference.
+    """
     if earlier.protocol is not None and earlier.protocol != rule.protocol:
         return False
     if earlier.ports:
@@ -64,7 +72,13 @@ def _covers(earlier: Rule, rule: Rule) -> bool:
         if not all(any(a <= first and last <= b for a, b in earlier.ports) for first, last in rule.ports):
             return False
     if earlier.destination == ANY:
-        return True
+        return (
+            not earlier.stays_outside
+            or rule.stays_outside
+            or rule.by_name
+            or refused
+            or rule.destination == INTERNET
+        )
     if earlier.by_name or rule.by_name:
         if not (earlier.by_name and rule.by_name):
             return False
@@ -87,9 +101,7 @@ def _left_open(policy: RulePolicy) -> list[str]:
     found = []
     for what, address, host, word in _PLACES:
         for port in _ports_of(policy):
-            request = FlowRequest(
-                IPProtocol.TCP, _SOURCE, 40000, ip_address(address), port, host is True, own=host is not False
-            )
+            request = _request(address, port, host)
             verdict = policy(request)
             if verdict.action in _REFUSALS or verdict.redirect is not None:
                 continue
@@ -102,6 +114,29 @@ def _left_open(policy: RulePolicy) -> list[str]:
             found.append(f"{because} opens {what} (port {port}); to shut that, put deny {word} before it")
             break
     return found
+
+
+def _left_out(policy: RulePolicy) -> list[str]:
+    """What the first rule that allows ``any`` does not open, where no other rule is about it either."""
+    rule = next((rule for rule in policy.rules if rule.stays_outside), None)
+    if rule is None or rule.protocol is IPProtocol.ICMP or policy.default not in _REFUSALS:
+        return []
+    port = rule.ports[0][0] if rule.ports else 80
+    protocol = IPProtocol.TCP if rule.protocol is None else rule.protocol
+    found = {
+        word: _LEFT_OUT[word]
+        for _, address, host, word in _PLACES
+        if word in _LEFT_OUT and policy.explain(_request(address, port, host, protocol)) is None
+    }
+    if not found:
+        return []
+    missing = " and ".join(f"allow {word}" for word in found)
+    return [f'"{rule}" does not open {" and ".join(found.values())}; {missing} would']
+
+
+def _request(address: str, port: int, host: bool | None, protocol: IPProtocol = IPProtocol.TCP) -> FlowRequest:
+    """A flow to one of the places."""
+    return FlowRequest(protocol, _SOURCE, 40000, ip_address(address), port, host is True, own=host is not False)
 
 
 def _is_about(rule: Rule, word: str) -> bool:

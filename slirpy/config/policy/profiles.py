@@ -6,10 +6,12 @@ from slirpy.config.policy.rule import Rule
 from slirpy.config.policy.text import parse_rule
 from slirpy.errors import ConfigError
 
-__all__ = ["PROFILES", "profile_rules"]
+__all__ = ["NEAR", "PROFILES", "profile_rules"]
 
+NEAR = ("deny self", "deny metadata", "deny link-local", "deny private")
+"""Rules that shut this host and everything near it: those of ``--deny-private``."""
 PROFILES = {
-    "agent": ("deny self", "deny metadata", "deny link-local", "deny private", "deny *.invalid"),
+    "agent": (*NEAR, "deny *.invalid"),
 }
 """Rules by the name of the profile.
 

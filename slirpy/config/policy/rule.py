@@ -10,7 +10,7 @@ from slirpy.checks import instance, is_whole, switch
 from slirpy.config.embedded import embedded_ipv4
 from slirpy.config.policy.destination import ANY, HOST, INTERNET, SELF, is_name, name_of, network_of
 from slirpy.config.proxy import parse_proxy
-from slirpy.config.special import WORDS, is_internet
+from slirpy.config.special import WORDS, is_internet, is_near
 from slirpy.config.text import PORT_MAX, bracketed
 from slirpy.errors import ConfigError
 from slirpy.interfaces import TLS_MODES, Action, FlowRequest, IPProtocol, Verdict
@@ -47,7 +47,10 @@ class Rule:
     - a word: ``any``; ``host`` (or ``loopback``), the gateway, behind which is the host's loopback; ``self``, every
       address of this host, ``host`` included; ``internet``, the global unicast addresses outside of all special
       ranges and not of this host; ``private``, ``link-local``, ``metadata``, which do not include the gateway,
-      whatever its address is."""
+      whatever its address is.
+
+    A rule that allows ``any``, and does not redirect, leaves out ``self``, ``link-local`` and ``metadata``; the
+    networks ``0.0.0.0/0`` and ``::/0`` leave out nothing."""
     protocol: IPProtocol | None
     """IP protocol; None: any."""
     ports: tuple[tuple[int, int], ...]
@@ -144,7 +147,7 @@ class Rule:
         if self.by_name:
             return any(self.matches_name(name) for name in request.names)
         if destination == ANY:
-            return True
+            return not self.stays_outside or _is_outside(request)
         if destination == SELF:  # a translator may lead to this host, which is no reason to allow it
             return request.own and (
                 request.host or self.action in _REFUSALS or not _leads_on(request.destination_bytes)
@@ -174,6 +177,11 @@ class Rule:
         if self.by_name and port == _QUIC_PORT and protocol == IPProtocol.UDP and not self.quic:
             return self.action in _REFUSALS or self.tls == "off" or self.redirect is not None
         return True
+
+    @property
+    def stays_outside(self) -> bool:
+        """True if the rule allows ``any``: that leaves out this host, link-local addresses, and metadata services."""
+        return self.destination == ANY and self.action is Action.ALLOW and self.redirect is None
 
     @property
     def refuses_all(self) -> bool:
@@ -258,6 +266,11 @@ class Rule:
         if self.proxy_header:
             target += " proxy-protocol"
         return f"{verb} {protocol}{destination}{ports}{target}"
+
+
+def _is_outside(request: FlowRequest) -> bool:
+    """Report whether a flow leads to other hosts, and to none that serves this one alone."""
+    return not (request.host or is_near(request.destination_bytes) or request.own)
 
 
 def _leads_on(address: bytes) -> bool:

@@ -17,6 +17,7 @@ from slirpy.interfaces import TLS_MODES, Action, FlowRequest, Verdict
 __all__ = ["RulePolicy", "checked_verdict"]
 
 _REFUSALS = (Action.REJECT, Action.DROP)
+_LEFT_OUT = "no rule allows it; any leaves out this host, link-local addresses and metadata services"
 
 
 class RulePolicy:
@@ -38,6 +39,7 @@ class RulePolicy:
         "_exact",
         "_general",
         "_heeds_addresses",
+        "_left_out",
         "_may_allow",
         "_opening",
         "_otherwise",
@@ -56,6 +58,7 @@ class RulePolicy:
             if not isinstance(rule, Rule):
                 raise ConfigError(f"a rule is text or a slirpy.Rule; given was {rule!r}")
         self._otherwise = Verdict(default, reason="" if default is Action.ALLOW else "no rule allows it")
+        self._left_out = Verdict(default, reason=_LEFT_OUT) if default in _REFUSALS else self._otherwise
         # Rules by name are found by the name, however many there are.
         self._general = [number for number, rule in enumerate(self.rules) if not rule.by_name]
         self._exact: dict[str, list[int]] = {}
@@ -103,7 +106,7 @@ class RulePolicy:
         """
         first = self._first_about_address(request)
         if not request.names or not self.has_names:
-            return self._otherwise if first is None else self.rules[first].verdict(request)
+            return self._unmatched(request) if first is None else self.rules[first].verdict(request)
         end = len(self.rules) if first is None else first
         judged = {name: self._first_about_name(request, name, end) for name in request.names}
         deciding = sorted({number for number in judged.values() if number is not None})
@@ -122,7 +125,7 @@ class RulePolicy:
         others = tuple(name for name, number in judged.items() if number is None)
         if deciding and not others:
             return self.rules[deciding[0]].verdict_for(request, (), "strict")
-        verdict = self._otherwise if first is None else self.rules[first].verdict(request)
+        verdict = self._unmatched(request) if first is None else self.rules[first].verdict(request)
         if deciding and verdict.action not in _REFUSALS:
             # Some of the names are denied, so the client has to say that it wants another one.
             return Verdict(
@@ -135,6 +138,13 @@ class RulePolicy:
                 proxy_header=verdict.proxy_header,
             )
         return verdict
+
+    def _unmatched(self, request: FlowRequest) -> Verdict:
+        """The verdict for a flow that no rule matches."""
+        rules = (self.rules[number] for number in self._general)
+        if any(rule.stays_outside and rule.may_match(request) for rule in rules):
+            return self._left_out
+        return self._otherwise
 
     def _first_about_address(self, request: FlowRequest) -> int | None:
         """The number of the first rule that is not by name and matches."""

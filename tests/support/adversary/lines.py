@@ -89,7 +89,7 @@ class Line:
         """Report whether a rule that is not by name is about an address, as the host knows it."""
         host = address.is_loopback
         if self.what == "any":
-            return True
+            return self.verb != "allow" or not _is_near(address)
         if self.what in _HOST:
             return host
         if self.what == "self":
@@ -106,6 +106,15 @@ class Line:
         nets = [network(text) for text in WORDS.get(self.what, (self.what,))]
         led = inside(address) if self.refuses else ()
         return any(each in net for net in nets for each in (address, *led))
+
+
+def _is_near(address: Address) -> bool:
+    """Report whether an address is this host's, link-local or a metadata service's, or leads to one."""
+    near = [network(text) for word in ("link-local", "metadata") for text in WORDS[word]]
+    return any(
+        each.is_loopback or str(each) in OWN or any(each in net for net in near)
+        for each in (address, *inside(address))
+    )
 
 
 def lines(random: Random, *, proxies: bool) -> list[Line]:

@@ -163,7 +163,7 @@ def test_rules_keep_the_order_of_the_file_behind_those_of_the_command_line(file:
     text = 'allow = "any:443"\ndeny = ["any:22", "any:23"]\ndeny-private = true\n'
     text += 'rules = ["drop any:7", "allow any"]\n'
     assert params(file, text, "--drop", "any:1")["rules"] == (
-        "drop any:1", "allow any:443", "deny any:22", "deny any:23", "deny private", "drop any:7", "allow any",
+        "drop any:1", "allow any:443", "deny any:22", "deny any:23", "deny-private", "drop any:7", "allow any",
     )  # fmt: skip
     assert params(file, "deny-private = false\n")["rules"] == ()
 

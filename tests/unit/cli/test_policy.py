@@ -10,6 +10,7 @@ import pytest
 
 from slirpy import Action, ConfigError, RulePolicy, Verdict
 from slirpy.cli.policy import BURST, REMEMBERED, REPEAT, RefusedFlows
+from slirpy.config.policy import NEAR
 from slirpy.units import SECOND
 from tests.support.policies import flow
 from tests.support.repository import REPOSITORY
@@ -24,13 +25,13 @@ REJECT = Verdict(Action.REJECT, reason="no rule allows it")
 @pytest.mark.parametrize(
     ("arguments", "rules", "default"),
     [
-        (["--allow", "203.0.113.0/24:443", "--deny-private"], ["allow 203.0.113.0/24:443", "deny private"], "reject"),
-        (["--deny-private"], ["deny private"], "allow"),
+        (["--allow", "203.0.113.0/24:443", "--deny-private"], ["allow 203.0.113.0/24:443", *NEAR], "reject"),
+        (["--deny-private"], [*NEAR], "allow"),
         (["--deny", "host", "--drop=metadata"], ["deny host", "drop metadata"], "allow"),
         (["--reject", "host"], ["reject host"], "allow"),
         (["--redirect", "tcp:any:80=host:8080"], ["redirect tcp:any:80=host:8080"], "allow"),
         (["--allow", "10.9.9.9", "--deny-private", "--allow", "any"],
-         ["allow 10.9.9.9", "deny private", "allow any"], "reject"),
+         ["allow 10.9.9.9", *NEAR, "allow any"], "reject"),
         (["--deny", "10.1.0.0/16", "--allow", "private", "--drop", "udp", "--deny", "any:25"],
          ["deny 10.1.0.0/16", "allow private", "drop udp", "deny any:25"], "reject"),
     ],

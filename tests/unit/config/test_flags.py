@@ -96,6 +96,7 @@ PYTHON_ONLY = {
     "dns_answer": "a function",
     "asker": "a function; the commands have --ask",
     "on_refused": "a function; the commands tell by themselves",
+    "loopback_only": "for programs that stand in for others, such as slirpy-slirp4netns",
     "host_mac": "for the same",
     "transparent": "for programs that know the host's addresses, as slirpy-pasta does",
 }
