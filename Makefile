@@ -6,7 +6,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Processes that run the tests. The system tests have one of them to themselves, which mostly waits.
+# Processes that run the tests. All but one begin with the system tests, which mostly wait.
 JOBS ?= 3
 # Tests start hundreds of Python programs. Without byte code, each would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
@@ -48,10 +48,11 @@ demo: $(READY) ## see it work; no privileges needed
 test: $(READY) ## all tests but the long ones; a few minutes
 	@$(BIN)/python -m pytest -q -p tests.spread -n $(JOBS) -m "not stress"
 
-stress: $(READY) ## the long tests, five minutes of fuzzing with Atheris among them
+stress: $(READY) ## the long tests and all examples; five minutes of fuzzing with Atheris among them
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[fuzz]' \
 		|| echo "slirpy: no Atheris for this Python; its tests are left out"
 	@$(BIN)/python -m pytest -q -m stress -o faulthandler_timeout=7200
+	@SLIRPY_FULL=1 $(BIN)/python -m pytest -q -m "not stress" tests/property tests/sim/test_planted_rpc.py tests/system
 
 coverage: $(READY) ## branches of the TCP engine that its tests miss; none may
 	@$(BIN)/coverage run -m pytest -q -m "not long" tests/packetdrill tests/unit/tcp

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             # In CI too: a mark names a part of the operating system, and no tool that could be installed.
             if why := platforms.reason(*mark.args, **mark.kwargs):
                 item.add_marker(pytest.mark.skip(reason=why))
+
+
+def pytest_collection_finish() -> None:
+    """Spare later collections of garbage the thousands of tests, which live to the end."""
+    gc.collect()
+    gc.freeze()

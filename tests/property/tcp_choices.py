@@ -16,11 +16,11 @@ from slirpy.tcp.congestion.cubic import Cubic
 from slirpy.tcp.congestion.reno import Reno
 from slirpy.tcp.seq import MASK
 from tests.property.tcp_world import MS, SECOND, Path, Side, World
-from tests.support.extent import FULL
+from tests.support.extent import FULL, THOROUGH
 
 Test = TypeVar("Test", bound=Callable[..., Any])
-MORE = float(os.environ.get("SLIRPY_EXAMPLES", "10" if FULL else "1"))
-"""So many times the examples of ``make test``."""
+MORE = float(os.environ.get("SLIRPY_EXAMPLES", "10" if THOROUGH else "2" if FULL else "1"))
+"""Factor of the number of examples that ``make test`` runs."""
 SHRINK = "SLIRPY_NO_SHRINKING" not in os.environ
 SEED = os.environ.get("SLIRPY_SEED")
 

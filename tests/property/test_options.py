@@ -33,7 +33,7 @@ from slirpy.cli.options import network_config
 from slirpy.config import OPTIONS, Option, kinds, option
 from slirpy.testing.strategies.names import labels
 from slirpy.testing.strategies.options import IN_RANGE, NET, NET6, TEXTS, Values, far, macs
-from tests.support.extent import FULL
+from tests.support.extent import THOROUGH
 
 NEEDS: dict[str, dict[str, Any]] = {
     "audit_fail": {"audit": "/tmp/log"},
@@ -43,7 +43,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     **{key: {"tftp": "/tmp"} for key in ("tftp_write", "tftp_ignore_case", "tftp_single_port")},
 }
 """Options that make sense with others only."""
-SOME = 60 if FULL else 20
+SOME = 60 if THOROUGH else 20
 """Examples for each option."""
 
 

@@ -29,12 +29,12 @@ from tests.property.public_calls import (
     wrong_values,
 )
 from tests.property.public_scenes import GOOD, INSTANCES, Scene
-from tests.support.extent import FULL
+from tests.support.extent import THOROUGH
 
 PORT, ANY_PORT = (1, 65535), (0, 65535)
 TIME, ALL = (0, math.inf), (-math.inf, math.inf)
 WORD = (0, 2**32 - 1)
-SOME = 25 if FULL else 8
+SOME = 25 if THOROUGH else 8
 """Values for each parameter."""
 
 # ------------------------------------------------------------------------------------------------ left out

@@ -13,11 +13,13 @@ from slirpy.testing import Flow, Lose, Network
 from slirpy.testing.sim.faults import Fault
 from slirpy.testing.strategies import fault_plans
 from slirpy.units import MS
+from tests.support.extent import THOROUGH
 
 SEARCH = settings(
     max_examples=3000, deadline=None, database=None, derandomize=False, phases=[Phase.generate, Phase.shrink]
 )
-SEEDS = [*range(3), *(pytest.param(number, marks=pytest.mark.long) for number in range(3, 12))]
+LAST = 12 if THOROUGH else 6
+SEEDS = [*range(3), *(pytest.param(number, marks=pytest.mark.long) for number in range(3, LAST))]
 
 
 async def serve() -> None:

@@ -95,14 +95,21 @@ def test_a_tap_interface_that_was_handed_over(slirpy: User, need: Need) -> None:
     namespace = NetworkNamespace()
     try:
         namespace.set_up("10.0.2.77", 1500, offloads=True)
-        os.set_inheritable(namespace.fd, True)
-        with subprocess.Popen(
-            slirpy.argv("attach", "--tap-fd", str(namespace.fd)),
-            pass_fds=(namespace.fd,),
-            env=slirpy.environment(),
-        ) as process:
-            namespace.run("ping", "-c1", "-W20", "10.0.2.2")
-            process.terminate()
+        ready, writing = os.pipe()
+        with (
+            open(ready, "rb") as told,
+            subprocess.Popen(
+                slirpy.argv("attach", "--tap-fd", str(namespace.fd), "--ready-fd", str(writing)),
+                pass_fds=(namespace.fd, writing),
+                env=slirpy.environment(),
+            ) as process,
+        ):
+            os.close(writing)
+            try:
+                assert told.read(1)  # before that, nobody answers the kernel's ARP requests
+                namespace.run("ping", "-c1", "-W20", "10.0.2.2")
+            finally:
+                process.terminate()
             assert process.wait(30) == 128 + signal.SIGTERM
     finally:
         os.close(namespace.fd)

@@ -20,7 +20,7 @@ import pytest
 from slirpy import Config, Slirp
 from slirpy.interfaces import Link
 from slirpy.links import DgramLink, StreamLink, inet, unix
-from tests.support.extent import FULL
+from tests.support.extent import FULL, THOROUGH
 from tests.support.repository import environment
 from tests.system.listening import CARD, Listening
 from tests.system.machine import missing
@@ -30,8 +30,8 @@ from tests.system.webserver import WebServer, digest
 
 pytestmark = pytest.mark.system
 
-SIZE = (200 if FULL else 20) << 20
-SMALL = 20 << 20
+SIZE = (200 if THOROUGH else 20) << 20
+SMALL = (20 if THOROUGH else 8) << 20
 READY = "@@@ listening"
 SLOW = 240.0 if FULL else 60.0
 

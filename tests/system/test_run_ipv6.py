@@ -17,14 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.extent import FULL
+from tests.support.extent import THOROUGH
 from tests.system.user import User
 from tests.system.webserver import WebServer, digest
 
 pytestmark = pytest.mark.system
 Need = Callable[..., None]
 SMALL = 20 << 20
-SIZE = (200 << 20) if FULL else SMALL
+SIZE = (200 << 20) if THOROUGH else SMALL
 
 
 @contextmanager

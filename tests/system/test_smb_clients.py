@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.extent import FULL
+from tests.support.extent import THOROUGH
 from tests.support.repository import environment
 from tests.system.machine import LONGEST, missing, processes_with
 from tests.system.qemu import CACHE, DHCP, QEMU, Guest, MissingError, boot_files, machine
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.system
 Need = Callable[..., None]
 Eventually = Callable[..., None]
 NO_RESOLVER = ("--dns", "127.0.0.1:9")
-LARGE = (200 if FULL else 20) << 20
+LARGE = (200 if THOROUGH else 20) << 20
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_a_bad_folder_is_told_at_the_start(slirpy: User, need: Need, place: str,
 
 WANTED = "sha512_generic", "aes_generic", "cmac", "ctr", "ccm", "gcm", "ecb", "cifs"
 """Modules; what they need comes before them."""
-GUEST_BYTES = (200 if FULL else 8) << 20
+GUEST_BYTES = (200 if THOROUGH else 8) << 20
 MOUNTS = f"""
 {DHCP} >/dev/null
 cd /tmp; nc 10.0.2.100 7 </dev/null | tar xf -

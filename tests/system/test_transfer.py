@@ -1,6 +1,6 @@
 """Bulk transfers, equal to the byte, and what they cost in memory.
 
-A quarter of a GiB each; a whole one when the environment has CI or SLIRPY_FULL set.
+A quarter of a GiB each; a whole one when the environment has SLIRPY_FULL set.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.extent import FULL
+from tests.support.extent import THOROUGH
 from tests.support.repository import REPOSITORY
 from tests.system.user import User
 from tests.system.webserver import WebServer, digest, pieces
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.system
 Need = Callable[..., None]
 
 MIB = 1 << 20
-SIZE = (1024 if FULL else 256) * MIB
+SIZE = (1024 if THOROUGH else 256) * MIB
 PEAK_LIMIT = 80 * MIB
 IDLE_LIMIT = 16 * MIB
 SECONDS = 300

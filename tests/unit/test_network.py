@@ -15,6 +15,7 @@ import pytest
 from slirpy import ConfigError, LinkFeatures, Slirp, StateError
 from slirpy.errors import ForwardError, SlirpyError
 from slirpy.interfaces import Frame
+from tests.support.effort import record_waits
 from tests.support.harness import (
     ACK,
     GATEWAY,
@@ -50,7 +51,7 @@ class Guest:
         self.frames: list[bytes] = []
         self.nic = net.attach(self.frames.append, **more)
 
-    def wait(self, wanted: Callable[[Any], bool] = lambda frame: True, seconds: float = 5.0) -> Any:
+    def wait(self, wanted: Callable[[Any], bool] = lambda frame: True, seconds: float = 20.0) -> Any:
         """The first frame that is wanted; those before it are gone."""
         end = time.monotonic() + seconds
         while True:
@@ -188,7 +189,8 @@ def test_send_from_within_on_frame(net: Slirp) -> None:
     assert [check(frame).data.data.data.seq for frame in seen] == list(range(10))
 
 
-def test_a_guest_that_always_answers_does_not_hang(net: Slirp) -> None:
+def test_a_guest_that_always_answers_does_not_hang(net: Slirp, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = record_waits(monkeypatch)
     count = 0
 
     def on_frame(frame: bytes) -> None:
@@ -200,11 +202,11 @@ def test_a_guest_that_always_answers_does_not_hang(net: Slirp) -> None:
     nic.send(echo())
     assert 1 <= count <= 1000
     for _ in range(3):
-        before, start = count, time.monotonic()
+        before = count
         assert net.timeout() == 0.0
         net.poll(10)
-        assert time.monotonic() - start < 5
         assert count > before
+    assert waits == [0.0] * 3
 
 
 def test_poll_from_within_on_frame(net: Slirp) -> None:
@@ -262,12 +264,12 @@ def test_on_frame_that_raises_loses_nothing_in_silence(net: Slirp) -> None:
 
 
 @pytest.mark.parametrize("timeout", [0.0, 0.05, 0.2])
-def test_poll_returns_in_time_and_sleeps(guest: Guest, timeout: float) -> None:
-    start, busy = time.monotonic(), time.process_time()
+def test_poll_returns_in_time_and_sleeps(guest: Guest, timeout: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = record_waits(monkeypatch)
+    start = time.monotonic()
     guest.net.poll(timeout)
-    took, busy = time.monotonic() - start, time.process_time() - busy
-    assert timeout * 0.9 <= took < timeout + 1.0
-    assert busy < 0.05
+    assert time.monotonic() - start >= timeout * 0.9
+    assert waits == [timeout]
 
 
 def test_poll_does_not_spin_on_an_idle_connection(guest: Guest, server: socket.socket) -> None:
@@ -279,12 +281,11 @@ def test_poll_does_not_spin_on_an_idle_connection(guest: Guest, server: socket.s
         accepted.send(b"there is no window for this")
         for _ in range(3):
             guest.net.poll(0.01)
-        rounds, end, busy = 0, time.monotonic() + 0.3, time.process_time()
+        rounds, end = 0, time.monotonic() + 0.3
         while time.monotonic() < end:
             guest.net.poll(0.1)
             rounds += 1
         assert rounds < 15
-        assert time.process_time() - busy < 0.1
 
 
 def test_poll_wakes_for_a_timer(guest: Guest) -> None:
@@ -300,24 +301,24 @@ def test_poll_wakes_for_a_timer(guest: Guest) -> None:
         assert 0 < timeout <= 1
         start = time.monotonic()
         guest.wait(is_tcp)  # sent again
-        assert 0.5 < time.monotonic() - start < 3
+        assert time.monotonic() - start > 0.5
 
 
-def test_poll_does_not_wait_longer_than_asked_for_a_timer(guest: Guest) -> None:
+def test_poll_does_not_wait_longer_than_asked_for_a_timer(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     guest.nic.send(udp(b"x", destination=GATEWAY))  # its idle time-out is in four minutes
-    start = time.monotonic()
+    waits = record_waits(monkeypatch)
     guest.net.poll(0.05)
     guest.net.poll(0.05)
-    assert time.monotonic() - start < 5
+    assert waits == [0.05, 0.05]
 
 
 def test_poll_wakes_for_a_socket(guest: Guest, server: socket.socket) -> None:
     _, accepted = connect(guest, server)
     with closing(accepted):
         accepted.send(b"x")
-        start = time.monotonic()
-        guest.net.poll(10)
-        assert time.monotonic() - start < 5
+        guest.net.poll(3600)
         assert guest.frames
 
 
@@ -424,7 +425,7 @@ def test_close_from_within_on_frame(server: socket.socket, polling: bool) -> Non
         if polling:
             peer = FrameMaker(server.getsockname()[1], sport=42000)
             second.send(peer.frame(SYN, opts=options()))
-            end = time.monotonic() + 5
+            end = time.monotonic() + 20
             while time.monotonic() < end:
                 try:
                     net.poll(0.05)

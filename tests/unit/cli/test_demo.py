@@ -18,6 +18,7 @@ from slirpy.cli import demo_servers
 from slirpy.cli.app import app
 from slirpy.testing import Guest
 from tests.support.repository import REPOSITORY
+from tests.support.waiting import until
 
 
 def demo(*arguments: str, env: dict[str, str] | None = None) -> Result:
@@ -28,9 +29,7 @@ def demo(*arguments: str, env: dict[str, str] | None = None) -> Result:
 def _no_threads_left() -> object:
     before = threading.active_count()
     yield
-    deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: threading.active_count() <= before, lambda: time.sleep(0.01), "threads are left")
     assert threading.active_count() == before
 
 

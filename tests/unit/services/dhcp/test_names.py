@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 from slirpy.services.dhcp.lease import Lease, LeaseState
 from slirpy.services.dhcp.names import HostNames
+from tests.support.effort import cheap
 
 FOUR, FIVE = bytes((10, 0, 2, 15)), bytes((10, 0, 2, 16))
 SIX, SEVEN = b"\xfe\xc0" + bytes(13) + b"\5", b"\xfe\xc0" + bytes(13) + b"\6"
@@ -87,8 +86,10 @@ def test_many_leases_cost_no_more_than_one() -> None:
         address = b"\x0a" + number.to_bytes(3, "big")
         names.link(lease(address, name=f"guest{number}"), 0)
         names.link(lease(b"\x0b" + address[1:], number.to_bytes(6, "big"), name=f"same.{number}"), 0)
-    began = time.thread_time()
-    for number in range(100):
-        assert names.label_at(b"\x0a" + number.to_bytes(3, "big"), 0) == f"guest{number}"
-        assert len(names.addresses_of("same", 0)) == 1
-    assert time.thread_time() - began < 0.02, "0.2 ms for each"
+
+    def look() -> None:
+        for number in range(100):
+            assert names.label_at(b"\x0a" + number.to_bytes(3, "big"), 0) == f"guest{number}"
+            assert len(names.addresses_of("same", 0)) == 1
+
+    assert cheap(look, 0.02), "0.2 ms for each"

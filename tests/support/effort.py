@@ -1,0 +1,40 @@
+"""Bounds on effort that a busy machine does not break: no time on a clock is compared."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from slirpy.host.poller import SelectorPoller
+
+__all__ = ["cheap", "record_waits"]
+
+
+def cheap(work: Callable[[], object], seconds: float, attempts: int = 30) -> bool:
+    """Report whether one of many attempts takes less than ``seconds`` of this thread's processor time.
+
+    A busy machine slows some attempts down; a fault in the code, all of them.
+    """
+    for _ in range(attempts):
+        begin = time.thread_time()
+        work()
+        if time.thread_time() - begin < seconds:
+            return True
+    return False
+
+
+def record_waits(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
+    """Return a list to which every poll of a network adds the seconds that it may wait; None is for ever."""
+    waits: list[float | None] = []
+    poll = SelectorPoller.poll
+
+    def recorded(
+        self: SelectorPoller, timeout_seconds: float | None, before: Callable[[], None] | None = None
+    ) -> int:
+        waits.append(timeout_seconds)
+        return poll(self, timeout_seconds, before)
+
+    monkeypatch.setattr(SelectorPoller, "poll", recorded)
+    return waits
