@@ -139,7 +139,14 @@ class _Bench:
     def from_guest(self, frames: Sequence[bytes]) -> None:
         """Make the peer send all frames."""
         for frame in frames:
-            self.until(f"room for a frame of {len(frame)} bytes from the guest", partial(self.peer.send, frame))
+            self.until(f"room for a frame of {len(frame)} bytes from the guest", partial(self._offer, frame))
+
+    def _offer(self, frame: bytes) -> bool:
+        sent: object = self.peer.send(frame)
+        assert isinstance(sent, bool), (
+            f"the peer's send returned {sent!r}; it must return True, or False for no room"
+        )
+        return sent
 
     def to_guest(self, frames: Sequence[Frame], got: list[bytes]) -> None:
         """Send all frames, while the peer reads into ``got``."""
@@ -147,13 +154,17 @@ class _Bench:
         while rest:
             self.may_write = False
             taken = self.link.send(rest)
-            assert 0 <= taken <= len(rest), f"send returned {taken} of {len(rest)} frames"
+            _check_taken(taken, len(rest))
             rest = rest[taken:]
             if rest:
                 self.until("writable() after a short send", lambda: self._read(got) or self.may_write)
 
     def _read(self, got: list[bytes]) -> bool:
-        got += self.peer.receive()
+        received: object = self.peer.receive()
+        assert isinstance(received, list), (
+            f"the peer's receive returned {type(received).__name__}; it must return a list of frames"
+        )
+        got += received
         return False
 
     def has(self, count: int) -> bool:
@@ -164,6 +175,20 @@ class _Bench:
         """Wait until the peer has received the expected number of frames, and compare."""
         self.until(f"{len(wanted)} frames for the guest", lambda: self._read(got) or len(got) >= len(wanted))
         _equal(got, wanted)
+
+
+def _check_taken(taken: object, offered: int) -> None:
+    """Check a result of the link's ``send``."""
+    counted = type(taken) is int and 0 <= taken <= offered
+    assert counted, f"send returned {taken!r} for {offered} frames; it must return how many of them it took"
+
+
+def _check_dropped(taken: object, offered: int) -> None:
+    """Check the result of a ``send`` that cannot deliver."""
+    _check_taken(taken, offered)
+    assert taken == offered, (
+        f"send returned {taken} for {offered} frames, which nobody can get: take and drop them all"
+    )
 
 
 def _equal(got: Sequence[bytes], wanted: Sequence[bytes]) -> None:
@@ -237,13 +262,16 @@ def back_pressure(make: LinkFactory) -> None:
         for start in range(0, len(frames), 100):
             chunk = [Frame((frame,)) for frame in frames[start : start + 100]]
             count = bench.link.send(chunk)
+            _check_taken(count, len(chunk))
             taken += count
             if count < len(chunk):
                 break
         if not bench.case.blocks:
             assert taken == len(frames)
             return
-        assert taken < len(frames), "30 MB were taken for a guest that does not read"
+        assert taken < len(frames), (
+            "30 MB were taken for a guest that does not read; a link that always takes all declares blocks=False"
+        )
         assert bench.link.send([Frame((frames[taken],))]) == 0, "took a frame while there was no room"
         got: list[bytes] = []
         bench.to_guest([Frame((frame,)) for frame in frames[taken : taken + 500]], got)
@@ -273,14 +301,18 @@ def a_guest_that_vanishes(make: LinkFactory) -> None:
         bench.peer.close()
         for _ in range(5):
             bench.step()
-            assert bench.link.send([_split(frame, 2) for frame in _batch(3)]) == 3
+            _check_dropped(bench.link.send([_split(frame, 2) for frame in _batch(3)]), 3)
         began = time.process_time()
         end = time.monotonic() + 0.05
         steps = 0
         while time.monotonic() < end:
             bench.step()
             steps += 1
-        assert steps < 200, f"polling does not wait: {steps} polls and {time.process_time() - began:.3f} CPU s"
+        used = time.process_time() - began
+        assert steps < 200, (
+            f"polling does not wait: {steps} polls and {used:.3f} CPU s; "
+            "unregister the descriptor of a guest that has gone"
+        )
 
 
 def closing(make: LinkFactory) -> None:
@@ -296,7 +328,7 @@ def closing(make: LinkFactory) -> None:
         bench.link.close()
         assert bench.poller.registered == set(), "descriptors are still registered"
         assert bench.pending() == 0, "timers are still set"
-        assert bench.link.send([Frame((_batch(1)[0],))]) == 1
+        _check_dropped(bench.link.send([Frame((_batch(1)[0],))]), 1)
         bench.step()
         assert len(bench.frames) == 1
 
