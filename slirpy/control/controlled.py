@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from slirpy.control.place import parse_place
 from slirpy.drive.loopbacks import Loopbacks
 from slirpy.errors import ConfigError
 
@@ -55,6 +54,8 @@ class Controlled(Loopbacks):
             LinkError: the place is in use, or not available.
         """
         self._check_open()
+        from slirpy.control.place import parse_place
+
         server_class = need_control()
         place = parse_place(at)
         server = self._call(lambda: server_class(place, self._stack, self._poller, token=token, dial=self.dial))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import gc
 import os
 import re
 import signal
@@ -133,20 +133,28 @@ def test_a_signal_leaves_nothing(slirpy: User, need: Need, name: str) -> None:
 
 
 @pytest.mark.parametrize("cycles", [4, pytest.param(100, marks=pytest.mark.stress)])
-def test_cycles_leave_nothing(slirpy: User, need: Need, eventually: Eventually, cycles: int) -> None:
+def test_cycles_leave_nothing(user: User, need: Need, eventually: Eventually, cycles: int) -> None:
     need("unshare", "nsenter", "ip")
-    with holder(slirpy) as inside:
-        files = sorted(slirpy.folder.iterdir())
+    with holder(user) as inside:
+        files = sorted(user.folder.iterdir())
+        open_here = descriptors()
         for cycle in range(cycles):
-            with serve(slirpy, ATTACH, "--pid-file", "pid", str(inside.pid)) as served:
+            with serve(user, ATTACH, "--pid-file", "pid", str(inside.pid)) as served:
                 children = Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children")
                 assert children.read_text() == "", cycle  # the one that entered has ended
                 served.hang_up()
                 assert served.status() == 0
                 assert served.error() == ""
         assert inside.interfaces() == {"lo"}
-        assert sorted(slirpy.folder.iterdir()) == files
-        eventually(lambda: not processes_with(str(slirpy.folder)), "no process is left")
+        assert sorted(user.folder.iterdir()) == files
+        assert descriptors() == open_here
+        eventually(lambda: not processes_with(str(user.folder)), "no process is left")
+
+
+def descriptors() -> int:
+    """The number of descriptors of this process."""
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
 
 
 def test_an_interface_that_exists_is_used(slirpy: User, need: Need) -> None:
@@ -164,27 +172,6 @@ def test_an_interface_that_exists_is_used(slirpy: User, need: Need) -> None:
 # ------------------------------------------------------------------------------------------- recipes
 
 HOWTO = REPOSITORY / "docs" / "howto" / "attach.md"
-
-
-def test_a_program_in_bubblewrap(slirpy: User, need: Need) -> None:
-    """Its information descriptor tells the process id."""
-    need("bwrap", "ping")
-    reader, writer = os.pipe()
-    command = ["bwrap", "--unshare-user", "--unshare-net", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc",
-               "--info-fd", str(writer), "cat"]  # fmt: skip
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=(writer,)
-    ) as program:
-        os.close(writer)
-        with open(reader, encoding="utf-8") as file:
-            pid = json.load(file)["child-pid"]
-        with serve(slirpy, ATTACH, str(pid)) as served:
-            inside = ["nsenter", f"--target={pid}", "--net", "--", "ping", "-c1", "-W5", "10.0.2.2"]
-            if os.geteuid() == 0:
-                subprocess.run(inside, check=True, stdout=subprocess.DEVNULL, timeout=30)
-            assert program.stdin is not None
-            program.stdin.close()
-            assert served.status() == 0  # the namespace has ended
 
 
 def test_the_units_for_systemd_are_valid(tmp_path: Path, need: Need) -> None:

@@ -195,6 +195,7 @@ class _Session:
         from slirpy.cli import serving
         from slirpy.cli.attach import lifetime
         from slirpy.cli.capture import FrameLog
+        from slirpy.cli.notify import Notifier
         from slirpy.cli.pidfile import PidFile
         from slirpy.links.tap import TapLink
 
@@ -204,6 +205,8 @@ class _Session:
             )
             serving.allow_descriptors()
             serving.keep_heap()
+            notifier = Notifier()
+            stack.callback(notifier.close)
             confined = SelfSandbox(self._sandbox, self._config, stack)
             log = FrameLog(self._reporting.capture, self._reporting.trace, stack)
             net = stack.enter_context(Slirp(self._config))
@@ -227,8 +230,10 @@ class _Session:
             tell_lacking(confined.enter(self._reporting, removed=files))
             if self.ready_fd is not None:
                 lifetime.tell_ready(self.ready_fd)
+            notifier.ready("")
             while signals.status is None and not self._ended:
-                net.poll(look())
+                net.poll(min(look(), notifier.look()))
+            notifier.stopping()
             self._reporting.at_end(net)
             return signals.status or 0
 

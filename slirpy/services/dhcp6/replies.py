@@ -7,7 +7,6 @@ them. The boot file is a URL with DHCPv6 (RFC 5970): a path is completed with th
 from __future__ import annotations
 
 from ipaddress import IPv6Address
-from urllib.parse import quote
 
 from slirpy.config import Config
 from slirpy.config.boot import HTTP_CLIENT, bootfile_for, is_http, takes_http
@@ -89,6 +88,8 @@ class Parameters:
             bootfile = bootfile_for(self._config.bootfile, request)
         if not bootfile or "://" in bootfile:
             return bootfile
+        from urllib.parse import quote  # takes 2 ms, and few networks have such a path
+
         server = self._tftp_server(answer)
         return f"tftp://{bracketed(server)}/{quote(bootfile.lstrip('/'), safe=_IN_PATHS)}"
 
