@@ -41,6 +41,7 @@ from scripted import (
     RealNetwork,
     Sink,
     Source,
+    TapNetwork,
     ethernet,
     first_contact,
 )
@@ -195,10 +196,11 @@ def _repeat(guest: Guest, visit: Callable[[], None]) -> None:
     visits()
 
 
-def _connections_sockets(family: int, counted: _Counted) -> int:
+def _connections_sockets(family: int, counted: _Counted, *, tap: bool = False) -> int:
     """Open, use and close connections to a socket of this process."""
     with _listener(socket.SOCK_STREAM, family) as listener:
-        guest = Guest(Case("", 1, sockets=True, family=family), listener.getsockname()[1], None, counted)
+        case = Case("", 1, OFFLOAD if tap else None, sockets=True, family=family, tap=tap)
+        guest = Guest(case, listener.getsockname()[1], None, counted)
         try:
             guest.connect()
             first, _ = listener.accept()
@@ -207,6 +209,27 @@ def _connections_sockets(family: int, counted: _Counted) -> int:
             return CONNECTIONS
         finally:
             guest.network.close()
+
+
+def _exchange_tap(family: int, counted: _Counted) -> int:
+    """Exchange single bytes with a socket of this process, through a TAP link, as ``slirpy run`` does."""
+    with _listener(socket.SOCK_STREAM, family) as listener:
+        case = Case("", 1, OFFLOAD, sockets=True, family=family, tap=True)
+        guest = Guest(case, listener.getsockname()[1], None, counted)
+        try:
+            guest.connect()
+            server, _ = listener.accept()
+            with server:
+                _uncounted(guest, lambda: guest.converse(server, FRAMES))
+                guest.converse(server, FRAMES)
+            return FRAMES
+        finally:
+            guest.network.close()
+
+
+def _connections_tap(family: int, counted: _Counted) -> int:
+    """Open, use and close connections to a socket of this process, through a TAP link."""
+    return _connections_sockets(family, counted, tap=True)
 
 
 def _visit(guest: Guest, listener: socket.socket) -> None:
@@ -285,10 +308,15 @@ def _udp_down(size: int, batch: int = 1) -> _Row:
     return row
 
 
-def _udp_exchange(family: int, counted: _Counted) -> int:
+def _udp_exchange_tap(family: int, counted: _Counted) -> int:
+    """Exchange datagrams of 64 bytes, one at a time, through a TAP link."""
+    return _udp_exchange(family, counted, TapNetwork)
+
+
+def _udp_exchange(family: int, counted: _Counted, network_type: type[RealNetwork] = RealNetwork) -> int:
     """Exchange datagrams of 64 bytes with a socket of this process, one at a time."""
     received: list[bytes] = []
-    network = RealNetwork(Case("", 0, family=family), received.append)
+    network = network_type(Case("", 0, family=family), received.append)
     with _listener(socket.SOCK_DGRAM, family) as server:
         server.settimeout(PATIENCE)
         try:
@@ -371,6 +399,9 @@ ROWS: dict[str, _Row] = {
     "UDP host to guest, 1400 bytes": _udp_down(1400),
     "UDP host to guest, 64 bytes, 16 to a flush": _udp_down(64, 16),
     "UDP exchange of 64 bytes, sockets": _udp_exchange,
+    "TCP round trip of 1 byte, sockets and TAP": _exchange_tap,
+    "TCP connection, 1 byte each way, sockets and TAP": _connections_tap,
+    "UDP exchange of 64 bytes, sockets and TAP": _udp_exchange_tap,
     "DNS query answered from the cache": _dns_cached,
     "Nic.send, UDP, 64 bytes": _nic_send,
 }

@@ -7,19 +7,21 @@ no cost; a :class:`RealNetwork` is :class:`slirpy.Slirp` with the system's socke
 
 from __future__ import annotations
 
+import socket
 import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from random import Random
+from unittest.mock import patch
 
 from processes import BenchmarkError
 
 from slirpy import Config, LinkFeatures, Slirp, Stack
 from slirpy.host.poller import SelectorPoller
 from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, StreamOwner, StreamPeer
-from slirpy.links import CallbackLink
+from slirpy.links import CallbackLink, tap
 from slirpy.testing import SimHost
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "RealNetwork",
     "Sink",
     "Source",
+    "TapNetwork",
     "ethernet",
     "first_contact",
 ]
@@ -63,6 +66,8 @@ PLAIN = {family: mss - TIMESTAMPS for family, mss in MSS.items()}
 
 _TCP = struct.Struct("!HHIIBBHHH")
 _TIMESTAMP = struct.Struct("!HBBII")
+VNET = struct.Struct("=BBHHHH")
+"""The header of a TAP link's frames."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,8 @@ class Case:
     sockets: bool = False
     family: int = 4
     """IP family, 4 or 6."""
+    tap: bool = False
+    """The link is a TAP link."""
 
 
 # -------------------------------------------------------------------- the ways to drive slirpy
@@ -267,6 +274,44 @@ class RealNetwork:
         self._net.close()
 
 
+class TapNetwork(RealNetwork):
+    """The complete :class:`slirpy.Slirp` with the system's sockets and a TAP link, as ``slirpy run`` drives it.
+
+    The interface is a socket that keeps the boundaries of its messages, so that no privileges are needed.
+    """
+
+    def __init__(self, case: Case, on_frame: Callable[[bytes], object]) -> None:
+        self._net = Slirp(Config(), random=Random(1))
+        self._far, near = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._far.setblocking(False)
+        near.setblocking(False)
+        with patch.object(tap, "_probe", lambda fd: (VNET.size, True, True)):
+            self._net.attach_link(tap.TapLink(near.detach()))
+        self._on_frame = on_frame
+        self._net.poll(0)
+
+    def send(self, frames: Sequence[bytes]) -> None:
+        """Pass frames from the guest."""
+        for frame in frames:
+            self._far.send(VNET.pack(1, 0, 0, 0, 0, 0) + frame)
+            self.carry_on()
+
+    def carry_on(self) -> None:
+        """Process the link and the sockets."""
+        self._net.poll(0.01)
+        while True:
+            try:
+                data = self._far.recv(1 << 16)
+            except BlockingIOError:
+                return
+            self._on_frame(data[VNET.size :])
+
+    def close(self) -> None:
+        """Close the network."""
+        super().close()
+        self._far.close()
+
+
 # -------------------------------------------------------------------------------- the guest
 
 
@@ -329,7 +374,11 @@ class Guest:
     ) -> None:
         self.received: list[bytes] = []
         take = self.received.append
-        self.network = RealNetwork(case, take) if peer is None else BareStack(case, take, peer)
+        self.network: BareStack | RealNetwork
+        if peer is not None:
+            self.network = BareStack(case, take, peer)
+        else:
+            self.network = TapNetwork(case, take) if case.tap else RealNetwork(case, take)
         self.measured = measured
         """Calls its argument, and measures that."""
         self._port = port
@@ -473,6 +522,13 @@ class Guest:
             for segment in self._segments():
                 length = len(segment) - at - (segment[at + 12] >> 4) * 4
                 self.ack = (self.ack + (length if segment[at + 13] & PSH else 0)) & MASK
+
+    def converse(self, server: socket.socket, count: int) -> None:
+        """Send a byte to a server and receive its answer, ``count`` times."""
+        for _ in range(count):
+            self._measured(self.network.send, [self.frame(ACK | PSH, b"\0")])
+            server.send(server.recv(1))
+            self._await(PSH)
 
     def visit(self, server: Callable[[], object]) -> None:
         """Open another connection, with the options of Linux, exchange a byte, and close it: the guest first.

@@ -106,11 +106,11 @@ class Slirp(Controlled):
             self._audit.add(self._learner.note)
         super().__init__(clock)
         source = None if self.config.outbound is None else Source(self.config.outbound)
-        self._sockets = self._poller.group()
-        self._host = SocketHost(self._sockets, source)
+        sockets = self._poller.group()
+        self._host = SocketHost(sockets, source)
         self._listeners: list[StreamListener] = []
         self._local = LocalTargetOpener(self._host.sockets)
-        self._awaiter = Awaiter(self._sockets, self._local.event_loop)
+        self._awaiter = Awaiter(sockets, self._local.event_loop)
         try:
             file = self.config.lease_file
             self._stack = Stack(
@@ -127,7 +127,6 @@ class Slirp(Controlled):
         except BaseException:
             self._local.close()
             self._host.close()
-            self._sockets.close()
             self._poller.close()
             if self._audit is not None:
                 self._audit.close()
@@ -424,7 +423,6 @@ class Slirp(Controlled):
         self._awaiter.close()
         self._local.close()
         self._host.close()
-        self._sockets.close()
         if self._audit is not None:
             self._audit.abandon()
         if self._learner is not None:

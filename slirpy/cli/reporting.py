@@ -94,7 +94,7 @@ class Reporting:
 
     def live(self, net: Slirp, stack: ExitStack) -> Callable[[], float]:
         """Create a function for the loop that drives ``net``. It returns the seconds that the loop may wait."""
-        looks: list[Callable[[], float]] = [lambda: LONGEST_WAIT]
+        looks: list[Callable[[], float]] = []
         if self.top:
             from slirpy.cli.top import Top
 
@@ -104,7 +104,9 @@ class Reporting:
 
             if isinstance(net.config.asker, Asker):
                 looks.append(stack.enter_context(net.config.asker.on(net)).look)
-        return lambda: min(look() for look in looks)
+        if not looks:
+            return lambda: LONGEST_WAIT  # called for each event
+        return lambda: min(LONGEST_WAIT, *(look() for look in looks))
 
     def at_end(self, net: Slirp) -> None:
         """Show flows and counters, if requested."""

@@ -55,7 +55,6 @@ class LinkPort:
 
     __slots__ = (
         "_borrowed",
-        "_out",
         "_owned",
         "_owner",
         "_room_announced",
@@ -65,6 +64,7 @@ class LinkPort:
         "closed",
         "link",
         "mtu",
+        "out",
         "segmentation_offload",
         "udp_segmentation_offload",
     )
@@ -82,7 +82,8 @@ class LinkPort:
         """True if the link has no room. TCP waits meanwhile."""
         self.closed = False
         """True if the link is detached. Entries of the neighbour table may still name it."""
-        self._out: list[Frame] = []
+        self.out: list[Frame] = []
+        """Frames that wait for :meth:`flush`; others only look whether there are any."""
         self._borrowed = False  # some of them are views of buffers that last until the flush
         self._owned = 0  # bytes that were copied
         self._room_announced = False  # by writable(), since the last flush began
@@ -98,12 +99,12 @@ class LinkPort:
         if self.closed:
             stats.drop_link_dead += 1
             return
-        if self.blocked and len(self._out) >= QUEUE_LIMIT:
+        if self.blocked and len(self.out) >= QUEUE_LIMIT:
             stats.drop_link_queue_full += 1
             return
         stats.frames_out += 1
         stats.bytes_out += length
-        self._out.append(frame)
+        self.out.append(frame)
 
     def forward(self, frame: Frame, length: int) -> None:
         """Queue a frame from another guest, whose parts stay unchanged only until the next :meth:`flush`."""
@@ -132,17 +133,17 @@ class LinkPort:
 
     def flush(self) -> None:
         """Hand the queued frames to the link."""
-        out = self._out
+        out = self.out
         if not out or self.blocked:
             return
-        self._out = []
+        self.out = []
         self._room_announced = False
         sent = self.link.send(out)
         borrowed, self._borrowed = self._borrowed, False
         self._owned = 0
         if sent < len(out):
             rest = out[sent:]
-            self._out = (list(map(self._own, rest)) if borrowed else rest) + self._out
+            self.out = (list(map(self._own, rest)) if borrowed else rest) + self.out
             self.blocked = not self._room_announced
             if not self.blocked:  # the link had room again before send() returned; flush again at once
                 self._owner.call_at(self._owner.now, _nothing)
@@ -158,14 +159,14 @@ class LinkPort:
     @never_raises
     def __repr__(self) -> str:
         state = ", closed" if self.closed else ", blocked" if self.blocked else ""
-        waiting = f", {counted(len(self._out), 'frame')} queued" if self._out else ""
+        waiting = f", {counted(len(self.out), 'frame')} queued" if self.out else ""
         return f"<{type(self).__name__} of {type(self.link).__name__}, mtu {self.mtu}{waiting}{state}>"
 
     def close(self) -> None:
         """Close the link, which is detached. Frames that wait for it are dropped."""
         self.closed = True
-        self.lost(len(self._out))
-        self._out = []
+        self.lost(len(self.out))
+        self.out = []
         self.writable()  # connections continue, if only until they time out
         self.link.close()
 

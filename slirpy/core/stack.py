@@ -171,19 +171,25 @@ class IPStack:
             now = moment("now", now)
         network = self.network
         network.now = now
-        self.timers.run(now)
+        heap = network.timers.heap
+        if heap and heap[0][0] <= now:
+            network.timers.run(now)
         # Flows that are marked meanwhile are serviced at the next flush, which deadline() makes due at once.
         dirty, network.dirty = network.dirty, []
         for flow in dirty:
             flow.dirty = False
             flow.service(now)
         for port in self.ports:
-            port.flush()
+            if port.out:
+                port.flush()
 
     def deadline(self) -> int | None:
         """Time at which :meth:`flush` is due, in nanoseconds; may be in the past. None: not before the next event."""
         network = self.network
-        return network.now if network.dirty else network.timers.deadline()
+        if network.dirty:
+            return network.now
+        heap = network.timers.heap  # as Timers.deadline() does; this is asked for before each wait
+        return heap[0][0] if heap else None
 
     # ---------------------------------------------------------------------------------- frames in
 

@@ -61,12 +61,16 @@ class Alarm:
 
 
 class Timers:
-    """The alarms of one stack."""
+    """The alarms of one stack.
 
-    __slots__ = ("_count", "_heap", "_limit")
+    Attributes:
+        heap: (time, number, alarm) of each alarm, and of those that have moved, as a heap. Others only look at it.
+    """
+
+    __slots__ = ("_count", "_limit", "heap")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, Alarm]] = []
+        self.heap: list[tuple[int, int, Alarm]] = []
         self._count = count()
         self._limit = SWEEP
 
@@ -78,24 +82,24 @@ class Timers:
 
     def push(self, when: int, alarm: Alarm) -> None:
         """Add a heap entry; for :class:`Alarm`."""
-        heapq.heappush(self._heap, (when, next(self._count), alarm))
-        if len(self._heap) > self._limit:
+        heapq.heappush(self.heap, (when, next(self._count), alarm))
+        if len(self.heap) > self._limit:
             self._sweep()
 
     def _sweep(self) -> None:
         """Remove obsolete entries. This runs when they may be half of all, so the cost per entry is constant."""
-        live = {entry[2]: entry for entry in self._heap if entry[2].counts(entry[0])}
-        self._heap[:] = live.values()
-        heapq.heapify(self._heap)
+        live = {entry[2]: entry for entry in self.heap if entry[2].counts(entry[0])}
+        self.heap[:] = live.values()
+        heapq.heapify(self.heap)
         self._limit = max(2 * len(live), SWEEP)
 
     def deadline(self) -> int | None:
         """Time at which to call :meth:`run`: that of the first alarm, or earlier."""
-        return self._heap[0][0] if self._heap else None
+        return self.heap[0][0] if self.heap else None
 
     def run(self, now: int) -> None:
         """Call all callbacks that are due."""
-        heap = self._heap
+        heap = self.heap
         while heap and heap[0][0] <= now:
             when, _, alarm = heapq.heappop(heap)
             alarm.ring(when, now)

@@ -126,22 +126,32 @@ class Polled:
             ConfigError: ``timeout`` is not a number.
             StateError: the network is closed, another thread polls it, or the call comes from within ``on_frame``.
         """
+        if self._busy or self._closed or self._mailbox is not None:
+            self._check_may_poll()
+        if type(timeout) is not float or not 0.0 <= timeout <= FOR_EVER:
+            timeout = wait_seconds("timeout", timeout)
+        self._poll(timeout)
+
+    def _check_may_poll(self) -> None:
         self._check_open()
         if self._busy and not self._foreign():
             raise StateError("poll() was called from within on_frame; return from there first")
         if self._thread is not None or self._foreign():
             raise StateError("another thread polls this network already: that of start(), or of an event loop")
-        if type(timeout) is not float or not 0.0 <= timeout <= FOR_EVER:
-            timeout = wait_seconds("timeout", timeout)
-        self._poll(timeout)
 
     def _poll(self, timeout: float | None) -> None:
-        due = self._timeout()
-        if due is not None:
-            timeout = due if timeout is None else min(timeout, due)
+        # As _timeout() says; this is one of the few functions that run for each event.
+        if self._inbox or self._interrupted:
+            timeout = 0.0
+        else:
+            deadline = self._stack.deadline()
+            if deadline is not None:
+                due = (deadline - self._clock()) / SECOND
+                if timeout is None or due < timeout:
+                    timeout = due if due > 0.0 else 0.0
         self._busy = True
         try:
-            self._poller.poll(timeout, before=self._tick)
+            self._poller.poll(timeout, self._tick)
         except BaseException:
             if self._loop is not None:
                 self._loop.arm()
@@ -151,7 +161,7 @@ class Polled:
         self._run()
 
     def _tick(self) -> None:
-        self._stack.tick(self._clock())
+        self._stack.network.now = self._clock()  # as tick() does with a time from elsewhere
 
     def _input(self, nic: Nic, views: Sequence[memoryview], checksummed: bool, gso_size: int) -> int:
         mailbox = self._mailbox

@@ -9,8 +9,10 @@ from typing import Any, TypeAlias
 from slirpy.errortext import strerror
 from slirpy.wire.scope import is_link_local, split_scope, with_scope
 
-__all__ = ["Name", "family_of", "name_of", "new_socket", "place_of"]
+__all__ = ["NON_BLOCKING", "Name", "family_of", "name_of", "new_socket", "place_of"]
 
+NON_BLOCKING = getattr(socket, "SOCK_NONBLOCK", 0)
+"""A flag for the kind of a new socket, which saves a system call; 0 where there is none."""
 Name: TypeAlias = tuple[Any, ...]
 """Host and port; for a link-local IPv6 address flow label and scope too."""
 
@@ -20,7 +22,7 @@ def family_of(address: bytes) -> socket.AddressFamily:
     return socket.AF_INET if len(address) == 4 else socket.AF_INET6
 
 
-def new_socket(family: socket.AddressFamily, kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
+def new_socket(family: socket.AddressFamily, kind: int, protocol: int = 0) -> socket.socket:
     """Open a socket of the system.
 
     Raises:

@@ -13,12 +13,13 @@ import selectors
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, TypeAlias
 
 from slirpy import forks
 from slirpy.errors import StateError
 from slirpy.fair import TURN
-from slirpy.interfaces import READ, WRITE
+from slirpy.interfaces import READ, WRITE, Poller
 
 __all__ = ["HANGUP", "URGENT", "SelectorPoller"]
 
@@ -34,7 +35,7 @@ URGENT = 8
 
 Handler: TypeAlias = Callable[[int], None]
 
-_MAX_EVENTS = 1024  # per wait; the kernel rotates when more are ready
+_MAX_EVENTS = 1024  # of an ordinary wait
 _GROUP_EVENTS = 64
 
 
@@ -54,7 +55,7 @@ class _Backend(Protocol):
 
 
 class _Epoll:
-    __slots__ = ("_epoll", "_limit")
+    __slots__ = ("_epoll", "wait")
 
     # EPOLLIN is 1, EPOLLPRI 2, EPOLLOUT 4, EPOLLERR 8, EPOLLHUP 16. The last two are reported unasked, and mean that
     # neither reading nor writing would block.
@@ -64,9 +65,15 @@ class _Epoll:
         for bits in range(32)
     )
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._limit = limit
+        self.wait: Callable[[float | None], list[tuple[int, int]]] = partial(
+            self._epoll.poll, maxevents=_MAX_EVENTS
+        )
+
+    def wait_for_all(self, count: int) -> list[tuple[int, int]]:
+        """Everything that is ready now, of ``count`` descriptors."""
+        return self._epoll.poll(0, count)
 
     def change(self, fd: int, old: int, new: int) -> None:
         bits = (1 | (new & URGENT and 2) if new & READ else 0) | (4 if new & WRITE else 0)
@@ -81,9 +88,6 @@ class _Epoll:
             self._epoll.modify(fd, bits)
         else:
             self._epoll.register(fd, bits)
-
-    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
-        return self._epoll.poll(timeout, self._limit)
 
     def fileno(self) -> int | None:
         return self._epoll.fileno()
@@ -131,17 +135,16 @@ class SelectorPoller:
 
     Args:
         selector: the mechanism to wait with; None uses the best of the system.
-        limit: maximum number of descriptors reported per poll, if the system can rotate among them.
     """
 
-    __slots__ = ("_again", "_backend", "_entries", "_gone", "_made_at", "_masks", "_served", "_wait")
+    __slots__ = ("_again", "_backend", "_entries", "_gone", "_made_at", "_many", "_masks", "_served", "_wait")
 
-    def __init__(self, selector: selectors.BaseSelector | None = None, limit: int = _MAX_EVENTS) -> None:
+    def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         backend: _Backend
         if selector is not None:
             backend = _Selector(selector)
         elif hasattr(select, "epoll"):
-            backend = _Epoll(limit)
+            backend = _Epoll()
         elif sys.platform == "win32":
             from slirpy.host.winselect import WindowsSelect
 
@@ -154,7 +157,10 @@ class SelectorPoller:
         self._entries: dict[int, tuple[int, Handler]] = {}
         self._gone: set[int] = set()
         self._again: dict[int, None] = {}
+        self._many: set[int] = set()
+        """Descriptors of groups."""
         self._served: set[int] = set()
+        """Descriptors of groups that have had their turn, while others have yet to."""
         self._made_at = forks.count
 
     def _change(self, fd: int, old: int, new: int) -> None:
@@ -192,6 +198,7 @@ class SelectorPoller:
         """
         events, _ = self._entries.pop(fd)
         self._again.pop(fd, None)
+        self._many.discard(fd)
         self._change(fd, events, 0)
         self._gone.add(fd)
 
@@ -228,8 +235,16 @@ class SelectorPoller:
         batch = self._wait(timeout_seconds)
         if before is not None:
             before()
-        self._handle(batch)
-        return len(batch)
+        if len(batch) != 1:
+            return self._handle(batch)
+        # As below, for the one event of a small exchange.
+        fd, bits = batch[0]
+        entry = self._entries.get(fd)
+        if entry is not None:
+            mask = self._masks[bits & 31] & entry[0]
+            if mask:
+                entry[1](mask)
+        return 1
 
     def _poll_again(self, before: Callable[[], None] | None) -> int:
         """Do not wait, and call the functions of :meth:`again` after those of descriptors that are ready."""
@@ -237,68 +252,67 @@ class SelectorPoller:
         batch = self._wait(0)
         if before is not None:
             before()
-        self._handle(batch)
+        count = self._handle(batch)
         ready = {fd for fd, bits in batch if self._masks[bits & 31] & READ}
         for fd in again:
             entry = self._entries.get(fd)
             if entry is not None and entry[0] & READ and fd not in ready and fd not in self._gone:
                 entry[1](READ)
-        return len(batch) + len(again)
+        return count + len(again)
 
-    def _handle(self, batch: list[tuple[int, int]], end: int | None = None) -> int | None:
-        """Call the functions of ready descriptors.
-
-        At ``end``, in nanoseconds, the rest waits for the next poll. Returns the last descriptor in this case.
-        """
-        entries = self._entries
-        masks = self._masks
+    def _handle(self, batch: list[tuple[int, int]]) -> int:
+        """Call the functions of ready descriptors, those of groups last; returns the number of events."""
+        if len(batch) >= _MAX_EVENTS and isinstance(self._backend, _Epoll):
+            # Without a limit, in case that a link is ready as well: it does not wait behind a thousand sockets.
+            batch = self._backend.wait_for_all(len(self._entries))
         # A handler may unregister a descriptor whose event is still to come in this batch, and a new socket may
         # reuse its number by then. The event is not the new socket's, which waits for the next poll.
-        gone = self._gone
-        gone.clear()
-        for fd, bits in batch:
-            entry = entries.get(fd)
-            if entry is None or fd in gone:
-                continue
-            events, ready = entry
-            mask = masks[bits & 31] & events
+        self._gone.clear()
+        many = self._many
+        if many:
+            crowd = [event for event in batch if event[0] in many]
+            if crowd:
+                for event in batch:
+                    if event[0] not in many:
+                        self._call(*event)
+                return len(batch) - len(crowd) + self._take_turns(crowd)
+        for event in batch:
+            self._call(*event)
+        return len(batch)
+
+    def _call(self, fd: int, bits: int) -> None:
+        entry = self._entries.get(fd)
+        if entry is not None and fd not in self._gone:
+            mask = self._masks[bits & 31] & entry[0]
             if mask:
-                ready(mask)
-                if end is not None and time.monotonic_ns() >= end:
-                    return fd
-        return None
+                entry[1](mask)
 
-    def group(self) -> SelectorPoller:
-        """Make a nested poller, for many descriptors that must not delay the others.
+    def _take_turns(self, crowd: list[tuple[int, int]]) -> int:
+        """Call the functions of as many descriptors of groups as may have a turn; returns their number.
 
-        Each poll of this one reports at most 64 of the group, or as many as are served in
-        :data:`~slirpy.fair.TURN`, and everything that is ready outside it: a guest's link is served soon, however
-        many sockets are busy. If the system cannot nest pollers, this returns the poller itself. Close the group
-        before its parent.
+        The others are reported again by the next poll, where those come first that had no part in this one.
         """
-        if not hasattr(select, "epoll") or not isinstance(self._backend, _Epoll):
-            return self
-        group = SelectorPoller(limit=_GROUP_EVENTS)
-        fd = group.fileno()
-        assert fd is not None
-        self.register(fd, READ, group._take)
-        return group
-
-    def _take(self, mask: int) -> None:
-        """Handle a group in a turn. One that ends early is continued by descriptors that had no part in it."""
-        batch, served = self._wait(0), self._served
+        served = self._served
         if served:
-            batch.sort(key=lambda event: event[0] in served)  # the system need not rotate among them
-            if batch and batch[0][0] in served:
+            crowd.sort(key=lambda event: event[0] in served)
+            if crowd[0][0] in served:
                 served.clear()
-        last = self._handle(batch, time.monotonic_ns() + TURN)
-        if last is None:
-            served.clear()
-            return
-        for fd, _ in batch:
-            served.add(fd)
-            if fd == last:
-                return
+        end = time.monotonic_ns() + TURN
+        for number, (fd, bits) in enumerate(crowd, 1):
+            self._call(fd, bits)
+            if number < len(crowd) and (number >= _GROUP_EVENTS or time.monotonic_ns() >= end):
+                served.update(fd for fd, _ in crowd[:number])
+                return number
+        served.clear()
+        return len(crowd)
+
+    def group(self) -> Poller:
+        """Make a poller for many descriptors that must not delay the others.
+
+        Each poll of this one serves at most 64 of all groups, or as many as are served in :data:`~slirpy.fair.TURN`,
+        and everything that is ready outside them: a guest's link is served soon, however many sockets are busy.
+        """
+        return _Group(self, self._many)
 
     def fileno(self) -> int | None:
         """Return a descriptor that is readable when something is ready (epoll's or kqueue's own), or None.
@@ -312,3 +326,17 @@ class SelectorPoller:
         self._entries.clear()
         if self._made_at == forks.count or isinstance(self._backend, _Epoll):  # a child inherits no kqueue
             self._backend.close()
+
+
+class _Group:
+    """See :meth:`SelectorPoller.group`."""
+
+    __slots__ = ("_many", "_parent", "again", "modify", "unregister")
+
+    def __init__(self, parent: SelectorPoller, many: set[int]) -> None:
+        self._parent, self._many = parent, many
+        self.again, self.modify, self.unregister = parent.again, parent.modify, parent.unregister
+
+    def register(self, fd: int, events: int, ready: Handler) -> None:
+        self._parent.register(fd, events, ready)
+        self._many.add(fd)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from slirpy import forks
 from slirpy.errortext import strerror
-from slirpy.host.addresses import family_of, name_of, new_socket, place_of
+from slirpy.host.addresses import NON_BLOCKING, family_of, name_of, new_socket, place_of
 from slirpy.host.ipoptions import hear_errors, hear_local
 from slirpy.host.lookups import Lookups
 from slirpy.host.opensockets import OpenSocket, OpenSockets
@@ -130,7 +130,7 @@ class SocketHost:
     def connect_tcp(self, address: bytes, port: int, owner: StreamOwner, ttl: int = 0) -> SocketStream:
         """Start to connect; see :meth:`slirpy.interfaces.HostNetwork.connect_tcp`."""
         try:
-            sock = new_socket(family_of(address), socket.SOCK_STREAM)
+            sock = new_socket(family_of(address), socket.SOCK_STREAM | NON_BLOCKING)
         except OSError as error:
             owner.failed(error.errno or errno.EIO)
             return SocketStream(self.sockets, None, None)

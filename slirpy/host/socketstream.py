@@ -61,13 +61,15 @@ def _at_mark(sock: socket.socket) -> bool:
     return ioctl(sock, _SIOCATMARK, bytes(4)) != bytes(4)
 
 
-def _met_itself(sock: socket.socket) -> bool:
-    """Report whether the port that the system chose for a socket is its destination port, at the same address.
+def _met_itself(sock: socket.socket, port: int) -> bool:
+    """Report whether the port that the system chose for a socket is ``port``, its destination, at the same address.
 
     TCP then connects the socket to itself (RFC 9293, figure 8), at a port without a listener.
     """
     try:
-        return bool(sock.getsockname() == sock.getpeername())
+        own = sock.getsockname()
+        # The address is compared only if the port is the same, which is rare: that saves a system call.
+        return bool(own[1] == port and own == sock.getpeername())
     except OSError:
         return False  # reset already, which will be reported
 
@@ -84,6 +86,7 @@ class SocketStream(OpenSocket):
         "_fd",
         "_hears",
         "_owner",
+        "_port",
         "_shut",
         "_sock",
         "_sockets",
@@ -98,6 +101,7 @@ class SocketStream(OpenSocket):
         self._owner = owner
         self._fd = -1  # its descriptor while it is registered with the poller
         self._events = 0
+        self._port = 0  # its destination port
         self._connecting = False
         self._hears = False  # ICMP errors are queued
         self._told = False  # reported to the owner, which has not read since
@@ -155,7 +159,8 @@ class SocketStream(OpenSocket):
             return None
         if data == b"":
             self._ended = True
-            self._watch(self._events & ~READ)
+            # After both ends there is nothing to wait for, not even a hang-up: that is what they are.
+            self._watch(0 if self._shut else self._events & ~READ)
         elif not self._events & READ:
             self._watch(self._events | READ | HANGUP | URGENT)
         return data
@@ -186,6 +191,8 @@ class SocketStream(OpenSocket):
         self._shut = True
         if self._sock is not None and not self._connecting:
             self._shut_down(self._sock)
+            if self._ended:
+                self._watch(0)  # both directions have ended, which would be reported as a hang-up
 
     def abort(self) -> None:
         """Close with a RST; see :meth:`slirpy.interfaces.StreamPeer.abort`."""
@@ -206,8 +213,10 @@ class SocketStream(OpenSocket):
         """Connect. The owner may hear of a failure before this returns, and of a success if it wants that."""
         sock = self._sock
         assert sock is not None
+        self._port = port
         try:
-            sock.setblocking(False)
+            if sock.gettimeout() != 0.0:
+                sock.setblocking(False)
             tune(sock)
             if ttl:
                 set_ttl(sock, ttl)
@@ -242,7 +251,7 @@ class SocketStream(OpenSocket):
         owner, sock = self._owner, self._sock
         if owner is None or sock is None:
             return
-        if not error and _met_itself(sock):
+        if not error and _met_itself(sock, self._port):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOTHING)  # leave no trace of it
             error = errno.ECONNREFUSED
         if error:

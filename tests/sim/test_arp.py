@@ -252,7 +252,7 @@ def test_detached_link_keeps_nothing() -> None:
     assert net.wire.closed
     for _ in range(50):
         from_world(net)
-    assert len(net.port._out) == 0
+    assert len(net.port.out) == 0
     net.run(3)  # some wait for the guest to appear elsewhere, for a second
     assert net.stats.drop_neighbor_queue_full + net.stats.drop_neighbor_unresolved == 50
 

@@ -151,7 +151,7 @@ class Scene:
         assert len(stack.switch._table) <= 2 * PORT_MACS
         assert len(stack.closed_flows) <= 256
         assert len(self.net.host._open) <= 4 * FLOWS
-        assert len(stack.timers._heap) <= 8 * FLOWS + 2000
+        assert len(stack.timers.heap) <= 8 * FLOWS + 2000
 
     def aftermath(self) -> None:
         """A new connection of the bystander's opens, and in time nothing is left but what it has."""

@@ -134,13 +134,13 @@ def test_output_stops_while_blocked_and_resumes(monkeypatch: pytest.MonkeyPatch)
     for connection in far.connections:
         connection.write(bytes(20_000))
     net.run(0.1)
-    held = len(net.port._out)
+    held = len(net.port.out)
     assert 0 < held <= 50 * 10
     for _ in range(500):
         for peer in peers:
-            net.send(peer.frame(ACK | PSH, b"", wnd=5000 + len(net.port._out)))
+            net.send(peer.frame(ACK | PSH, b"", wnd=5000 + len(net.port.out)))
     net.run(5)
-    assert len(net.port._out) == held  # nothing was added: TCP waits
+    assert len(net.port.out) == held  # nothing was added: TCP waits
     assert len(net.port._waiters) <= 50
     net.wire.give(None)
     net.run(0.5)
@@ -156,7 +156,7 @@ def test_the_queue_of_a_blocked_link_is_bounded(monkeypatch: pytest.MonkeyPatch)
     for n in range(100):
         net.send(echo(seq=n))
     assert len(net.take()) == 5
-    assert len(net.port._out) == 20
+    assert len(net.port.out) == 20
     assert net.stats.drop_link_queue_full == 75
     assert net.stats.frames_out == 25
     net.wire.give(None)

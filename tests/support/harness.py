@@ -409,7 +409,7 @@ class Net:
 
     def timer(self) -> int:
         """Entries in the stack's heap of deadlines."""
-        return len(self.stack.timers._heap)
+        return len(self.stack.timers.heap)
 
 
 def unreachable(frame: Any, code: int, kind: int = 3) -> bytes:

@@ -80,14 +80,14 @@ def test_what_is_cancelled_or_moved_does_not_pile_up() -> None:
     timers = Timers()
     for when in range(10 * SWEEP):
         timers.call_at(10**12 + when, lambda: None).cancel()
-    assert len(timers._heap) <= SWEEP
+    assert len(timers.heap) <= SWEEP
     keep = Alarm(timers, lambda: None)
     for when in range(10 * SWEEP):
         keep.set(10**9 - when)
-    assert len(timers._heap) <= SWEEP
+    assert len(timers.heap) <= SWEEP
     assert timers.deadline() == 10**9 - 10 * SWEEP + 1
     live = [timers.call_at(1000 + n, lambda: None) for n in range(5 * SWEEP)]
-    assert len(timers._heap) <= 5 * SWEEP + SWEEP
+    assert len(timers.heap) <= 5 * SWEEP + SWEEP
     assert live[0].when == 1000
     assert timers.deadline() == 1000
 

@@ -357,7 +357,7 @@ def test_what_was_cut_is_kept_though_its_parts_change() -> None:
         port.push(Frame((part,)), len(part))
         total += 1
         port.flush()
-    waiting = len(port._out)
+    waiting = len(port.out)
     part[:] = b"B" * 60_000
     guest = Guest(world, theirs)
     world.until(lambda: guest.read() or len(guest.data) == total * 60_004)
