@@ -23,7 +23,6 @@ from processes import BenchmarkError
 from report import Report, count, main, show
 
 SECONDS = 180.0
-FIRMWARE = Path("/usr/share/OVMF")
 REPOSITORY = Path(__file__).resolve().parents[1]
 WAYS = {
     "PXE over IPv4": "PXEv4",
@@ -84,7 +83,8 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def _boot(way: str, folder: Path, port: int) -> float:
-    from tests.system.qemu import QEMU, Guest
+    from tests.system.ovmf import ovmf_machine
+    from tests.system.qemu import Guest
 
     version, other = way[-1], "6" if way[-1] == "4" else "4"
     argv = [sys.executable, "-m", "slirpy", "qemu", "--dns", "127.0.0.1:9", f"--no-ipv{other}"]
@@ -95,14 +95,7 @@ def _boot(way: str, folder: Path, port: int) -> float:
         gateway = "10.0.2.2" if version == "4" else "[fec0::2]"
         argv += ["--bootfile", f"http://{gateway}:{port}/kernel.efi"]
         without = "46"
-    argv += ["--", QEMU, "-M", "q35", "-m", "512", "-nographic", "-no-reboot", "-boot", "n"]
-    variables = folder / "variables"
-    shutil.copy(FIRMWARE / "OVMF_VARS.fd", variables)
-    for file, more in ((FIRMWARE / "OVMF_CODE.fd", ",readonly=on"), (variables, "")):
-        argv += ["-drive", f"if=pflash,format=raw,file={file}{more}"]
-    for family in without:
-        argv += ["-fw_cfg", f"name=opt/org.tianocore/IPv{family}PXESupport,string=n"]
-    argv += ["-device", "virtio-net-pci,netdev=slirpy0,romfile="]
+    argv += ["--", *ovmf_machine(folder, without)]
     started = time.monotonic()
     with Guest(argv) as guest:
         # The only entry left before it is the DVD drive, and for HTTP over IPv6 that over IPv4.

@@ -51,6 +51,8 @@ class Script:
     options: str = ""
     """As QEMU's ``-netdev user`` has them; both get the same. ``{folder}`` is one with ``files``."""
     isolated: bool = False
+    resolver: bool = False
+    """With a name server that answers, for which it must be isolated."""
     plan: Plan = PLAN4
     group: str = ""
     """Scripts of one group, which have the same options, are played one after the other on the same network."""
@@ -163,9 +165,9 @@ def differences(scripts: Sequence[Script], patience: float = 1.0) -> dict[str, l
 
 
 def _played(
-    scripts: Sequence[Script], options: str, patience: float, network: Callable[[str, bool], Network]
+    scripts: Sequence[Script], options: str, patience: float, network: Callable[[str, bool, bool], Network]
 ) -> list[dict[str, list[Seen]]]:
-    net = network(options, scripts[0].isolated)
+    net = network(options, scripts[0].isolated, scripts[0].resolver)
     try:
         talks = [Talk(net, options, patience, script.plan) for script in scripts]
         for script, talk in zip(scripts, talks, strict=True):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import dpkt
+from dnslib import DNSRecord
 
 from tests.system.oracle_decode6 import dhcp6, icmp6
 from tests.system.oracle_text import address, mac, text
@@ -25,6 +26,8 @@ _TEXTS = (12, 15, 56, 60, 66, 67)
 _TFTP = ("?", "RRQ", "WRQ", "DATA", "ACK", "ERROR", "OACK")
 TFTP_CLIENTS = range(2000, 3000)
 """Ports of the guest for TFTP."""
+DNS = 53
+"""The port of DNS servers."""
 
 
 @dataclass(slots=True)
@@ -182,6 +185,8 @@ class Decoder:
             if source >= 1024:
                 fields["udp.sport"] = "a port of its own"
             return self._tftp(body[8:], fields)
+        if source == DNS:
+            return _dns(body[8:], fields)
         fields["udp.data"] = text(body[8:])
         return "udp"
 
@@ -297,3 +302,14 @@ def merge_streams(seen: list[Seen]) -> list[Seen]:
         stream.fields["tcp.starts at"] = str(min(pieces, default=0))
         stream.fields["tcp.largest segment"] = str(max(map(len, pieces.values()), default=0))
     return merged
+
+
+def _dns(data: bytes, fields: dict[str, str]) -> str:
+    message = DNSRecord.parse(data)
+    fields["dns.id"], fields["dns.flags"] = str(message.header.id), data[2:4].hex()
+    fields["dns.question"] = ", ".join(map(str, message.questions))
+    fields["dns.answer"] = ", ".join(f"{record.rname} {record.rtype} {record.rdata}" for record in message.rr)
+    # A cached answer counts down while the script is played.
+    fields["dns.ttl"] = ", ".join(f"about {round(record.ttl, -1)} s" for record in message.rr)
+    fields["dns.other"] = ", ".join(map(str, (*message.auth, *message.ar)))
+    return "dns"

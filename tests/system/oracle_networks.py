@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from slirpy import Action, Config, FlowRequest, Slirp, Verdict
 from tests.support.repository import REPOSITORY
+from tests.system.resolver import Resolver
 
 __all__ = ["START", "Libslirp", "LibslirpAlone", "Network", "Slirpy"]
 
@@ -55,14 +56,23 @@ class Network(Protocol):
 
 
 class Libslirp:
-    """QEMU's user network, with options as ``-netdev user`` takes them."""
+    """QEMU's user network, with options as ``-netdev user`` takes them.
+
+    Args:
+        options: those.
+        isolated: in a network namespace of its own.
+        resolver: with a name server there, see :mod:`tests.system.oracle_resolver`.
+    """
 
     name = "libslirp"
 
-    def __init__(self, options: str = "", isolated: bool = False) -> None:
+    def __init__(self, options: str = "", isolated: bool = False, resolver: bool = False) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="slirpy-oracle-"))
         net, qmp = self._folder / "net", self._folder / "qmp"
         alone = ("unshare", "--net") if os.geteuid() == 0 else ("unshare", "--map-root-user", "--net")
+        if resolver:  # which ends with QEMU, and QEMU with "unshare"
+            beside = (sys.executable, "-m", "tests.system.oracle_resolver", str(self._folder))
+            alone = (*alone, "--mount", "--pid", "--fork", "--kill-child", *beside)
         netdev = "user,id=u0" + (f",{options}" if options else "")
         self._process = subprocess.Popen(
             [
@@ -73,6 +83,7 @@ class Libslirp:
                 *("-netdev", f"stream,id=s0,server=on,addr.type=unix,addr.path={net}"),
                 *("-netdev", "hubport,hubid=0,id=h1,netdev=s0"),
             ],
+            cwd=REPOSITORY,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -162,9 +173,10 @@ class LibslirpAlone:
 
     name = "libslirp"
 
-    def __init__(self, options: str = "", isolated: bool = False) -> None:
+    def __init__(self, options: str = "", isolated: bool = False, resolver: bool = False) -> None:
         assert not options
         assert not isolated
+        assert not resolver
         self._frames, frames = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         descriptors = frames.fileno(), control.fileno()
@@ -224,10 +236,12 @@ class Slirpy:
 
     name = "slirpy"
 
-    def __init__(self, options: str = "", isolated: bool = False) -> None:
+    def __init__(self, options: str = "", isolated: bool = False, resolver: bool = False) -> None:
         self._queue: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._resolver = Resolver("::1") if resolver else None
         # Nobody is at that port; and should all else fail, the policy keeps what is sent inside of this machine.
-        config = Config.from_qemu(options, resolvers=["127.0.0.1:9"], policy=_inside)
+        server = "127.0.0.1:9" if self._resolver is None else f"[::1]:{self._resolver.port}"
+        config = Config.from_qemu(options, resolvers=[server], policy=_inside)
         self._net = Slirp(config, random=random.Random(1))
         self._nic = self._net.attach(self._queue.put)
         self._net.start()
@@ -263,3 +277,5 @@ class Slirpy:
 
     def close(self) -> None:
         self._net.close()
+        if self._resolver is not None:
+            self._resolver.close()

@@ -1,41 +1,51 @@
-"""A DNS server on the loopback of the host, which knows two names."""
+"""A DNS server on the loopback of the host, which knows three names."""
 
 from __future__ import annotations
 
 import socket
 import threading
 
-from dnslib import QTYPE, RR, TXT, A, DNSRecord
+from dnslib import AAAA, QTYPE, RR, TXT, A, DNSRecord
 
 NAME = "server.test"
 ADDRESS = "192.0.2.77"
+SIX = "six.test"
+ADDRESS6 = "2001:db8::77"
 LONG = "long.test"
 LONG_TEXTS = [f"{number:03}-" + "x" * 196 for number in range(15)]  # 3 KB
 
 
 class Resolver:
-    """Answers over UDP and TCP at one port of the loopback; over UDP with TC what the client has no room for."""
+    """Answers over UDP and TCP at one port of the loopback; over UDP with TC what the client has no room for.
 
-    def __init__(self) -> None:
+    Args:
+        address: the loopback address.
+        port: the port; 0: one that is free.
+    """
+
+    def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
         self.queries: list[tuple[str, str, str]] = []
         self.silent = False
         """Hear everything, and answer nothing."""
-        self._tcp, self._udp = self._bind()
+        self._tcp, self._udp = self._bind(address, port)
         self.port: int = self._tcp.getsockname()[1]
         for serve in (self._serve_udp, self._serve_tcp):
             threading.Thread(target=serve, daemon=True).start()
 
     @staticmethod
-    def _bind() -> tuple[socket.socket, socket.socket]:
+    def _bind(address: str, port: int) -> tuple[socket.socket, socket.socket]:
         """The same free port for both; another when somebody has the one of UDP."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
         while True:
-            tcp = socket.create_server(("127.0.0.1", 0))
-            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            tcp = socket.create_server((address, port), family=family)
+            udp = socket.socket(family, socket.SOCK_DGRAM)
             try:
                 udp.bind(tcp.getsockname())
             except OSError:
                 tcp.close()
                 udp.close()
+                if port:
+                    raise
             else:
                 return tcp, udp
 
@@ -54,10 +64,12 @@ class Resolver:
         reply = query.reply()
         if (name, kind) == (NAME, "A"):
             reply.add_answer(RR(query.q.qname, QTYPE.A, rdata=A(ADDRESS), ttl=60))
+        elif (name, kind) == (SIX, "AAAA"):
+            reply.add_answer(RR(query.q.qname, QTYPE.AAAA, rdata=AAAA(ADDRESS6), ttl=60))
         elif (name, kind) == (LONG, "TXT"):
             for text in LONG_TEXTS:
                 reply.add_answer(RR(query.q.qname, QTYPE.TXT, rdata=TXT(text), ttl=60))
-        elif name not in (NAME, LONG):
+        elif name not in (NAME, SIX, LONG):
             reply.header.rcode = 3  # NXDOMAIN
         packed: bytes = reply.pack()
         room = max([512, *(rr.rclass for rr in query.ar if rr.rtype == QTYPE.OPT)])

@@ -226,3 +226,51 @@ def test_a_host_without_ipv6_is_no_hindrance(slirpy: User, need: Need) -> None:
         check=False,
     )
     assert result.stdout == "True True\n", result
+
+
+_SERVED = """
+python=$1; shift
+"$python" -m http.server --bind 127.0.0.1 8000 >/dev/null 2>&1 & server=$!
+n=0; until curl -sf -o /dev/null http://127.0.0.1:8000/; do
+    n=$((n + 1)); [ $n -lt 200 ] || exit 97; sleep 0.05; done
+"$@"; status=$?
+kill $server; exit $status
+"""
+
+
+@pytest.mark.client("curl", "fallback to IPv4", service="TCP")
+def test_a_name_of_both_families_is_reached_by_ipv4_at_once(slirpy: User, need: Need, folder: Path) -> None:
+    """curl tries IPv6 first, and may wait a minute for it; the error ends the wait."""
+    need("sysctl", "ip", "curl")
+    script = (
+        "ip link set lo up && sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1; "
+    ) + _SERVED
+    options = ["--stats", "--net6", "2001:db8:1::/64"]  # an address of its scope, so that it prefers IPv6
+    for record in ("dual.test A 192.0.2.7", "dual.test AAAA 2001:db8::7"):
+        options += ["--dns-record", record]
+    options += ["--dns", "127.0.0.1:9", "--redirect", "tcp:192.0.2.7:80=127.0.0.1:8000"]
+    curl = [
+        "curl",
+        "-sS",
+        "-m",
+        "20",
+        "--happy-eyeballs-timeout-ms",
+        "60000",
+        "-o",
+        "page",
+        "-w",
+        "%{remote_ip}",
+    ]
+    argv = slirpy.argv("run", *options, "--", *curl, "http://dual.test/")
+    result = subprocess.run(
+        ["unshare", "--net", "sh", "-c", script, "sh", sys.executable, *argv],
+        cwd=slirpy.folder,
+        env=slirpy.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.stdout == "192.0.2.7", result
+    assert re.search(r"ABORTED +\[2001:db8:1::15\]:\d+ +-> +\[2001:db8::7\]:80", result.stderr), result.stderr
+    assert re.search(r"^icmp_errors_out +1 ", result.stderr, re.M), result.stderr
