@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from slirpy import Config
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links import FaultLink, Faults
 from slirpy.testing import Echo, Guest, Source, VirtualNetwork
@@ -133,3 +134,31 @@ def test_all_of_it_twice_the_same() -> None:
             whole.update(b"%d %s " % (time, direction.encode()) + frame)
         digests.append((whole.digest(), str(link.to_guest_counters), str(link.from_guest_counters)))
     assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize(
+    ("faults", "counter"),
+    [
+        (Faults(loss=0.05, delay=5 * MS), "lost"),
+        (Faults(reorder=0.1, delay=2 * MS), "reordered"),
+        (Faults(duplicate=0.3), "duplicated"),
+        (Faults(corrupt=0.05), "corrupted"),
+    ],
+)
+def test_a_guest_with_ipv6_alone(faults: Faults, counter: str) -> None:
+    """Router discovery, DHCPv6, a name and a megabyte each way through such a link."""
+    net = VirtualNetwork(Config(ipv4=False), seed=5, link_latency_ns=MS, faults=faults)
+    net.host.serve_tcp("2001:db8::7", 7, Echo)
+    guest = net.boot()
+    client = guest.dhcp6()
+    net.run_until(lambda: client.bound, 600 * SECOND)
+    lookup = guest.resolve("gateway.internal", "AAAA")
+    net.run_until(lambda: lookup.done, 600 * SECOND)
+    assert lookup.answers == ["fec0::2"]
+    echo = guest.connect("2001:db8::7", 7)
+    echo.write(DATA)
+    echo.shutdown()
+    net.run_until(lambda: echo.eof, 3600 * SECOND)
+    assert bytes(echo.received) == DATA
+    for counters in (net.to_guest_counters, net.from_guest_counters):
+        assert getattr(counters, counter) > 5

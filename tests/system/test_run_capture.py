@@ -39,6 +39,26 @@ def test_standard_output_is_the_capture_and_the_commands_goes_to_standard_error(
     assert "3 received" in result.stderr
 
 
+def test_wireshark_reads_a_capture_of_ipv6(slirpy: User, need: Need, folder: Path) -> None:
+    """Neighbor Discovery, echo and TCP, in the capture and in the trace beside it."""
+    need("tshark", "ping", "curl")
+    client = "ping -n -c 1 -W 5 fec0::2; curl -s -m 5 http://[fec0::3]/"  # the latter is refused
+    options = "--no-ipv4 --capture six.pcapng --trace six.txt"
+    result = shell(slirpy, f'"$@" run {options} -- sh -c "{client}"')
+    assert "1 received" in result.stdout, result
+    read = "tshark -r six.pcapng -T fields -e _ws.malformed -e icmpv6.type -e tcp.flags.reset"
+    fields = [line.split("\t") for line in shell(slirpy, read).stdout.splitlines()]
+    assert {malformed for malformed, _, _ in fields} == {""}
+    kinds = [kind for _, kind, _ in fields]
+    assert [kind for kind in kinds if kind in ("128", "129")] == ["128", "129"]
+    assert kinds.count("135") == kinds.count("136") >= 2
+    assert "1" in [reset for _, _, reset in fields]
+    trace = (folder / "six.txt").read_text()
+    assert len(trace.splitlines()) == len(fields)
+    assert re.search(r"in  IP6 fec0::15 > fec0::2: ICMP6 echo request", trace)
+    assert re.search(r"out IP6 fec0::3\.80 > fec0::15\.\d+: Flags \[R", trace)
+
+
 def test_a_reader_that_goes_away_does_not_end_the_network(slirpy: User, need: Need) -> None:
     need("ping")
     result = shell(slirpy, f'"$@" run --capture - -- {PING} | head -c 24 | wc -c')
