@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from tests.support.repository import REPOSITORY
 from tests.system.user import User
 
-__all__ = ["PROGRAMS", "blocks", "own_space", "programs"]
+__all__ = ["CONTAINERS", "IMAGE", "PROGRAMS", "blocks", "own_space", "programs"]
 
 PROGRAMS = {
     "slirpy": "slirpy.cli.main",
@@ -23,6 +23,11 @@ PROGRAMS = {
 # root's, or the kernel forgets that it ends with its parent.
 _SETUP = """
 set -e
+for name in subuid subgid; do
+    printf 'nobody:200000:65536\\n' >"$FOLDER/$name"
+    test -e /etc/$name || : >/etc/$name
+    mount --bind "$FOLDER/$name" /etc/$name
+done
 mount -t tmpfs tmpfs /run
 mkdir -p -m 1777 /run/netns /run/user
 ip link set lo up
@@ -32,6 +37,26 @@ cd "$FOLDER"
 until curl -so /dev/null http://127.0.0.1:8000/; do :; done
 "$@"
 """
+
+IMAGE = """
+mkdir -p image/bin image/etc image/tmp run
+chmod 700 run
+cp "$(command -v busybox)" image/bin/busybox
+for name in sh cat httpd ip nc nslookup sha256sum sleep wget; do ln -s busybox image/bin/$name; done
+echo works >image/etc/name
+tar -C image -cf image.tar .
+"""
+"""Commands that make an image of busybox, and the folder for ``XDG_RUNTIME_DIR``."""
+# Debian's podman and buildah, where there is neither systemd nor an overlay.
+CONTAINERS = """
+mkdir -p .config/containers
+printf '[storage]\ndriver = "vfs"\ngraphroot = "%s/root"\nrunroot = "%s/runroot"\n' "$PWD" "$PWD" \\
+    >.config/containers/storage.conf
+export XDG_RUNTIME_DIR=$PWD/run BUILDAH_RUNTIME=runc
+set -e
+podman import --quiet image.tar test >/dev/null 2>import.log || { cat import.log >&2; exit 1; }
+"""
+"""Commands that set up podman and buildah in the home folder, after :data:`IMAGE`."""
 
 
 def blocks(page: str, language: str = "sh") -> list[str]:

@@ -21,6 +21,7 @@ from threading import Thread
 import pytest
 
 from tests.support.repository import REPOSITORY
+from tests.system.ownspace import IMAGE
 from tests.system.user import User
 
 pytestmark = pytest.mark.system
@@ -29,7 +30,6 @@ Need = Callable[..., None]
 MIB = 200
 BLOCK = bytes(range(256)) * 4096
 SECONDS = 80
-APPLETS = ("sh", "cat", "nc", "nslookup", "sha256sum", "sleep", "wget")
 
 # Not by exec: the first process must stay root's, or the kernel forgets that it ends with its parent.
 _SETUP = """
@@ -44,12 +44,6 @@ mount --bind $FOLDER/resolv.conf "$(realpath /etc/resolv.conf)"
 "$@"
 """
 _PODMAN = """
-set -e
-mkdir -p image/bin image/etc image/tmp home run
-chmod 700 run
-cp "$(command -v busybox)" image/bin/busybox
-for name in {applets}; do ln -s busybox image/bin/$name; done
-tar -C image -cf image.tar .
 podman="podman --root $PWD/root --runroot $PWD/runroot --tmpdir $PWD/tmp --storage-driver vfs
     --cgroup-manager cgroupfs --events-backend none --runtime runc --network-cmd-path {program}"
 $podman import --quiet image.tar test >/dev/null 2>&1
@@ -192,7 +186,7 @@ def test_podman(program: str, start: Callable[[str], subprocess.Popen[str]], nee
     digest = hashlib.sha256(BLOCK * MIB).hexdigest()
     with outside() as web:
         script = shlex.quote(_IN_CONTAINER.format(web=web))
-        process = start(_PODMAN.format(applets=" ".join(APPLETS), program=program, port=port, script=script))
+        process = start("set -e" + IMAGE + _PODMAN.format(program=program, port=port, script=script))
         with process:
             try:
                 lines = read_until(process, "listening")

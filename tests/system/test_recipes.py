@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.machine import missing
-from tests.system.ownspace import blocks, own_space
+from tests.system.ownspace import CONTAINERS, IMAGE, blocks, own_space
 from tests.system.user import User
 
 pytestmark = [
@@ -26,9 +26,9 @@ ATTACH = "howto/attach.md"
 LOOK = "ip -brief address show tap0; curl -sS http://10.0.2.2:8000/; exit\n"
 
 
-def block(page: str, text: str) -> str:
+def block(page: str, text: str, language: str = "sh") -> str:
     """The only block of a page that contains a text."""
-    (found,) = (each for each in blocks(page) if text in each)
+    (found,) = (each for each in blocks(page, language) if text in each)
     return found
 
 
@@ -64,6 +64,66 @@ def test_a_program_in_bubblewrap(user: User, need: Need) -> None:
     assert "10.0.2.15/24" in out, error
     assert out.endswith("\nhello\n0\n"), error
     assert error == ""
+
+
+# ---------------------------------------------------------------------------------------- containers
+
+PODMAN = "howto/podman.md"
+# Debian 12's podman wants systemd and a journal unless it is configured otherwise.
+_ENGINE = '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\n'
+_FILE = "mkdir -p .config/containers; cat >.config/containers/containers.conf <<END\n{}END\n"
+_FETCH = "until curl -s http://127.0.0.1:8080/name; do sleep 0.1; done; "
+
+
+def test_podman_with_its_file(folder: Path, need: Need) -> None:
+    """The file of the page, with the program's path here."""
+    need("podman", "runc", "busybox", "newuidmap", "curl")
+    settings = block(PODMAN, "network_cmd_path", "toml").replace("/usr/local/bin", str(folder / "bin"))
+    write = _FILE.format(settings.replace("[engine]\n", _ENGINE))
+    run = "podman run --network slirp4netns:allow_host_loopback=true,cidr=10.9.0.0/24,mtu=9000 test sh -c '{}'"
+    inside = "wget -q -O - http://10.9.0.2:8000/; ip link show tap0"
+    script = write + IMAGE + CONTAINERS + run.format(inside)
+    with own_space(User("nobody", folder), script) as process:
+        out, error = process.communicate(timeout=SECONDS)
+    assert out.startswith("hello\n"), error
+    assert "mtu 9000" in out
+
+
+def test_podman_with_an_option(folder: Path, need: Need) -> None:
+    need("podman", "runc", "busybox", "newuidmap", "curl")
+    command = (
+        block(PODMAN, "podman --network-cmd-path").rstrip().replace("IMAGE", "test httpd -f -p 80 -h /etc")
+    )
+    script = _FILE.format(_ENGINE) + IMAGE + CONTAINERS + command + f" &\n{_FETCH}"
+    with own_space(User("nobody", folder), script) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "works\n"
+
+
+def test_rootlesskit(folder: Path, need: Need) -> None:
+    need("rootlesskit", "busybox", "newuidmap", "curl", "ip")
+    command = block(PODMAN, "rootlesskit --net")
+    script = f"({_FETCH}) &\n{IMAGE}export XDG_RUNTIME_DIR=$PWD/run\n{command}"
+    with own_space(User("nobody", folder), script) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("ip -brief address show tap0; busybox httpd -p 80 -h image/etc\n")
+        assert "10.0.2.100/24" in process.stdout.readline()
+        assert process.stdout.readline() == "works\n"
+
+
+def test_buildah(folder: Path, need: Need) -> None:
+    """A step of a build fetches a page of the host."""
+    need("buildah", "podman", "runc", "busybox", "newuidmap", "curl")
+    *link, build = block(PODMAN, "buildah build").replace("IMAGE", "built").splitlines()
+    steps = "FROM test\nRUN wget -q -O - http://10.0.2.2:8000/\nRUN ip route\n"
+    link.append(f"cat >Containerfile <<END\n{steps}END\n")
+    # It waits one second for the network, which can be too short beside other tests.
+    script = IMAGE + CONTAINERS + "\n".join(link) + " || ".join([build] * 5)
+    with own_space(User("nobody", folder), script) as process:
+        out, error = process.communicate(timeout=SECONDS)
+    assert "\nhello\n" in out, error
+    assert "src 10.0.2.100" in out
 
 
 # systemd is the first process of namespaces. The only units that it knows are the two of the page, and empty ones in
