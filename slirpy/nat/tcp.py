@@ -32,7 +32,7 @@ from slirpy.tcp import (
     timestamp_offset,
 )
 from slirpy.tcp.congestion import ALGORITHMS
-from slirpy.tcp.window import WindowPool
+from slirpy.tcp.window import ORDINARY, WindowPool
 from slirpy.units import SECOND
 from slirpy.wire.ip import Family, family_of, flow_key, split_key
 from slirpy.wire.tcp import HEADER_LENGTH
@@ -57,6 +57,11 @@ MAX_TIME_WAIT = 8192
 """Maximum number of closed connections whose last segments may still be repeated."""
 WIDE_BYTES = 256 << 20
 """Total size of all grown windows. Beyond it, windows grow less."""
+LARGEST_WINDOW = 0xFFFF << 9
+"""Bytes of the largest window, 32 MiB less 512: 1.3 Gbit/s over a path of 200 ms."""
+WINDOW_SHARE = 16
+"""The part of the budget for memory that the windows of one connection may promise each way, if this is more than
+an ordinary window."""
 ETHERNET_MTU = 1500
 """Largest packet to a guest whose SYN has no MSS option, since it is on our link."""
 MAX_PACKET = 65535
@@ -250,10 +255,13 @@ class TcpNat(FlowKeeper):
             mss, peer_mss = mtu - headers, ETHERNET_MTU - headers
             chosen = self.network.config.congestion
             idle = self.network.config.tcp_keepalive * SECOND
+            window = min(max(self.network.config.memory // WINDOW_SHARE, ORDINARY), LARGEST_WINDOW)
             cached = Settings(
                 mss=mss,
                 peer_mss=min(mss, peer_mss),
                 max_burst=burst,
+                rcv_buffer=window,
+                snd_buffer=window,
                 syn_timeout=CONNECT_TIMEOUT,
                 congestion=ALGORITHMS[chosen] if isinstance(chosen, str) else chosen,
             )

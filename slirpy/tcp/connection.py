@@ -30,6 +30,7 @@ from slirpy.tcp.states import (
     SYNCHRONIZED,
 )
 from slirpy.tcp.tcb import ControlBlock
+from slirpy.tcp.window import ORDINARY, most_for
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Connection(ControlBlock):
             raise self._mistake(call)
         self.opened_at = self.progress_at = self.sent_at = now
         self.rcv_wscale = self.settings.wscale
-        self.rcv_limit_max = self.settings.rcv_buffer
+        self.rcv_limit_max = min(self.settings.rcv_buffer, 0xFFFF << self.rcv_wscale)
         self.rcv_limit = min(self.settings.rcv_buffer_initial, self.rcv_limit_max)
 
     def write_room(self) -> int:
@@ -150,8 +151,8 @@ class Connection(ControlBlock):
             limit = outstanding
         if self.snd_wnd < limit:
             limit = self.snd_wnd
-        if self.settings.snd_buffer < limit:
-            limit = self.settings.snd_buffer
+        if self.snd_limit < limit:
+            limit = self.snd_limit
         room = limit + READ_AHEAD - self.snd_buf.length
         return room if room > 0 else 0
 
@@ -244,7 +245,20 @@ class Connection(ControlBlock):
                 self.window_grown = True
                 pool.members += 1
             most = min(most, pool.total // pool.members)
-        self.rcv_limit = max(self.rcv_limit, min(self.rcv_limit + 2 * taken, most))
+        limit = self.rcv_limit
+        if limit < ORDINARY:
+            self.rcv_limit = max(limit, min(limit + 2 * taken, most, ORDINARY))
+            return
+        now = self.heard_at  # the time of the segment whose data was just taken, or of a later one
+        if self.rcv_round is None:
+            self.rcv_round = now, self.rcv_nxt, 0
+            return
+        start, first, before = self.rcv_round
+        if now - start < self.rtt.srtt:
+            return
+        arrived = (self.rcv_nxt - first) & MASK
+        self.rcv_round = now, self.rcv_nxt, arrived
+        self.rcv_limit = max(limit, min(2 * arrived + 4 * max(arrived - before, 0), most))
 
     def copy_received(self) -> None:
         """Copy the data left in ``rcv_queue``, because the frames that contain it are about to be reused."""
@@ -306,6 +320,7 @@ class Connection(ControlBlock):
         """
         instance("settings", settings, type(self.settings), "a Settings")
         self.settings = settings
+        self.snd_limit = most_for(self.rtt.srtt, settings.snd_buffer)
         if self.timer_kind is KEEPALIVE:
             self.timer_kind = NO_TIMER  # output starts it again
         elif (self.retries or self.probes) and self.state in SYNCHRONIZED:

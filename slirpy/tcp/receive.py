@@ -118,6 +118,7 @@ def _syn_sent(conn: ControlBlock, seg: Segment, now: int) -> None:
             conn.rtt.sample(now - conn.rtt_time)
         conn.rtt_seq = None
         conn.establish()
+        conn.measure_path()
         conn.rtt.backoff = conn.retries = 0
         conn.timer_kind = NO_TIMER
         conn.snd_una = conn.snd_nxt = conn.snd_max = seg.ack
@@ -269,6 +270,7 @@ def _synchronized(conn: ControlBlock, seg: Segment, now: int) -> None:
     if payload:
         take_text(conn, seq, payload, now)
     if opens:
+        conn.measure_path()
         deliver_queued(conn, now)  # text of the SYN
     # Eighth, FIN. It may arrive before the text that precedes it.
     take_fin(conn, (seg.seq + length - 1) & MASK if flags & FIN else None, now)

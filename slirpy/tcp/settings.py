@@ -66,11 +66,12 @@ class Settings:
     max_burst: int = 0
     """Maximum payload of one emitted piece: more than a segment if the link segments data itself; 0: one segment."""
     rcv_buffer: int = 1 << 20
-    """Maximum number of received bytes waiting for the user; limits the window."""
+    """Maximum number of received bytes waiting for the user; limits the window. More than 1 MiB serves long paths:
+    how much of it is used depends on the round-trip time, see :mod:`slirpy.tcp.window`."""
     rcv_buffer_initial: int = 1 << 16
     """Initial value of that limit. It grows with the data that the user takes."""
     snd_buffer: int = 1 << 20
-    """Maximum number of bytes that are written and not acknowledged."""
+    """Maximum number of bytes that are written and not acknowledged. What exceeds 1 MiB serves long paths only."""
     nodelay: bool = True
     """Send small segments at once, without Nagle's algorithm (RFC 9293, section 3.7.4)."""
     timestamps: bool = True

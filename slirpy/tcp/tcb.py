@@ -37,7 +37,7 @@ from slirpy.tcp.states import (
     TRANSITIONS,
     State,
 )
-from slirpy.tcp.window import WindowPool
+from slirpy.tcp.window import ORDINARY, WindowPool, most_for
 from slirpy.units import MS, SECOND
 from slirpy.wire.tcp import ACK, RST
 
@@ -125,6 +125,7 @@ class ControlBlock:
         "rcv_nxt",
         "rcv_pending",
         "rcv_queue",
+        "rcv_round",
         "rcv_up",
         "rcv_wscale",
         "reassembly",
@@ -143,6 +144,7 @@ class ControlBlock:
         "settings",
         "slow_path_only",
         "snd_buf",
+        "snd_limit",
         "snd_max",
         "snd_nxt",
         "snd_una",
@@ -211,6 +213,8 @@ class ControlBlock:
         self.snd_wl1 = self.snd_wl2 = 0
         self.snd_wscale = 0
         self.snd_buf = SendBuffer()
+        self.snd_limit = min(settings.snd_buffer, ORDINARY)
+        """Maximum number of bytes that are written and not acknowledged, on this path."""
         self.fin_queued = False
         """The user has shut down: FIN follows the last byte of the buffer."""
         self.syn_acked = False
@@ -259,7 +263,10 @@ class ControlBlock:
         self.rcv_limit = settings.rcv_buffer_initial
         """Maximum number of bytes that the window offers now."""
         self.rcv_limit_max = settings.rcv_buffer
-        """Maximum number of bytes that it can grow to, also limited by the scaled header field."""
+        """Maximum number of bytes that it can grow to on this path, also limited by the scaled header field."""
+        self.rcv_round: tuple[int, int, int] | None = None
+        """Start of a round trip, in which a window beyond the ordinary is measured: time, RCV.NXT, and the bytes of
+        the round before; None: it has not grown so far."""
         self.pool = pool
         self.window_grown = False
         """The window has grown, and the connection is a member of the pool."""
@@ -341,6 +348,12 @@ class ControlBlock:
         self.enter(ESTABLISHED)
         if self.fin_queued:
             self.enter(FIN_WAIT_1)
+
+    def measure_path(self) -> None:
+        """Derive the largest windows from the handshake's round-trip time, see :mod:`slirpy.tcp.window`."""
+        rtt, settings = self.rtt.srtt, self.settings
+        self.snd_limit = most_for(rtt, settings.snd_buffer)
+        self.rcv_limit_max = most_for(rtt, self.rcv_limit_max)
 
     @property
     def rcv_wnd(self) -> int:

@@ -1,18 +1,41 @@
-"""Growth of the receive window.
+"""Growth of the windows: ours for the peer's data, and the amount of our data that may be unacknowledged.
 
 A connection must be able to hold a whole window for a user who does not read. So a window begins small, and grows
 with the data that the user takes. Whenever the user has taken everything, the window grows by twice that amount, up
-to ``Settings.rcv_buffer``. One half is for the sender's slow start, which sends twice as much in each round trip. The
-other half is for a recovery from a loss: for a round trip nothing can be delivered, and a window without room would
-leave the path idle. Windows never shrink (RFC 9293, SHLD-14); a user who stops reading holds one window at most.
+to :data:`ORDINARY`. One half is for the sender's slow start, which sends twice as much in each round trip. The other
+half is for a recovery from a loss: for a round trip nothing can be delivered, and a window without room would leave
+the path idle. Windows never shrink (RFC 9293, SHLD-14); a user who stops reading holds one window at most.
 
-The send buffer needs no such rule: :meth:`~slirpy.tcp.connection.Connection.write_room` follows the congestion window
-and the peer's window.
+A long path needs more. The handshake measures its round-trip time, from which :func:`most_for` derives what each
+direction may have in flight, at most ``Settings.rcv_buffer`` and ``Settings.snd_buffer``. Beyond :data:`ORDINARY` the
+receive window grows by what has arrived in a round trip, not by all that has ever been taken: to twice that amount,
+or four times while it doubles (as Linux does; the idea is dynamic right-sizing, Fisk and Feng 2001). So a slow sender
+far away gets no large window. A connection over a short path stays at :data:`ORDINARY`, and measures nothing.
+
+The send buffer needs no further rule: :meth:`~slirpy.tcp.connection.Connection.write_room` follows the congestion
+window and the peer's window.
 """
 
 from __future__ import annotations
 
-__all__ = ["WindowPool"]
+from slirpy.units import SECOND
+
+__all__ = ["ORDINARY", "PATH_RATE", "WindowPool", "most_for"]
+
+ORDINARY = 1 << 20
+"""Bytes of a window that suffice for a short path."""
+PATH_RATE = 320_000_000
+"""Bytes a second that windows make possible over a long path: 2.5 Gbit/s, half of it during repairs."""
+
+
+def most_for(rtt: int, limit: int) -> int:
+    """Return how many bytes may be in flight over a path, at most ``limit``.
+
+    Args:
+        rtt: round-trip time in nanoseconds.
+        limit: bytes.
+    """
+    return min(max(rtt * PATH_RATE // SECOND, ORDINARY), limit)
 
 
 class WindowPool:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from slirpy.tcp import Settings
-from slirpy.tcp.window import WindowPool
-from tests.unit.tcp.script import Script, passive
+from slirpy.tcp.window import ORDINARY, WindowPool
+from tests.unit.tcp.script import MS, Script, passive
 
 KIB = 1024
 
 
-def upload(s: Script, size: int, *, read: bool = True) -> None:
+def upload(s: Script, size: int, *, read: bool = True, most: int = 1000) -> None:
     """The peer sends so many bytes, as far as the window lets it."""
     seq = (s.conn.rcv_nxt - s.irs) & 0xFFFFFFFF
     while size > 0:
-        piece = min(size, 1000, s.conn.rcv_wnd)
+        piece = min(size, most, s.conn.rcv_wnd)
         if not piece:
             break
         s.recv("A", seq, 1, data=bytes(piece))
@@ -93,3 +95,80 @@ def test_those_that_have_grown_share_what_there_is() -> None:
     assert pool.members == 2
     upload(some[3], 1_000_000)
     assert some[3].conn.rcv_limit == 200 * KIB
+
+
+# ------------------------------------------------------------------------------------------- long paths
+
+LARGE = 0xFFFF << 9
+
+
+def far(rtt: int) -> Script:
+    """A connection over a path of ``rtt`` nanoseconds, as the handshake has measured."""
+    s = Script(Settings(rcv_buffer=LARGE, snd_buffer=LARGE))
+    s.conn.listen(s.now)
+    s.recv("S", 0, wscale=9, mss=1460)
+    s.flush()
+    s.out.clear()
+    s.wait(rtt)
+    s.recv("A", 1, 1)
+    return s
+
+
+def rounds(s: Script, rtt: int, rates: list[int]) -> list[int]:
+    """The window after each round trip in which the peer has sent so many bytes."""
+    found = []
+    for size in rates:
+        upload(s, size, most=60_000)
+        s.wait(rtt)
+        found.append(s.conn.rcv_limit)
+    return found
+
+
+def test_a_long_path_gets_larger_windows_both_ways() -> None:
+    assert [far(rtt * MS).conn.snd_limit for rtt in (0, 1, 3)] == [ORDINARY] * 3
+    for rtt, most in ((20, 6_400_000), (100, 32_000_000), (200, LARGE)):
+        conn = far(rtt * MS).conn
+        assert (conn.snd_limit, conn.rcv_limit_max) == (most, most)
+        assert conn.rcv_limit == 64 * KIB, "it has yet to grow"
+    conn = far(200 * MS).conn
+    conn.configure(replace(conn.settings, snd_buffer=5000))
+    assert conn.snd_limit == 5000
+
+
+def test_an_active_open_measures_the_path_too() -> None:
+    s = Script(Settings(rcv_buffer=LARGE, snd_buffer=LARGE))
+    s.conn.connect(s.now)
+    s.flush()
+    s.wait(200 * MS)
+    s.recv("SA", 0, 1, wscale=9, mss=1460)
+    assert (s.conn.snd_limit, s.conn.rcv_limit_max) == (LARGE, LARGE)
+
+
+def test_beyond_the_ordinary_a_window_grows_by_round_trips() -> None:
+    """It doubles with a sender that doubles, and twice of what arrives in a round trip remains."""
+    rtt = 200 * MS
+    s = far(rtt)
+    upload(s, 600 * KIB)
+    s.wait(rtt)
+    assert s.conn.rcv_limit == ORDINARY
+    sizes = rounds(s, rtt, [KIB, 1 << 20, 2 << 20, 4 << 20, 4 << 20, 4 << 20])
+    # A round ends with the first segment of the next one.
+    for later, size in zip(sizes[2:5], (1 << 20, 2 << 20, 4 << 20), strict=True):
+        assert 3.9 * size < later < 6.1 * size
+    assert sizes[5] == sizes[4] < LARGE, "what arrives does not double any more"
+    assert rounds(s, rtt, [16 << 20, KIB])[-1] == LARGE
+
+
+def test_a_slow_sender_far_away_gets_an_ordinary_window() -> None:
+    s = far(200 * MS)
+    assert set(rounds(s, 200 * MS, [100 * KIB] * 60)[10:]) == {ORDINARY}, "six MiB in all"
+
+
+def test_large_windows_share_the_pool() -> None:
+    rtt = 200 * MS
+    some = [far(rtt), far(rtt)]
+    pool = WindowPool(8 << 20)
+    for s in some:
+        s.conn.pool = pool
+        rounds(s, rtt, [600 * KIB, KIB, 1 << 20, 2 << 20, 4 << 20])
+    assert [s.conn.rcv_limit for s in some] == [8 << 20, 4 << 20]
