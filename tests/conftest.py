@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,14 @@ from tests.support import platforms
 from tests.support.extent import FULL
 
 SYSTEM = Path(__file__).resolve().parent / "system"
+
+
+def pytest_configure() -> None:
+    """Let signals end the programs that tests start: ``make test &`` in a script has them ignored."""
+    for name in ("SIGINT", "SIGQUIT", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.extent import FULL
 from tests.support.repository import load
 
-LONG = pytest.mark.skipif(
-    not FULL,
-    reason="one of the long ones; set SLIRPY_FULL=1",
-)
 RENEW = "if that is what you meant: python benchmarks/virtual.py --write"
 
 virtual = load("benchmarks/virtual.py")
@@ -25,7 +20,7 @@ def quick(loss: float, rtt: int) -> bool:
 
 @pytest.mark.parametrize(
     ("name", "loss", "rtt"),
-    [pytest.param(*cell, marks=[] if quick(*cell[1:]) else LONG) for cell in CELLS],
+    [pytest.param(*cell, marks=[] if quick(*cell[1:]) else pytest.mark.long) for cell in CELLS],
 )
 def test_a_figure(name: str, loss: float, rtt: int) -> None:
     assert virtual.cell(name, loss, rtt) == WRITTEN[name, loss, rtt], RENEW
