@@ -48,7 +48,18 @@ def run(folder: Path, url: str, examples: int, phases: str) -> subprocess.Comple
     """Run the test on a machine: a folder with a local database of its own."""
     folder.mkdir()
     (folder / "test_it.py").write_text(TEST.format(examples=examples, phases=phases))
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:schemathesis"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:asyncio",
+        "-p",
+        "no:schemathesis",
+    ]
     return subprocess.run(
         [*command, "--sim-database", url], cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )

@@ -53,7 +53,7 @@ def test_what_no_rule_allows_is_refused_and_told(user: User, web: WebServer) -> 
     refused = ["ECONNREFUSED", "EHOSTUNREACH"]
     assert result.stdout.split() == ["reached", "ECONNREFUSED", *refused * 3], result.stderr
     assert result.stderr.splitlines() == [
-        "slirpy: refused tcp 10.0.2.15 -> 10.0.2.2:9 (no rule allows it)",
+        "slirpy: refused tcp 10.0.2.15 -> 10.0.2.2:9 (reject self)",
         "slirpy: refused tcp 10.0.2.15 -> 192.168.7.7:80 (reject private)",
         "slirpy: refused udp 10.0.2.15 -> 198.51.100.7:53 (no rule allows it)",
     ]

@@ -324,10 +324,17 @@ def test_answers_and_errors_are_those_of_the_original(slirpy: User, inside: Hold
         assert ours == theirs, request
 
 
-def test_slow_and_half_requests_disturb_nothing(slirpy: User, inside: Holder, need: Need) -> None:
+def test_slow_and_half_requests_disturb_nothing(
+    slirpy: User, inside: Holder, need: Need, eventually: Eventually
+) -> None:
     need("unshare", "nsenter", "ping")
     path = slirpy.folder / "api.sock"
     with serve(slirpy, OURS, "-c", f"--api-socket={path}", str(inside.pid), "tap11") as served:
+
+        def descriptors() -> int:
+            return len(os.listdir(f"/proc/{served.process.pid}/fd"))
+
+        before = descriptors()
         idle = []
         for number in range(20):
             sock = socket.socket(socket.AF_UNIX)
@@ -335,7 +342,6 @@ def test_slow_and_half_requests_disturb_nothing(slirpy: User, inside: Holder, ne
             if number % 2:
                 sock.sendall(b'{"execute": "list_')
             idle.append(sock)
-        descriptors = len(os.listdir(f"/proc/{served.process.pid}/fd"))
         assert ask(path, {"execute": "list_hostfwd"}) == b'{"entries":[]}'
         # Its JSON is complete, so there is no need to wait for the end.
         assert ask(path, {"execute": "list_hostfwd"}, half_close=False) == b'{"entries":[]}'
@@ -347,7 +353,7 @@ def test_slow_and_half_requests_disturb_nothing(slirpy: User, inside: Holder, ne
         assert ask(path, b"x" * (1 << 20), half_close=False).startswith(
             b'{"error":{"desc":"bad request: too large'
         )
-        assert len(os.listdir(f"/proc/{served.process.pid}/fd")) <= descriptors
+        eventually(lambda: descriptors() == before, "every connection is closed")
 
 
 def test_ipv6_forwards(slirpy: User, inside: Holder, need: Need) -> None:
