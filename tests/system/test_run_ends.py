@@ -20,7 +20,7 @@ from tests.system.user import User
 pytestmark = pytest.mark.system
 Need = Callable[..., None]
 
-AT_ONCE = 2.0
+AT_ONCE = 15.0
 WEBSERVER = [sys.executable, str(REPOSITORY / "tests/system/webserver.py")]
 
 
