@@ -116,12 +116,17 @@ def _place_servers6(values: dict[str, Any]) -> None:
             if values[name] is not None:
                 continue  # it may be elsewhere
         values[name] = _inside6(net, name, values[name], offset, values["host6"], values["dns6"])
+    if values["dns6"] == values["host6"] and not values["transparent"]:
+        raise ConfigError(f"dns6 {values['dns6']} is the host6 address; choose another, or leave it out")
     smbserver = values["smbserver6"]
     if values["smb"] is None:
         if smbserver is not None:
             raise ConfigError(f"smbserver6 {smbserver}: there is no SMB server without smb=DIR")
     elif smbserver is not None or net.num_addresses > _LEAST_ADDRESSES:
         values["smbserver6"] = _inside6(net, "smbserver6", smbserver, 4, values["host6"], values["dns6"])
+        for name in ("host6", "dns6"):
+            if values["smbserver6"] == values[name]:
+                raise ConfigError(f"smbserver6 {smbserver} is the {name} address; choose another")
 
 
 def _inside6(

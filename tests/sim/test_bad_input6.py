@@ -6,14 +6,15 @@ The table names the frames, the counters they move, and the answers they get, as
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import Any, NamedTuple
 
 import pytest
 
+from slirpy import Config, ConfigError
 from slirpy.core import fragments as fragments_module
 from slirpy.core import neighbor as neighbor_module
-from slirpy.testing import Echo
 from tests.support.frames6 import (
     ALL_NODES,
     DNS6,
@@ -28,7 +29,6 @@ from tests.support.frames6 import (
     UDP,
     UNSPECIFIED,
     WORLD6,
-    Peer6,
     checked,
     datagram,
     echo6,
@@ -382,17 +382,23 @@ def test_dns_in_another_prefix_is_another_server(net: Net) -> None:
     assert [call.address for call in net.calls("send_udp")] == [b"\xfd" + DNS6[1:]]
 
 
-def test_gateway_and_dns_server_may_share_an_address() -> None:
-    """The smallest networks have no room for two: port 53 is the DNS server's, the others lead to the host."""
-    net = Net(config(host6="fec0::2", dns6="fec0::2"))
-    know6(net)
-    net.host.serve_tcp(b"\0" * 15 + b"\1", 80, Echo)
-    query = b"\0\1\1\0\0\1" + bytes(6) + b"\7gateway\x08internal\0\0\x1c\0\1"
-    net.send(udp6(query, destination=GATEWAY6, dport=53))
-    answer = bytes(net.one().data.data.data)
-    assert answer[:2] == query[:2]
-    assert answer.endswith(GATEWAY6)
-    peer = Peer6(net, GATEWAY6)
-    peer.open()
-    assert peer.ack > 0  # a SYN,ACK has come
-    still_works(net)
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("ipv6-host=fec0::2,ipv6-dns=fec0::2", "ipv6-dns fec0::2 is the ipv6-host address; choose another"),
+        ("ipv6-net=fd00::/126,ipv6-host=fd00::1,ipv6-dns=fd00::1", "ipv6-dns fd00::1 is the ipv6-host address"),
+        ("ipv6-dns=fd00::3", "ipv6-dns fd00::3 is not an address of fec0::/64; choose one from fec0::1 to"),
+        ("ipv6-net=fec0::/129", "ipv6-net fec0::/129: the prefix must be from /4 to /126"),
+        ("ipv6-prefixlen=129", "ipv6-net fec0::/129: the prefix must be from /4 to /126"),
+    ],
+)
+def test_addresses_that_do_not_fit(options: str, told: str) -> None:
+    """One line, with what is allowed; in Python the options have their names there."""
+    with pytest.raises(ConfigError, match=f"^{re.escape(told)}"):
+        Config.from_qemu(options)
+
+
+def test_a_network_holds_each_server_once() -> None:
+    for given in ({"host6": "fec0::5", "dns6": "fec0::5"}, {"smb": "/tmp", "smbserver6": "fec0::3"}):
+        with pytest.raises(ConfigError, match=r"^(dns6|smbserver6) fec0::[35] is the (host6|dns6) address"):
+            Config(**given)  # type: ignore[arg-type] # each value fits its option

@@ -388,6 +388,9 @@ def test_the_families_of_qemu(options: str, expected: Config) -> None:
         ({"dns6": "fd00::3"},
          "dns6 fd00::3 is not an address of fec0::/64; choose one from fec0::1 to fec0::ffff:ffff:ffff:ffff"),
         ({"host6": "10.0.2.2"}, 'host6 "10.0.2.2" is not an IPv6 address, such as fec0::2'),
+        ({"host6": "fec0::3", "dns6": "fec0::3"},
+         "dns6 fec0::3 is the host6 address; choose another, or leave it out"),
+        ({"smb": "/tmp", "smbserver6": "fec0::2"}, "smbserver6 fec0::2 is the host6 address; choose another"),
         ({"dns6": "fe80::3%eth0"}, 'dns6 "fe80::3%eth0" is not an IPv6 address, such as fec0::2'),
     ],
 )  # fmt: skip
@@ -406,7 +409,6 @@ def test_ipv6_networks_that_cannot_be(given: dict[str, Any], message: str) -> No
         ({"net6": "2001:db8::/4"}, "2000::2", "2000::3"),
         ({"host6": "fec0::3"}, "fec0::3", "fec0::4"),
         ({"net6": "fd00::/126", "host6": "fd00::3"}, "fd00::3", "fd00::1"),
-        ({"host6": "fec0::3", "dns6": "fec0::3"}, "fec0::3", "fec0::3"),
     ],
 )
 def test_ipv6_servers(given: dict[str, Any], host: str, dns: str) -> None:
