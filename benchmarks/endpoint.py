@@ -29,6 +29,10 @@ _PIECE = 4 * _PERIOD
 _idle: list[socket.socket] = []
 _bulk: list[socket.socket] = []
 _listeners: list[socket.socket] = []
+_beside: list[subprocess.Popen[str]] = []
+_PAUSE = 0.001
+"""Seconds between two measured round trips: who asks now and then waits behind bulk data, who asks without end rides
+with it."""
 
 
 def run(argv: list[str], timeout: float) -> dict[str, Any]:
@@ -77,6 +81,40 @@ def round_trips(address: str, port: int, seconds: float) -> dict[str, Any]:
             exchange(sock)
             count += 1
         return {"count": count, "seconds": now - start}
+
+
+def latencies(address: str, port: int, seconds: float) -> dict[str, Any]:
+    """Measure the microseconds of each one-byte round trip, a pause apart; returns at most 2,000 of them."""
+    found = []
+    with connect(address, port) as sock:
+        exchange(sock)
+        end = time.monotonic() + seconds
+        while (start := time.monotonic()) < end:
+            exchange(sock)
+            found.append(round(1e6 * (time.monotonic() - start), 1))
+            time.sleep(_PAUSE)
+    return {"us": found[:2000]}
+
+
+def begin(argv: list[str]) -> dict[str, Any]:
+    """Start a program beside the next commands, until :func:`finish`."""
+    _beside.append(
+        subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+    )
+    return {}
+
+
+def finish(timeout: float) -> dict[str, Any]:
+    """Wait for the program that was started last; returns its status and its output."""
+    with _beside.pop() as process:
+        try:
+            output, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    return {"status": process.returncode, "output": output}
 
 
 def connects(address: str, port: int, count: int) -> dict[str, Any]:
@@ -155,20 +193,22 @@ def _serve(listener: socket.socket, kind: str) -> None:
                 sock.close()
 
 
-def bulk_listen(address: str) -> dict[str, Any]:
-    """Listen for connections of :func:`bulk_connect`."""
+def bulk_listen(address: str, congestion: str = "cubic") -> dict[str, Any]:
+    """Listen for connections of :func:`bulk_connect`; an empty ``congestion`` leaves the system's."""
     listener = socket.create_server((address, 0), backlog=128)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
+    if congestion:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
     listener.settimeout(PATIENCE)
     _listeners.append(listener)
     return {"port": listener.getsockname()[1]}
 
 
-def bulk_connect(address: str, port: int, count: int) -> dict[str, Any]:
-    """Open connections for :func:`bulk`."""
+def bulk_connect(address: str, port: int, count: int, congestion: str = "cubic") -> dict[str, Any]:
+    """Open connections for :func:`bulk`; only root may choose the congestion control."""
     for _ in range(count):
         sock = socket.socket()
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
+        if congestion:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
         sock.settimeout(PATIENCE)
         sock.connect((address, port))
         _bulk.append(sock)
@@ -257,6 +297,9 @@ _COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {
     "run": run,
     "idle": idle,
     "round_trips": round_trips,
+    "latencies": latencies,
+    "begin": begin,
+    "finish": finish,
     "connects": connects,
     "datagrams": datagrams,
     "serve_datagrams": serve_datagrams,

@@ -12,7 +12,7 @@ from types import TracebackType
 
 from processes import ENDPOINT, START_SECONDS, BenchmarkError, Endpoint, Process
 
-__all__ = ["NETWORKS", "Network", "missing"]
+__all__ = ["NETWORKS", "Network", "missing", "slirpy"]
 
 NOBODY = "65534"
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -57,8 +57,9 @@ class Network:
         self.close()
 
 
-def _slirpy(mtu: int) -> Network:
-    argv = [sys.executable, "-m", "slirpy", "run", "--mtu", str(mtu), "--"]
+def slirpy(mtu: int, *options: str) -> Network:
+    """Start slirpy, with more of its options if any are given."""
+    argv = [sys.executable, "-m", "slirpy", "run", "--mtu", str(mtu), *options, "--"]
     process = Process([*argv, sys.executable, "-c", ENDPOINT])
     return Network("slirpy", Endpoint(process), process)
 
@@ -102,7 +103,7 @@ def _pasta(mtu: int) -> Network:
 
 
 NETWORKS: dict[str, Callable[[int], Network]] = {
-    "slirpy": _slirpy,
+    "slirpy": slirpy,
     "slirp4netns": _slirp4netns,
     "pasta": _pasta,
 }

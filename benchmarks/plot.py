@@ -19,9 +19,12 @@ import matplotlib as mpl
 mpl.use("svg")
 
 from matplotlib import pyplot  # after the choice of the backend
+from matplotlib.figure import Figure
 
 COLOURS = {"slirpy": "#009688", "slirp4netns": "#e08e45", "pasta": "#8e7cc3"}
 """A colour for each network; others are gray."""
+MANY = 6
+"""Cases that stand beside each other."""
 GRAY = "#808080"
 """Text and axes: equally far from white and black."""
 
@@ -59,8 +62,7 @@ def figures(results: Any, connections: int = 1) -> tuple[list[str], dict[str, li
     return cases, {name: [found.get(case, float("nan")) for case in cases] for name, found in rates.items()}
 
 
-def draw(cases: Sequence[str], rates: Mapping[str, Sequence[float]], path: Path) -> None:
-    """Write grouped bars to an SVG file. Equal figures give equal files."""
+def _style() -> None:
     pyplot.rcParams.update(
         {
             "axes.edgecolor": GRAY,
@@ -73,6 +75,19 @@ def draw(cases: Sequence[str], rates: Mapping[str, Sequence[float]], path: Path)
             "ytick.color": GRAY,
         }
     )
+
+
+def draw(
+    cases: Sequence[str],
+    rates: Mapping[str, Sequence[float]],
+    path: Path,
+    unit: str = "Gbit/s (more is better)",
+) -> None:
+    """Write grouped bars to an SVG file. Equal figures give equal files. More than a few cases lie, and go down."""
+    if len(cases) > MANY:
+        _draw_lying(cases, rates, path, unit)
+        return
+    _style()
     figure, axes = pyplot.subplots(figsize=(8, 3.6), layout="constrained")
     width = 0.8 / len(rates)
     for number, (name, values) in enumerate(rates.items()):
@@ -80,9 +95,47 @@ def draw(cases: Sequence[str], rates: Mapping[str, Sequence[float]], path: Path)
         bars = axes.bar(places, values, width * 0.92, label=name, color=COLOURS.get(name, GRAY))
         axes.bar_label(bars, fmt="%.1f", padding=2, fontsize=9)
     axes.set_xticks(range(len(cases)), cases)
-    axes.set_ylabel("Gbit/s (more is better)")
+    axes.set_ylabel(unit)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, ncols=len(rates), loc="upper center", bbox_to_anchor=(0.5, 1.14))
+    _save(figure, path)
+
+
+def _draw_lying(cases: Sequence[str], rates: Mapping[str, Sequence[float]], path: Path, unit: str) -> None:
+    """Write one group of horizontal bars below the other, on a logarithmic scale: cases may differ by much."""
+    _style()
+    figure, axes = pyplot.subplots(
+        figsize=(8, 1 + 0.22 * len(cases) * max(len(rates), 2)), layout="constrained"
+    )
+    height = 0.8 / len(rates)
+    for number, (name, values) in enumerate(rates.items()):
+        places = [case + (number - (len(rates) - 1) / 2) * height for case in range(len(cases))]
+        bars = axes.barh(places, values, height * 0.92, label=name, color=COLOURS.get(name, GRAY))
+        axes.bar_label(bars, fmt="{:,.4g}", padding=2, fontsize=8)
+    axes.set_yticks(range(len(cases)), [case.replace("\n", ", ") for case in cases])
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xlabel(unit)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, ncols=len(rates), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    _save(figure, path)
+
+
+def draw_distributions(latencies: Mapping[str, Sequence[float]], path: Path) -> None:
+    """Write the distribution of latencies in microseconds to an SVG file: the part that took no longer."""
+    _style()
+    figure, axes = pyplot.subplots(figsize=(8, 3.6), layout="constrained")
+    for name, values in latencies.items():
+        axes.ecdf(values, label=name)
+    axes.set_xscale("log")
+    axes.set_xlabel("microseconds (less is better)")
+    axes.set_ylabel("part of the round trips")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, format="svg", transparent=True, metadata={"Date": None})
     pyplot.close(figure)
 

@@ -23,10 +23,12 @@ __all__ = [
     "count",
     "facts",
     "main",
+    "median",
     "positive",
     "ratio",
     "show",
     "write_json",
+    "write_svg",
 ]
 
 
@@ -147,8 +149,11 @@ def facts() -> dict[str, str]:
 
 
 def common_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--json``."""
+    """Add ``--json`` and ``--svg``."""
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every measurement to FILE too")
+    parser.add_argument(
+        "--svg", metavar="FOLDER", type=Path, help="write charts into FOLDER too; needs the extra plots"
+    )
 
 
 def positive(text: str) -> float:
@@ -172,6 +177,24 @@ def write_json(path: Path, reports: Sequence[Report], machine: Mapping[str, str]
     path.write_text(json.dumps({"facts": machine, "reports": [asdict(r) for r in reports]}, indent=1) + "\n")
 
 
+def write_svg(folder: Path, reports: Sequence[Report]) -> None:
+    """Write the charts of all reports.
+
+    Raises:
+        BenchmarkError: matplotlib is missing, or the folder cannot be written.
+    """
+    try:
+        import charts  # matplotlib takes a second to load
+
+        for report in reports:
+            for path in charts.write(report, folder):
+                print(path, file=sys.stderr)
+    except ModuleNotFoundError:
+        raise BenchmarkError("--svg needs matplotlib: install the extra plots") from None
+    except OSError as error:
+        raise BenchmarkError(f"--svg {folder}: {error.strerror}") from None
+
+
 def main(
     description: str | None,
     options: Callable[[argparse.ArgumentParser], None],
@@ -188,11 +211,13 @@ def main(
     machine = facts()
     try:
         report = measure(arguments)
+        print(report.markdown())
+        print("; ".join(f"{name} {value}" for name, value in machine.items()))
+        if arguments.json is not None:
+            write_json(arguments.json, [report], machine)
+        if arguments.svg is not None:
+            write_svg(arguments.svg, [report])
     except BenchmarkError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-    print(report.markdown())
-    print("; ".join(f"{name} {value}" for name, value in machine.items()))
-    if arguments.json is not None:
-        write_json(arguments.json, [report], machine)
     return report

@@ -15,18 +15,20 @@ import firmware
 import grub
 import ipxe
 import latency
+import many
 import memory
 import tftp
 import throughput
 import udp
 import vm
 from processes import BenchmarkError, raise_limits
-from report import Report, common_options, facts, write_json
+from report import Report, common_options, facts, write_json, write_svg
 
 BENCHMARKS: dict[str, ModuleType] = {
     "throughput": throughput,
     "memory": memory,
     "latency": latency,
+    "many": many,
     "udp": udp,
     "dns": dns,
     "embedded": embedded,
@@ -43,6 +45,7 @@ QUICK = {
     "throughput": ["--seconds", "1", "--rounds", "3", "--networks", "slirpy", "slirp4netns"],
     "memory": ["--rounds", "1", "--mib", "256"],
     "latency": ["--seconds", "0.5", "--connects", "300", "--rounds", "3"],
+    "many": ["--seconds", "1", "--rounds", "1", "--idle", "1000"],
     "udp": ["--seconds", "1", "--rounds", "3"],
     "dns": ["--rounds", "1"],
     "embedded": ["--rounds", "3", "--mib", "16"],
@@ -92,6 +95,8 @@ def main() -> None:
         print(f"{name}: {time.monotonic() - start:.0f} s", file=sys.stderr)
     if options.json is not None:
         write_json(options.json, reports, machine)
+    if options.svg is not None:
+        write_svg(options.svg, reports)
     raise SystemExit(1 if failed else 0)
 
 

@@ -12,9 +12,8 @@ from tests.support.repository import REPOSITORY
 
 BENCHMARKS = REPOSITORY / "benchmarks"
 PROGRAMS = (
-    "throughput", "memory", "latency", "control", "dns", "embedded", "instructions", "vm", "tftp", "ipxe", "grub",
-    "firmware",
-    "run_all",
+    "throughput", "memory", "latency", "many", "control", "dns", "embedded", "instructions", "vm", "tftp", "ipxe",
+    "grub", "firmware", "run_all",
 )  # fmt: skip
 
 
@@ -31,6 +30,7 @@ def test_help(name: str) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "--json FILE" in done.stdout
+    assert "--svg FOLDER" in done.stdout
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the benchmarks are for Unix")
