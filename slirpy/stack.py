@@ -298,6 +298,11 @@ class Stack(IPStack):
     def _lease_changed(self, mac: bytes, address: bytes, hostname: str, what: str) -> None:
         if self.network.events is not None:
             self.network.events.lease(mac, address, hostname, what)
+            self._leases.watch()
+
+    def watch_leases(self) -> None:
+        """Report leases that expire to a sink of events that came later than they."""
+        self._leases.watch()
 
     def _forward_target(self) -> bytes:
         config = self.config

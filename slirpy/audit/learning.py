@@ -77,7 +77,7 @@ class Learner:
         event = record["event"]
         self._first = self._first or record["time"]
         self._last = record["time"]
-        if event == "open" and not record["inbound"]:
+        if event == "open" and not record["inbound"] and record["target"] is not None:
             self._opened(record)
         elif event == "inspected":
             self._inspected(record)

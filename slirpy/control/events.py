@@ -99,6 +99,7 @@ def _listen(put: Callable[[Record], None], stack: Stack) -> Callable[[], None]:
         for port in stack.ports:
             trail.link_changed(port.link, port, True)
         stack.network.events = trail
+        stack.watch_leases()
     trail.add(put)
 
     def end() -> None:

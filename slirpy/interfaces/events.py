@@ -35,7 +35,7 @@ class Events(Protocol):
             number: counts the flows of this network from 1; :meth:`flow_ended` repeats it.
             request: addresses as the guest sees them. For an inbound flow (a forward) the guest is the source too.
             verdict: with the rule and the names; None: there is no policy, or the flow is inbound.
-            address: the far side as the host sees it.
+            address: the far side as the host sees it; empty: a service of the network itself.
             port: its port; 0 for ICMP.
             inbound: whether it came through a forward.
         """
@@ -74,7 +74,9 @@ class Events(Protocol):
         """A guest gets an answer, with the addresses that count for the name."""
 
     def lease(self, mac: bytes, address: bytes, hostname: str, what: str) -> None:
-        """A lease changes: it is ``"offered"``, ``"bound"``, ``"renewed"``, ``"released"`` or ``"declined"``."""
+        """A lease changes: it is ``"offered"``, ``"bound"``, ``"renewed"``, ``"released"``, ``"declined"``
+        or ``"expired"``.
+        """
 
     def link_changed(self, link: object, port: object, up: bool) -> None:
         """A link was attached or detached. ``port`` is the network's end of it, by which services know it."""

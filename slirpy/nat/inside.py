@@ -23,9 +23,18 @@ from typing import Protocol
 from slirpy.core.flows import FlowInfo
 from slirpy.core.parts import Parts
 from slirpy.fair import OUTSIDE, Shares
-from slirpy.interfaces import DatagramOwner, DatagramPeer, IcmpReport, StreamOwner, StreamPeer
+from slirpy.interfaces import (
+    DatagramOwner,
+    DatagramPeer,
+    FlowRequest,
+    IcmpReport,
+    IPProtocol,
+    StreamOwner,
+    StreamPeer,
+)
 from slirpy.nat.flow import DatagramFlow
 from slirpy.nat.limits import DescriptorLimit
+from slirpy.nat.oversight import report_end
 from slirpy.nat.routes import LOOPBACK, LOOPBACK6
 from slirpy.nat.splice import Splice
 from slirpy.units import SECOND
@@ -137,6 +146,8 @@ class LoopbackForwards:
         self._open: dict[bytes, Splice] = {}
         self._clients: Shares[_Client] = Shares(MAX_CLIENTS)
         self._known: dict[tuple[DatagramPeer, bytes, int], _Client] = {}
+        self._serials: dict[bytes, int] = {}
+        """Numbers of the flows that were reported to whoever listens to events, by key."""
         descriptors.share(self._splices, self._evict)
         descriptors.share(self._clients, self._evict_client)
 
@@ -172,7 +183,7 @@ class LoopbackForwards:
         handover.owner = splice.near
         self._open[splice.key] = splice
         self._splices.add(splice, OUTSIDE, place[0])
-        self._count()
+        self._begun(IPProtocol.TCP, splice.key, place, port)
         peer = self.inside.connect_tcp(port, splice.far)
         if not splice.far.error:
             splice.far.peer = peer
@@ -184,7 +195,7 @@ class LoopbackForwards:
     def _over(self, splice: Splice, how: str) -> None:
         del self._open[splice.key]
         self._splices.remove(splice)
-        self._ended(splice.snapshot(self.network.now, how))
+        self._ended(splice.key, splice.snapshot(self.network.now, how))
 
     # ------------------------------------------------------------------------------------------ UDP
 
@@ -198,14 +209,14 @@ class LoopbackForwards:
                 self._evict_client(victim)
             known = self._known[via, address, port] = _Client(self, detour, (via, address, port))
             self._clients.add(known, OUTSIDE, address)
-            self._count()
+            self._begun(IPProtocol.UDP, known.key, (address, port), detour.port)
         known.send(payload)
 
     def forget(self, client: _Client) -> None:
         """Remove a client whose socket is closed."""
         if self._known.pop(client.place, None) is not None:
             self._clients.remove(client)
-            self._ended(client.snapshot(self.network.now, "CLOSED"))
+            self._ended(client.key, client.snapshot(self.network.now, "CLOSED"))
 
     def _evict_client(self, client: _Client) -> None:
         client.close()
@@ -240,14 +251,26 @@ class LoopbackForwards:
             queued_out=flow.queued_in,
         )
 
-    def _ended(self, describe: Callable[[], FlowInfo]) -> None:
+    def _ended(self, key: bytes, describe: Callable[[], FlowInfo]) -> None:
+        serial, events = self._serials.pop(key, 0), self.network.events
+        if serial and events is not None:
+            report_end(events, serial, self._seen(describe()))
         self._closed_flows.append((lambda: self._seen(describe())) if self._outward else describe)
 
-    def _count(self) -> None:
-        if self._outward:
-            self.network.stats.guest_loopback += 1
+    def _begun(self, protocol: int, key: bytes, client: tuple[bytes, int], port: int) -> None:
+        """Count a flow, and report it: the guest is the source, as of all forwards."""
+        network, outward = self.network, self._outward
+        if outward:
+            network.stats.guest_loopback += 1
         else:
-            self.network.stats.hostfwd_loopback += 1
+            network.stats.hostfwd_loopback += 1
+        if network.events is None:
+            return
+        service = (self.address if outward else self.inside.guest, port)
+        (source, source_port), (far, far_port) = (client, service) if outward else (service, client)
+        request = FlowRequest(protocol, source, source_port, far, far_port, host=outward)
+        self._serials[key] = network.flows_begun = network.flows_begun + 1
+        network.events.flow_opened(network.flows_begun, request, None, far, far_port, not outward)
 
     def close(self) -> None:
         """Close all of them."""

@@ -14,7 +14,7 @@ from slirpy.core.parts import Parts
 from slirpy.core.port import LinkPort
 from slirpy.core.ports import free_port
 from slirpy.fair import OUTSIDE, Shares
-from slirpy.interfaces import FlowRequest, HostNetwork, Inspector, IPProtocol, StreamPeer
+from slirpy.interfaces import FlowRequest, HostNetwork, Inspector, IPProtocol, StreamPeer, Verdict
 from slirpy.nat.limits import EXHAUSTED, DescriptorLimit
 from slirpy.nat.memory import MemoryBudget
 from slirpy.nat.outcomes import Pending
@@ -125,6 +125,7 @@ class TcpNat(FlowKeeper):
         flow.input(seg, arrival)
         flow.hold(arrival, seg)
         if service is not None:
+            self._report(flow, request, None, b"", 0)
             flow.peer = service(flow, request)
         elif isinstance(target, Pending):
             flow.pending = target
@@ -140,12 +141,17 @@ class TcpNat(FlowKeeper):
         flow.route = target
         if target.verdict is not None and target.verdict.names and target.request is not None:
             flow.pin = self.router.use(target.request, target.verdict.names[0])
-        events = self.network.events
-        if events is not None:
-            request = target.request or request_of(flow)
-            flow.serial = self.network.flows_begun = self.network.flows_begun + 1
-            events.flow_opened(flow.serial, request, target.verdict, target.address, target.port, False)
+        self._report(flow, target.request, target.verdict, target.address, target.port)
         flow.peer = self.connect(flow, target, arrival)
+
+    def _report(
+        self, flow: NatTcpFlow, request: FlowRequest | None, verdict: Verdict | None, address: bytes, port: int
+    ) -> None:
+        """Report the beginning of a guest's flow to whoever listens to events."""
+        network = self.network
+        if network.events is not None:
+            flow.serial = network.flows_begun = network.flows_begun + 1
+            network.events.flow_opened(flow.serial, request or request_of(flow), verdict, address, port, False)
 
     def connect(self, flow: NatTcpFlow, target: Route, arrival: Arrival) -> StreamPeer:
         """Connect to the far side, with what is left of the SYN's time to live."""

@@ -176,3 +176,43 @@ def test_frames_are_the_same_with_and_without_an_audit() -> None:
     records: list[Record] = []
     assert frames() == frames(audit=records.append)
     check_numbers(records)
+
+
+def test_a_lease_that_expires_is_on_record() -> None:
+    audited = Audited(lease_time=60)
+    client = audited.net.guest.dhcp()
+    address = str(audited.net.guest.address)
+    audited.net.run(100 * SECOND)
+    assert {record["what"] for record in audited.of("lease")} == {"renewed"}
+    client._alarm.set(None)  # it renews no more
+    audited.net.run(100 * SECOND)
+    expired = audited.of("lease")[-1]
+    assert (expired["what"], expired["address"], expired["lease"]) == ("expired", address, "guest0")
+    assert [record["what"] for record in audited.of("lease")].count("expired") == 1
+    audited.end()
+
+
+def test_connections_to_services_of_the_network_are_on_record(tmp_path: Path) -> None:
+    audited = Audited(
+        dns_records=["web.test=192.0.2.7"],
+        guestfwd=["tcp:10.0.2.100:80-tcp:192.0.2.7:7"],
+        learn=tmp_path / "learned.toml",
+    )
+    question = dnslib.DNSRecord.question("web.test").pack()
+    dns = audited.net.guest.connect("10.0.2.3", 53)
+    dns.write(len(question).to_bytes(2, "big") + question)
+    echo = audited.net.guest.connect("10.0.2.100", 80)
+    echo.write(b"hello")
+    audited.net.run_until(lambda: bool(dns.received) and echo.received == b"hello")
+    dns.shutdown()
+    echo.shutdown()
+    audited.net.run(100 * SECOND)
+    audited.end()
+    assert [(r["destination"], r["target"]) for r in audited.of("open")] == [
+        ("10.0.2.3", None),
+        ("10.0.2.100", None),
+    ]
+    assert {r["destination"]: (r["bytes_in"], r["end"]) for r in audited.of("end")} == {
+        "10.0.2.3": (2 + len(question), "CLOSED"),
+        "10.0.2.100": (5, "CLOSED"),
+    }

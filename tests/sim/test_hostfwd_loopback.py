@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from slirpy.audit.trail import AuditTrail
 from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, IcmpReport, StreamOwner, StreamPeer
 from slirpy.nat import inside
 from slirpy.nat.inside import IDLE_TIMEOUT, RECENT, RECENT_BYTES
 from slirpy.nat.splice import READ_SIZE, READS, Splice
 from slirpy.testing import Echo, Remote, SimUdpServer
+from slirpy.units import SECOND
 from tests.support.frames6 import icmp6, know6
 from tests.support.harness import (
     ACK,
@@ -31,6 +33,7 @@ from tests.support.harness import (
     rfc1071,
     udp,
 )
+from tests.unit.audit.records import check
 
 LOOPBACK = ip("127.0.0.1")
 HOME = ip("127.9.9.9")
@@ -678,3 +681,74 @@ def test_both_answer_from_where_was_asked() -> None:
         ("127.0.0.1", world.port),
         ("127.0.0.2", world.port),
     ]
+
+
+# ------------------------------------------------------------------------------------------------------------ events
+
+
+def listened(world: World) -> list[dict[str, Any]]:
+    """The records of an audit from now on."""
+    records: list[dict[str, Any]] = []
+    trail = AuditTrail(function=records.append)
+    trail.started(world.net.stack, [], None)
+    world.net.stack.network.events = trail
+    return records
+
+
+def test_a_connection_on_the_loopback_is_on_record() -> None:
+    world = World()
+    records = listened(world)
+    client, program = world.spliced()
+    client.write(b"hello")
+    client.finish()
+    world.net.run(0.01)
+    program.finish()
+    world.net.run(0.01)
+    refused, spliced = (record for record in records if record["event"] == "open")
+    assert refused["source"] == spliced["source"] == "10.0.2.15"
+    assert (spliced["source_port"], spliced["destination"], spliced["inbound"]) == (80, "203.0.113.8", True)
+    ends = {record["flow"]: record for record in records if record["event"] == "end"}
+    assert ends[refused["flow"]]["end"] == "REFUSED"
+    ended = ends[spliced["flow"]]
+    assert (ended["end"], ended["bytes_in"], ended["bytes_out"]) == ("CLOSED", 0, 5)
+    check(records)
+
+
+def test_a_client_of_datagrams_on_the_loopback_is_on_record() -> None:
+    world = UdpWorld()
+    records = listened(world)
+    world.answer()
+    world.ask(b"one")
+    world.refuse()
+    world.ask(b"two")
+    world.net.run(2 * IDLE_TIMEOUT / SECOND)
+    opened = [record for record in records if record["event"] == "open" and record["target"]]
+    spliced = opened[-1]
+    assert (spliced["protocol"], spliced["source"], spliced["source_port"]) == ("udp", "10.0.2.15", 53)
+    assert (spliced["destination"], spliced["inbound"]) == ("203.0.113.8", True)
+    ended = next(r for r in records if r["event"] == "end" and r["flow"] == spliced["flow"])
+    assert (ended["packets_in"], ended["packets_out"], ended["bytes_in"], ended["bytes_out"]) == (2, 2, 12, 6)
+    check(records)
+
+
+def test_what_a_guest_s_loopback_reaches_is_on_record() -> None:
+    """The ports of the host that appear on a guest's own loopback."""
+    world = World()
+    records = listened(world)
+    world.net.host.serve_tcp("127.0.0.1", 9, Echo)
+    accept = world.net.stack.outward_acceptor(4, 9)
+    world.net.host.listen_tcp(HOME, 9, accept)
+    client = world.net.host.connect(HOME, 9, source=(HOME, 6000))
+    world.net.run(0.01)
+    client.write(b"hello")
+    world.net.run(0.01)
+    assert bytes(client.received) == b"hello"
+    client.finish()
+    world.net.run(0.01)
+    (opened,) = (record for record in records if record["event"] == "open")
+    assert (opened["inbound"], opened["host"], opened["target"], opened["target_port"]) == (
+        False, True, "127.0.0.1", 9,
+    )  # fmt: skip
+    (ended,) = (record for record in records if record["event"] == "end")
+    assert (ended["bytes_in"], ended["bytes_out"]) == (5, 5)
+    check(records)

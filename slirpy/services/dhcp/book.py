@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from slirpy.config import Config
 from slirpy.errors import StateError
-from slirpy.interfaces import ServiceNetwork
+from slirpy.interfaces import ServiceNetwork, Timer
 from slirpy.services.dhcp.lease import Client, Lease
 from slirpy.services.dhcp.leases import LeaseHook, LeaseTable
 from slirpy.services.dhcp.names import HostNames
@@ -40,6 +40,7 @@ class FamilyLeases:
         changed: LeaseHook | None,
     ) -> None:
         self._network = network
+        self._lapse: tuple[int, Timer] | None = None
         self.table = LeaseTable(pool, links=links, names=names, changed=changed)
         self.occupancy = Occupancy(network, self.table, links, neighbors)
         self.search = AddressSearch(network, self.table, self.occupancy)
@@ -47,6 +48,20 @@ class FamilyLeases:
     def first_lease(self) -> bytes | None:
         """The address that has been leased for the longest time; None if no address is leased."""
         return self.table.first(self._network.now)
+
+    def watch(self) -> None:
+        """Report when the next bound lease expires, and watch on."""
+        at = self.table.next_lapse()
+        if self._lapse is not None:
+            if at == self._lapse[0]:
+                return
+            self._lapse[1].cancel()
+        self._lapse = None if at is None else (at, self._network.call_at(at, self._lapsed))
+
+    def _lapsed(self) -> None:
+        self._lapse = None
+        self.table.report_lapsed(self._network.now)
+        self.watch()
 
     def reserve(self, mac: bytes) -> bytes:
         """Reserve an address for the guest with this MAC address, or the one that it has.
@@ -107,6 +122,11 @@ class LeaseBook:
         """Copies of the leases that hold an address now: offered, bound or declined."""
         now = self._network.now
         return [lease for family in self._families for lease in family.table.current(now)]
+
+    def watch(self) -> None:
+        """Report leases that expire, too, from now on: until then, nothing waits for that."""
+        for family in self._families:
+            family.watch()
 
     def hostname_of(self, address: bytes) -> str:
         """Host name in the lease of an address; empty if there is none."""

@@ -103,6 +103,10 @@ class ExpiryHeap:
             heap[:] = [(lease.expires, next(self._ticket), lease) for lease in leases]
             heapq.heapify(heap)
 
+    def first(self) -> int | None:
+        """The time by which the next lease may have expired, in nanoseconds; None: there is none."""
+        return self._heap[0][0] if self._heap else None
+
     def oldest(self, now: int) -> Lease | None:
         """The lease that expired first; None if none has expired."""
         heap = self._heap

@@ -85,6 +85,7 @@ class LeaseTable:
         self._shares = LeaseShares(self._static, links)
         self._bound: OrderedDict[bytes, Lease] = OrderedDict()
         """Bound leases in the order in which they were first bound, for :meth:`first`."""
+        self._lapses = ExpiryHeap(self._bound, ())
         self.changes = 0
 
     # --------------------------------------------------------------------------------------- questions
@@ -158,6 +159,17 @@ class LeaseTable:
                 return address
             del self._bound[address]
         return None
+
+    def next_lapse(self) -> int | None:
+        """The time of the next call of :meth:`report_lapsed`, in nanoseconds; None: no bound lease expires."""
+        return self._lapses.first()
+
+    def report_lapsed(self, now: int) -> None:
+        """Report each bound lease that has expired, once."""
+        while (lease := self._lapses.oldest(now)) is not None:
+            del self._bound[lease.address]
+            if self._changed is not None:
+                self._changed(lease.mac, lease.address, lease.hostname or "", "expired")
 
     def current(self, now: int) -> list[Lease]:
         """Copies of the leases that hold an address now."""
@@ -298,6 +310,7 @@ class LeaseTable:
                 self._link(lease, now)
             if lease.holds(now):
                 self._bound[lease.address] = lease
+                self._lapses.update(lease)
             self._expiry.update(lease)
             self._shares.update(lease, None, now)
         return refused
@@ -398,6 +411,7 @@ class LeaseTable:
             self._link(lease, now)
         if state is LeaseState.BOUND:
             self._bound.setdefault(address, lease)
+            self._lapses.update(lease)
         self._expiry.update(lease)
         self._shares.update(lease, client.link, now)
         if state is not LeaseState.OFFERED:
