@@ -36,6 +36,11 @@ _IOV_MAX = 1024  # buffers per sendmsg; every system accepts at least 1024
 # Linger for 0 seconds: close sends a RST.
 _LINGER_NOTHING = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 _SIOCATMARK = 0x8905
+_SO_MEMINFO = 55 if sys.platform == "linux" else None
+"""Not in :mod:`socket`; include/uapi/asm-generic/socket.h."""
+_MEMINFO = struct.Struct("=9I")
+_RMEM_ALLOC, _WMEM_QUEUED = 0, 5
+"""Places in ``_MEMINFO``: include/uapi/linux/sock_diag.h."""
 _CONNECTING = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
 _ASKS_TWICE = sys.platform != "win32"  # there, a second connect is an error even if the first has succeeded
 _SHORT_TTL = 63
@@ -185,6 +190,18 @@ class SocketStream(OpenSocket):
             self._urgent = False
             tell(sock.recv(1))
         return sock.recv(limit)
+
+    def kernel_memory(self) -> int:
+        """Return the bytes of memory that the system holds for the socket: data that the far side has not taken or
+        that the owner has not read, with their packets. 0 where the system does not say, and for a closed socket.
+        """
+        if self._sock is None or _SO_MEMINFO is None:
+            return 0
+        try:
+            memory = _MEMINFO.unpack(self._sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))
+        except (OSError, struct.error):
+            return 0  # a kernel before Linux 4.12
+        return int(memory[_RMEM_ALLOC] + memory[_WMEM_QUEUED])
 
     def shutdown(self) -> None:
         """Send a FIN after the data; see :meth:`slirpy.interfaces.StreamPeer.shutdown`."""

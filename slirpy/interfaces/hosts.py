@@ -64,6 +64,9 @@ class StreamPeer(Protocol):
     :meth:`StreamOwner.readable` again after each ``recv`` that returned data, if there is more data or the end. Its
     owner may then stop at a short piece, which saves a socket one system call. Without the attribute no such call is
     expected.
+
+    A peer whose data wait in the system's buffers may have a method ``kernel_memory() -> int``, which returns the
+    bytes of memory that these take. They count for ``Config.memory``.
     """
 
     def send(self, buffers: Sequence[Buffer]) -> int:

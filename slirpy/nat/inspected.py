@@ -21,6 +21,7 @@ from slirpy.interfaces import (
     StreamPeer,
     Undecided,
 )
+from slirpy.nat.memory import kernel_memory
 from slirpy.units import SECOND
 
 __all__ = ["InspectedStream"]
@@ -183,6 +184,10 @@ class InspectedStream:
         """Send on the rest, since the far side has room again."""
         if not self._refused:
             self._flushed()
+
+    def kernel_memory(self) -> int:
+        """See :class:`~slirpy.interfaces.StreamPeer`."""
+        return kernel_memory(self.peer)
 
     def shutdown(self) -> None:
         """End the client's data, behind what is kept. An incomplete request is dropped."""

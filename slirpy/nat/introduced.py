@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from slirpy.core.network import Network
 from slirpy.interfaces import Buffer, HostNetwork, StreamOwner, StreamPeer
+from slirpy.nat.memory import kernel_memory
 from slirpy.nat.upstream import Prologue
 
 __all__ = ["IntroducedStream"]
@@ -177,6 +178,10 @@ class IntroducedStream:
             return data
         self._plain = True
         return self.peer.recv(limit) if self._settled and self.peer is not None else None
+
+    def kernel_memory(self) -> int:
+        """See :class:`~slirpy.interfaces.StreamPeer`."""
+        return kernel_memory(self.peer)
 
     def shutdown(self) -> None:
         """See :class:`~slirpy.interfaces.StreamPeer`."""

@@ -24,7 +24,7 @@ from typing import Any, Generic, TypeVar
 
 from slirpy.fair import Group
 
-__all__ = ["LEAST", "Holder", "MemoryBudget"]
+__all__ = ["LEAST", "Holder", "MemoryBudget", "kernel_memory"]
 
 LEAST = 1024
 """Bytes of data for the guest up to which a connection need not report."""
@@ -50,6 +50,12 @@ class Holder:
     @abc.abstractmethod
     def data(self) -> int:
         """Return the bytes that it holds now."""
+
+
+def kernel_memory(peer: object) -> int:
+    """Return the bytes of memory that the system holds for a far side's socket; 0 if the peer does not say."""
+    ask = getattr(peer, "kernel_memory", None)
+    return 0 if ask is None else int(ask())
 
 
 H = TypeVar("H", bound=Holder)

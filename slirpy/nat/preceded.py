@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slirpy.interfaces import Buffer, StreamPeer
+from slirpy.nat.memory import kernel_memory
 
 __all__ = ["PrecededStream"]
 
@@ -40,6 +41,10 @@ class PrecededStream:
             return data
         self._plain = True
         return self._peer.recv(limit)
+
+    def kernel_memory(self) -> int:
+        """See :class:`~slirpy.interfaces.StreamPeer`."""
+        return kernel_memory(self._peer)
 
     def shutdown(self) -> None:
         """See :class:`~slirpy.interfaces.StreamPeer`."""

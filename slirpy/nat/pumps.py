@@ -38,6 +38,7 @@ class PumpedFlow(TcpFlow, Holder):
             each change. One flag for both costs each service one look.
         memory: the budget for the data of all connections.
         held: bytes of data, as far as the budget knows.
+        kernel: bytes in the buffers of the far side's socket, as last asked.
         unnoted: bytes of data for the guest beyond which the budget has to be told.
         read_ready: whether the peer may have data.
         write_blocked: whether the peer accepts no data for now.
@@ -46,8 +47,8 @@ class PumpedFlow(TcpFlow, Holder):
         serial: number of the flow for :class:`~slirpy.interfaces.Events`; 0: it was not reported.
     """
 
-    __slots__ = ("alert", "held", "memory", "peer", "peer_error", "read_ready", "said", "serial", "share", "shut",
-                 "unnoted", "write_blocked")  # fmt: skip
+    __slots__ = ("alert", "held", "kernel", "memory", "peer", "peer_error", "read_ready", "said", "serial", "share",
+                 "shut", "unnoted", "write_blocked")  # fmt: skip
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class PumpedFlow(TcpFlow, Holder):
         super().__init__(network, neighbors, key, neighbor, conn)
         self.share: Group[Any] | None = None
         self.memory = memory
-        self.held, self.unnoted = 0, LEAST
+        self.held, self.unnoted, self.kernel = 0, LEAST, 0
         self.alert = False
         self.peer: StreamPeer | None = None
         self.peer_error = 0
@@ -98,9 +99,11 @@ class PumpedFlow(TcpFlow, Holder):
     # ------------------------------------------------------------------------------------- memory
 
     def data(self) -> int:
-        """Return the bytes that wait for the guest to acknowledge them, for the peer, or behind a gap."""
+        """Return the bytes that wait for the guest to acknowledge them, for the peer, or behind a gap, and those in
+        the buffers of the peer's socket.
+        """
         conn = self.conn
-        return conn.snd_buf.length + conn.rcv_pending + conn.reassembly.size
+        return conn.snd_buf.length + conn.rcv_pending + conn.reassembly.size + self.kernel
 
     # --------------------------------------------------------------------------------- the pumps
 

@@ -15,6 +15,7 @@ from slirpy.core.port import LinkPort
 from slirpy.core.ports import free_port
 from slirpy.fair import OUTSIDE, Shares
 from slirpy.interfaces import FlowRequest, HostNetwork, Inspector, IPProtocol, StreamPeer, Verdict
+from slirpy.nat.kernel import KernelBuffers
 from slirpy.nat.limits import EXHAUSTED, DescriptorLimit
 from slirpy.nat.memory import MemoryBudget
 from slirpy.nat.outcomes import Pending
@@ -84,6 +85,9 @@ class TcpNat(FlowKeeper):
         self.open: Shares[NatTcpFlow] = Shares(MAX_FLOWS)
         self.over: Shares[NatTcpFlow] = Shares(MAX_TIME_WAIT)
         self.memory: MemoryBudget[NatTcpFlow] = MemoryBudget(self.network.config.memory, self._evict_for_memory)
+        self._kernel = KernelBuffers(
+            self.network, self.tables.tcp_flows, self.memory, self.network.config.memory
+        )
         self.windows = WindowPool(min(WIDE_BYTES, self.network.config.memory // 2))
         self._descriptors = descriptors
         descriptors.share(self.opening, self.evict)
@@ -249,6 +253,7 @@ class TcpNat(FlowKeeper):
         else:
             self.opening.add(flow, OUTSIDE, outside)
         network.stats.tcp_flows += 1
+        self._kernel.watch()
         return flow
 
     def settings(self, port: LinkPort | None, family: Family) -> Settings:

@@ -49,6 +49,28 @@ def test_a_proxy_resolves_only_names_that_are_allowed(rules: list[str], asked: s
     assert world.asked(GOOD) == asked
 
 
+@pytest.mark.parametrize(
+    ("rules", "names", "asked"),
+    [
+        (["ask any"], (), f"{GOOD}:443"),
+        (["ask any"], ("example.org",), "example.org:443"),
+        (["ask 203.0.113.0/24"], (), f"{GOOD}:443"),
+        (["ask example.org:443"], (), "example.org:443"),
+        (["ask any:22", "allow any"], (), "example.org:443"),
+        ([f"ask any proxy=http://{PROXY}:3128"], (), f"{GOOD}:443"),
+    ],
+)
+def test_what_is_approved_as_an_address_goes_to_the_proxy_as_one(
+    rules: list[str], names: tuple[str, ...], asked: str
+) -> None:
+    """The name could lead the proxy to another address than that which somebody saw and allowed."""
+    world = Behind(*rules)
+    world.net.stack._router.asker = lambda request, verdict: Verdict(Action.ALLOW, names=names)
+    world.zone["example.org"] = [GOOD]
+    world.resolve("example.org")
+    assert world.asked(GOOD) == asked
+
+
 def test_a_proxy_gets_the_address_where_some_names_are_denied() -> None:
     world = Behind("deny other.example:443", "allow 203.0.113.0/24", "allow any:9")
     for name in ("example.org", "other.example"):

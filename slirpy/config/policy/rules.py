@@ -35,6 +35,7 @@ class RulePolicy:
     """
 
     __slots__ = (
+        "_asks",
         "_closing",
         "_exact",
         "_general",
@@ -69,6 +70,7 @@ class RulePolicy:
                 table.setdefault(rule.destination.removeprefix("*."), []).append(number)
         self.has_names = bool(self._exact or self._wild)
         self._heeds_addresses = any(self.rules[number].destination != ANY for number in self._general)
+        self._asks = default is Action.ASK or any(rule.action is Action.ASK for rule in self.rules)
         # The first rule that may allow a flow to any name, and the first that refuses all flows.
         end = len(self.rules)
         general = [(number, self.rules[number]) for number in self._general]
@@ -199,11 +201,15 @@ class RulePolicy:
     def may_say_name(self, verdict: Verdict) -> bool:
         """Report whether an upstream proxy may get the name of a flow that is allowed, and resolve it by itself.
 
-        It may not where the address decided, since the name could lead the proxy to another.
+        It may not where the address decided, since the name could lead the proxy to another. Somebody who was asked,
+        and allowed a flow without a name, has allowed its address.
 
         Args:
             verdict: about that flow, of this policy or of somebody who was asked.
         """
+        if self._asks and not verdict.names and verdict.action is Action.ALLOW:
+            allowing = (str(rule) for rule in self.rules if rule.action is Action.ALLOW)
+            return not self._heeds_addresses and verdict.rule in allowing
         if not self._heeds_addresses:
             return True
         if not verdict.names:
