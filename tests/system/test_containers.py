@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -202,6 +203,43 @@ def test_podman(program: str, start: Callable[[str], subprocess.Popen[str]], nee
                 assert out.split()[0] == digest, error
             finally:
                 process.kill()
+
+
+_IMAGE = _PODMAN.partition("$podman run")[0]
+_IN_BOX = """
+tries=0
+until grep -q tap0 /proc/net/route || [ $tries -gt 200 ]; do tries=$((tries+1)); sleep 0.1; done
+nslookup name.test | grep -q 192.0.2.55 && echo resolved
+wget -q -O - http://10.0.2.2:{web}/ | sha256sum
+wget -q -T 5 -O - http://192.0.2.55:{web}/ || echo refused
+"""
+
+
+def test_the_recipe_for_podman(start: Callable[[str], subprocess.Popen[str]], need: Need) -> None:
+    """The page's commands, word for word but for what stands in capitals, podman's folders, and the rule."""
+    need("podman")
+    page = (REPOSITORY / "docs" / "howto" / "border.md").read_text()
+    recipe = re.search(r"```sh\n(echo nameserver.*?)```", page, re.DOTALL)
+    assert recipe is not None
+    slirpy = f"PYTHONPATH={REPOSITORY} {sys.executable} -m slirpy attach"
+    digest = hashlib.sha256(BLOCK * MIB).hexdigest()
+    with outside() as web:
+        script = shlex.quote(_IN_BOX.format(web=web))
+        commands = recipe[1].replace("podman ", "$podman ").replace("IMAGE", "test")
+        commands = commands.replace("slirpy attach", slirpy).replace("CMD", f"sh -c {script}")
+        # The servers are on this host, which the profile would shut.
+        commands = commands.replace("--profile agent", f"--allow host:{web} --allow name.test:443")
+        image = _IMAGE.format(applets=" ".join((*APPLETS, "grep")), program="/usr/bin/slirp4netns")
+        process = start(
+            image + "\nmkdir work; cd work\n" + commands + "\n$podman rm --force --time 0 box >/dev/null; wait"
+        )
+        with process:
+            try:
+                out, error = process.communicate(timeout=2 * SECONDS)
+            finally:
+                process.kill()
+    lines = out.splitlines()
+    assert lines[-3:] == ["resolved", f"{digest}  -", "refused"], (lines, error)
 
 
 def connect(port: int) -> socket.socket:

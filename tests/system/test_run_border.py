@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -302,3 +303,37 @@ def test_the_recipe_for_bubblewrap(user: User, need: Need) -> None:
     (user.folder / "here").touch()
     result = user.run(*words, "sh", "-c", "echo $(ls) $(ls /home /root); head -n 1 /etc/resolv.conf")
     assert result.stdout == "here\nnameserver 10.0.2.3\n", result.stderr
+
+
+def test_the_recipe_for_systemd(user: User, need: Need) -> None:
+    """Word for word where systemd runs for the user. Elsewhere systemd checks the properties, and slirpy its part."""
+    need("systemd-run", "systemd-analyze")
+    page = (REPOSITORY / "docs" / "howto" / "border.md").read_text()
+    recipe = re.search(r"^\$ (systemd-run .*?) slirpy (run .*) CMD$", page, re.MULTILINE)
+    assert recipe is not None
+    scope, own = shlex.split(recipe[1]), shlex.split(recipe[2])
+    properties = [word for option, word in pairwise(scope) if option == "-p"]
+    assert len(properties) == 3
+    unit = user.folder / "check.service"
+    unit.write_text("\n".join(["[Service]", "Type=oneshot", "ExecStart=/bin/true", *properties, ""]))
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False
+    )
+    assert str(unit) not in verified.stderr, verified.stderr
+    whole = [sys.executable, "-m", "slirpy", *own, "echo", "inside"]
+    if _run(user, "systemctl", "--user", "is-system-running").stdout.strip() in ("running", "degraded"):
+        whole = [*scope, *whole]
+    result = _run(user, *whole)
+    assert result.stdout == "inside\n", result.stderr
+
+
+def _run(user: User, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run any program as this user."""
+    return subprocess.run(
+        [*user.prefix(), *words],
+        cwd=user.folder,
+        env=user.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
