@@ -42,7 +42,7 @@ IMAGE = """
 mkdir -p image/bin image/etc image/tmp run
 chmod 700 run
 cp "$(command -v busybox)" image/bin/busybox
-for name in sh cat httpd ip nc nslookup sha256sum sleep wget; do ln -s busybox image/bin/$name; done
+for name in sh cat grep httpd ip nc nslookup sha256sum sleep wget; do ln -s busybox image/bin/$name; done
 echo works >image/etc/name
 tar -C image -cf image.tar .
 """

@@ -205,7 +205,7 @@ def test_podman(program: str, start: Callable[[str], subprocess.Popen[str]], nee
                 process.kill()
 
 
-_IMAGE = _PODMAN.partition("$podman run")[0]
+_IMPORT = _PODMAN.partition("$podman run")[0]
 _IN_BOX = """
 tries=0
 until grep -q tap0 /proc/net/route || [ $tries -gt 200 ]; do tries=$((tries+1)); sleep 0.1; done
@@ -229,10 +229,9 @@ def test_the_recipe_for_podman(start: Callable[[str], subprocess.Popen[str]], ne
         commands = commands.replace("slirpy attach", slirpy).replace("CMD", f"sh -c {script}")
         # The servers are on this host, which the profile would shut.
         commands = commands.replace("--profile agent", f"--allow host:{web} --allow name.test:443")
-        image = _IMAGE.format(applets=" ".join((*APPLETS, "grep")), program="/usr/bin/slirp4netns")
-        process = start(
-            image + "\nmkdir work; cd work\n" + commands + "\n$podman rm --force --time 0 box >/dev/null; wait"
-        )
+        image = "set -e" + IMAGE + _IMPORT.format(program="/usr/bin/slirp4netns")
+        end = "$podman rm --force --time 0 box >/dev/null; wait"
+        process = start("\n".join((image, "set +e; mkdir work; cd work", commands, end)))
         with process:
             try:
                 out, error = process.communicate(timeout=2 * SECONDS)
