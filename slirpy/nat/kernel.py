@@ -25,7 +25,7 @@ LARGEST = 10 << 20
 SWEEP = 250 * MS
 """Time in which all connections are asked."""
 SLOWEST = 4 * SECOND
-"""The same, while nothing moves."""
+"""Longest time of a round, while nothing moves."""
 BATCH = 256
 """Connections that are asked in one turn."""
 

@@ -117,7 +117,7 @@ def _left_open(policy: RulePolicy) -> list[str]:
 
 
 def _left_out(policy: RulePolicy) -> list[str]:
-    """What the first rule that allows ``any`` does not open, where no other rule is about it either."""
+    """Places that the first rule that allows ``any`` does not open, where no other rule is about it either."""
     rule = next((rule for rule in policy.rules if rule.stays_outside), None)
     if rule is None or rule.protocol is IPProtocol.ICMP or policy.default not in _REFUSALS:
         return []

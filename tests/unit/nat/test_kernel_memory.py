@@ -143,7 +143,7 @@ def _wrapped(kind: Any, peer: object) -> Any:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
-    """How often each peer was asked, by its identity."""
+    """Count how often each peer is asked, by its identity."""
     found: dict[int, int] = {}
 
     def ask(peer: object) -> int:
