@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from slirpy.checks import instance
 from slirpy.config.guestfwd import GuestForward
 from slirpy.config.hostfwd import HostForward
 
@@ -63,7 +64,13 @@ def tables(net: Slirp) -> dict[str, Any]:
     ``dns``        the operator's DNS records
     ``stats``      counters that are not zero
     ============== ==================================================================================
+
+    Raises:
+        ConfigError: not a Slirp.
     """
+    from slirpy.network import Slirp
+
+    instance("net", net, Slirp, "a slirpy.Slirp")
     config = net.config
     return {
         "time": round(time.time(), 3),

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from slirpy.checks import instance, shown
 from slirpy.control.place import parse_place
-from slirpy.errors import LinkError
+from slirpy.errors import ConfigError, LinkError
 from slirpy.links.endpoint import Endpoint, reason
 from slirpy.reprs import never_raises
 
@@ -61,16 +62,18 @@ class ControlClient:
 
     Args:
         at: ``unix:PATH``, a path, or ``tcp:ADDRESS:PORT``.
-        token: for TCP.
+        token: that of the network: visible ASCII characters. TCP needs one; a Unix socket, if the network has one.
 
     Raises:
-        ConfigError: ``at`` is not a place.
+        ConfigError: ``at`` is not a place, or ``token`` cannot be one.
     """
 
     def __init__(self, at: str, *, token: str | None = None) -> None:
         if isinstance(at, str) and not at.startswith(("unix:", "tcp:")):
             at = f"unix:{at}"
         self._place = parse_place(at, "PLACE")
+        if token is not None:
+            _check_word("token", token)
         self._token = token
 
     @never_raises
@@ -83,25 +86,35 @@ class ControlClient:
         """Make a request; returns the JSON of the answer.
 
         Args:
-            method: of HTTP.
+            method: of HTTP, such as ``"GET"``.
             path: such as ``/v1/flows``.
-            body: as JSON; None: none.
+            body: sent as JSON; None: no body.
             query: parameters; those that are None are left out.
 
         Raises:
-            LinkError: nobody controls a network there.
-            ControlError: the answer says what is wrong.
+            ConfigError: an argument that cannot be sent.
+            LinkError: no network is controlled there, or the answer is not JSON.
+            ControlError: the network has refused the request; the text is its reason.
         """
+        _check_word("method", method)
+        _check_target(path, query)
         with self._answer(method, path, body, query, TIMEOUT) as answer:
             data = answer.read()
-        return json.loads(data) if data else None
+        try:
+            return json.loads(data) if data else None
+        except ValueError:
+            raise LinkError(f"{self._place}: the answer to {path} is not JSON; read it with stream()") from None
 
     def stream(self, path: str, query: Mapping[str, object] | None = None) -> Iterator[bytes]:
         """Read an answer without an end, in the pieces that arrive.
 
         Raises:
-            LinkError, ControlError: as :meth:`ask`.
+            ConfigError, LinkError, ControlError: as :meth:`ask`.
         """
+        _check_target(path, query)
+        return self._pieces(path, query)
+
+    def _pieces(self, path: str, query: Mapping[str, object] | None) -> Iterator[bytes]:
         with self._answer("GET", path, None, query, None) as answer:
             while piece := answer.read1(_SMALL):
                 yield piece
@@ -110,14 +123,9 @@ class ControlClient:
         """Read the network's events as they happen.
 
         Raises:
-            LinkError, ControlError: as :meth:`ask`.
+            ConfigError, LinkError, ControlError: as :meth:`ask`.
         """
-        rest = b""
-        for piece in self.stream("/v1/events", query):
-            *lines, rest = (rest + piece).split(b"\n")
-            for line in lines:
-                if line.startswith(b"data:"):
-                    yield json.loads(line[5:])
+        return _records(self.stream("/v1/events", query))
 
     @contextmanager
     def _answer(
@@ -134,7 +142,7 @@ class ControlClient:
             headers["Authorization"] = f"Bearer {self._token}"
         data = None
         if body is not None:
-            data = json.dumps(body).encode()
+            data = _as_json(body)
             headers["Content-Type"] = "application/json"
         connection = _Connection(self._place, timeout)
         try:
@@ -152,6 +160,37 @@ class ControlClient:
             raise LinkError(f"{self._place}: {reason(error)}; is a network controlled there?") from None
         finally:
             connection.close()
+
+
+def _check_word(what: str, value: object) -> None:
+    if not isinstance(value, str) or not value or not all("!" <= letter <= "~" for letter in value):
+        raise ConfigError(f"{what} must be text of visible ASCII characters; given was {shown(value)}")
+
+
+def _check_target(path: object, query: Any) -> None:
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise ConfigError(f"path {shown(path)} must be text that begins with /, such as /v1/flows")
+    if query is not None:
+        instance("query", query, Mapping, "a mapping of names to values")
+        for name in query:
+            instance("query", name, str, "a mapping of names to values")
+
+
+def _records(pieces: Iterator[bytes]) -> Iterator[dict[str, Any]]:
+    """Read server-sent events."""
+    rest = b""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                yield json.loads(line[5:])
+
+
+def _as_json(body: object) -> bytes:
+    try:
+        return json.dumps(body, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"body {shown(body)} cannot be sent as JSON: {error}") from None
 
 
 def _said(answer: http.client.HTTPResponse) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 from slirpy.errors import SlirpyError
 from slirpy.sandbox import capabilities, landlock, seccomp
+from slirpy.sandbox.arguments import numbers, paths, switch
 from slirpy.sandbox.syscalls import machine
 
 __all__ = ["ConfinementError", "confine"]
@@ -54,20 +55,25 @@ def confine(
         low_ports: keep the capability to bind ports below 1024, if the process has it.
         strict: raise an exception if a part is missing.
 
+    A path that does not exist is left out.
+
     Returns:
         The parts that this system lacks, each with the reason; empty if all are in force.
 
     Raises:
+        ConfigError: an argument of another type; nothing is in force then.
         ConfinementError: with ``strict``, if a part is missing. The others are in force.
     """
+    switch("low_ports", low_ports)
+    switch("strict", strict)
     missing = _shut(
-        dict.fromkeys((*read, *_own_files()), landlock.READ)
-        | dict.fromkeys(remove, landlock.REMOVE)
-        | dict.fromkeys(bind, landlock.BIND)
-        | dict.fromkeys((*write_files, os.devnull), landlock.WRITE_FILE)
-        | dict.fromkeys(write, landlock.WRITE),
-        tuple(families),
-        tuple(signals),
+        dict.fromkeys((*paths("read", read), *_own_files()), landlock.READ)
+        | dict.fromkeys(paths("remove", remove), landlock.REMOVE)
+        | dict.fromkeys(paths("bind", bind), landlock.BIND)
+        | dict.fromkeys((*paths("write_files", write_files), os.devnull), landlock.WRITE_FILE)
+        | dict.fromkeys(paths("write", write), landlock.WRITE),
+        numbers("families", families, "AF_INET"),
+        numbers("signals", signals, "os.getppid()"),
         low_ports,
     )
     if missing and strict:

@@ -35,6 +35,9 @@ from struct import Struct
 from struct import error as struct_error
 from typing import Any, NoReturn
 
+from slirpy.errors import ConfigError
+from slirpy.sandbox.arguments import paths
+
 __all__ = ["FLOW", "RUNNING", "Spawner", "active", "use"]
 
 FLOW = Struct("<B16sH16sH")
@@ -69,12 +72,16 @@ class Spawner:
 
     Args:
         files: that it opens for reading when asked, by their place in this list.
+
+    Raises:
+        ConfigError: ``files`` is not a list of paths.
     """
 
     def __init__(self, files: Sequence[str] = ()) -> None:
+        known = tuple(paths("files", files))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._programs: dict[tuple[str, tuple[str, ...], bool], int] = {}
-        self.files = tuple(files)
+        self.files = known
         between = os.fork()
         if between == 0:
             # Its child becomes nobody's: a program may count its own, or wait for all of them.
@@ -318,6 +325,12 @@ active: Spawner | None = None
 
 
 def use(spawner: Spawner | None) -> None:
-    """Start the programs of this process by a spawner from now on."""
+    """Start the programs of this process by a spawner from now on; None: this process starts them itself.
+
+    Raises:
+        ConfigError: not a Spawner.
+    """
+    if spawner is not None and not isinstance(spawner, Spawner):
+        raise ConfigError(f"spawner must be a Spawner, or None; given was {spawner!r}")
     global active
     active = spawner

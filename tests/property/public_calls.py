@@ -1,4 +1,4 @@
-"""The public callables of slirpy's four faces, derived from the faces themselves, and the kinds of their parameters.
+"""The public callables of slirpy's faces, derived from the faces themselves, and the kinds of their parameters.
 
 A callable is a function, a constructor, a method, or a property that can be set. A method is listed once, under the
 class that defines it. The annotation of a parameter says which kinds of values it takes; a number also has a range.
@@ -20,7 +20,18 @@ from hypothesis import strategies as st
 
 __all__ = ["FACES", "PublicCall", "Range", "public_calls", "wrong_values"]
 
-FACES = ("slirpy", "slirpy.links", "slirpy.testing", "slirpy.tcp")
+FACES = (
+    "slirpy",
+    "slirpy.links",
+    "slirpy.testing",
+    "slirpy.tcp",
+    "slirpy.control",
+    "slirpy.sandbox",
+    "slirpy.snapshot",
+    "slirpy.targets.web",
+    "slirpy.testing.machines",
+    "slirpy.testing.strategies",
+)
 Values = st.SearchStrategy[Any]
 Range = tuple[float, float]
 """The least and the greatest number."""

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from slirpy import Action, Config, Decision, FlowRequest, Outbound, Rule, RulePolicy, Slirp, Stack, Verdict
+from slirpy.control import ControlClient
 from slirpy.interfaces import IcmpReport
 from slirpy.links import CallbackLink, CaptureLink, Endpoint, FaultLink, Faults, FaultyPath, Recorder
 from slirpy.tcp import Connection, Segment, Settings, State
@@ -31,12 +32,14 @@ from slirpy.testing import (
     SimHost,
     VirtualNetwork,
 )
+from slirpy.wire import ipv4
 from tests.support.traces import Run
 
 __all__ = ["GOOD", "INSTANCES", "Scene"]
 
 MAC = "52:54:00:12:34:56"
 V4 = "192.0.2.7"
+PACKET = ipv4.build(bytes((10, 0, 2, 15)), bytes((192, 0, 2, 7)), ipv4.UDP, 8) + bytes(8)
 SCRIPT = "0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3\n"
 
 
@@ -114,6 +117,13 @@ class Scene:
         script.inject("S", 0).inject("A", 1, 1).inject("A", 1, 1, data=b"abc")
         return script.conn
 
+    def make_client(self) -> ControlClient:
+        """A client of a network that is controlled, which a thread drives."""
+        net = self.stack.enter_context(Slirp())
+        net.serve_control(f"unix:{self.path('ctl')}")
+        net.start()
+        return ControlClient(self.path("ctl"))
+
     def make_sockets(self) -> tuple[socket.socket, socket.socket]:
         return self._pair(socket.SOCK_STREAM)
 
@@ -166,6 +176,7 @@ INSTANCES: dict[str, Callable[[Scene], object]] = {
     "links.FaultLink": lambda scene: FaultLink(scene.link, Random(1)),
     "links.FaultyPath": lambda scene: FaultyPath(Random(1)),
     "links.Recorder": lambda scene: scene.closed_after(Recorder(scene.path("r.pcap"))),
+    "control.ControlClient": lambda scene: scene.client,
     "testing.Remote": lambda scene: Remote(),
     "testing.Guest": lambda scene: scene.guest,
     "testing.Dhcp6Client": lambda scene: scene.guest.dhcp6(),
@@ -211,6 +222,33 @@ GOOD: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "Command": lambda scene: {"argv": ("cat",)},
     "Config.contains": lambda scene: {"address": bytes((10, 0, 2, 2))},
     "Config.from_qemu": lambda scene: {"options": "user"},
+    "control.ControlClient": lambda scene: {"at": "unix:/run/x.ctl"},
+    "control.ControlClient.ask": lambda scene: {"method": "GET", "path": "/v1/flows"},
+    "control.ControlClient.events": lambda scene: {},
+    "control.ControlClient.stream": lambda scene: {"path": "/v1/events"},
+    "sandbox.Spawner": lambda scene: {},
+    "sandbox.confine": lambda scene: {},
+    "sandbox.use": lambda scene: {"spawner": None},
+    "snapshot.tables": lambda scene: {"net": scene.slirp},
+    "targets.web.asgi": lambda scene: {"application": print},
+    "targets.web.handler_for": lambda scene: {"application": print},
+    "targets.web.wsgi": lambda scene: {"application": print},
+    "testing.machines.ConnectionSubject": lambda scene: {},
+    "testing.machines.from_bytes": lambda scene: {"raw": bytes(20)},
+    "testing.machines.initialize": lambda scene: {},
+    "testing.machines.rule": lambda scene: {},
+    "testing.machines.to_bytes": lambda scene: {"segment": Segment(1, 0, 2, 100)},
+    "testing.strategies.Ends": lambda scene: {},
+    "testing.strategies.cuts": lambda scene: {"data": b"abc"},
+    "testing.strategies.dhcp6_messages": lambda scene: {},
+    "testing.strategies.dhcp_messages": lambda scene: {},
+    "testing.strategies.dns_messages": lambda scene: {},
+    "testing.strategies.fault_plans": lambda scene: {"hosts": ["a", "b"]},
+    "testing.strategies.frames": lambda scene: {},
+    "testing.strategies.icmp_errors": lambda scene: {"packet": PACKET},
+    "testing.strategies.option_strings": lambda scene: {},
+    "testing.strategies.segments": lambda scene: {"conn": Connection()},
+    "testing.strategies.tftp_packets": lambda scene: {},
     "DhcpAnswer": lambda scene: {},
     "DhcpOption": lambda scene: {"code": 42, "value": b"x"},
     "DnsRecord": lambda scene: {"name": "a.test", "type": "A", "value": V4},

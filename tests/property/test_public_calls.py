@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from slirpy import SlirpyError
 from slirpy.checks import ERRNO_MAX, is_whole
 from slirpy.tcp import Connection
+from slirpy.testing.machines import ConnectionSubject
 from tests.property.public_calls import (
     NO_MAC,
     PublicCall,
@@ -46,8 +47,24 @@ LEFT_OUT: dict[str, str] = {
         testing.Event testing.Failure testing.GuestCounters testing.IcmpError testing.Linearization testing.Message
         testing.Operation testing.Ping testing.Received testing.Result testing.Sent
         testing.FrameRecord testing.NoteRecord testing.Report testing.SocketInfo testing.Trace.note""",
+    "steps of state machines, which Hypothesis draws": """
+        testing.machines.NetworkMachine.crash testing.machines.NetworkMachine.cut testing.machines.NetworkMachine.run
+        testing.machines.NetworkMachine.wait testing.machines.TcpMachine.arrive testing.machines.TcpMachine.forge
+        testing.machines.TcpMachine.lose testing.machines.TcpMachine.opens testing.machines.TcpMachine.overtake
+        testing.machines.TcpMachine.peer_writes testing.machines.TcpMachine.repeat
+        testing.machines.TcpMachine.subject_writes testing.machines.TcpMachine.wait""",
+    "the adapter of a TCP, which a machine calls": """
+        testing.machines.ConnectionSubject.input testing.machines.ConnectionSubject.open
+        testing.machines.ConnectionSubject.output testing.machines.ConnectionSubject.write
+        testing.machines.TcpSubject.input testing.machines.TcpSubject.open testing.machines.TcpSubject.output
+        testing.machines.TcpSubject.write""",
+    "records, which a strategy draws": "testing.strategies.Shape testing.strategies.Shape.on",
+    "called for the programs behind guestfwd: tests/system/test_sandbox.py": """
+        sandbox.Spawner.ended sandbox.Spawner.open sandbox.Spawner.register sandbox.Spawner.run
+        sandbox.Spawner.signal""",
+    "takes anything": "snapshot.plain_value",
     "handles, which other calls make and return": """
-        Attachment GuestListener GuestSocket GuestSocket.recv GuestSocket.recv_into Nic
+        control.ControlServer Attachment GuestListener GuestSocket GuestSocket.recv GuestSocket.recv_into Nic
         testing.Autoconfiguration testing.Dhcp6Client testing.DhcpClient
         testing.GuestStream testing.Host testing.Injected testing.Invocation testing.Lookup testing.Partition
         testing.Path testing.Program testing.Router testing.SimServer testing.SimUdpServer testing.StreamListener
@@ -117,6 +134,8 @@ TRUSTED: dict[str, str] = {
     "Config.contains address": "asked for many packets; it is the stack that asks",
     "IPStack.attach poller": "passed to the link unread, and None where there is no descriptor to watch",
     "testing.History.invoke value": "anything",
+    "control.ControlClient.ask body": "what JSON can hold; tests/unit/control/test_client.py",
+    **{f"testing.machines.{name} arguments": "checked by Hypothesis" for name in ("initialize", "rule")},
     "FlowRequest link": "anything: it is compared by identity",
     "FlowRequest lease": "a function is called later, if ever",
     **{f"{owner}.policy = policy": "as the option of Config, test_options.py" for owner in ("Slirp", "Stack")},
@@ -138,6 +157,7 @@ ANNOTATIONS: dict[str, str] = {
     "links.CaptureLink target": f"{RECORDED} | Recorder | None",
     "links.CaptureLink.start_capture target": f"{RECORDED} | Recorder",
     "Slirp.mount application": "Callable",
+    **{f"targets.web.{name} application": "Callable" for name in ("asgi", "handler_for", "wsgi")},
     "links.Endpoint address": "str | bytes | tuple",
     "GuestForward target": "str | Callable",
     "testing.History.invoke process": "str | int",
@@ -180,10 +200,16 @@ LESS: dict[str, Callable[[Any], bool]] = {
     **{f"{call} {name}": is_true for call in PER_FRAME for name in ("checksummed", "gso_size")},
     "Nic.send_many frames": is_true,  # there are no frames in what is empty
     "testing.Network patch": is_true,  # none of the parts
+    # Any name of a parameter may be asked for.
+    **{
+        f"control.ControlClient.{name} query": lambda value: value != {"x": 1}
+        for name in ("ask", "events", "stream")
+    },
     "IPStack.call_at callback": is_plain,  # only a slow check could tell, and links set timers often
     "tcp.Connection.consume count": is_whole,  # called for every piece of data
     "testing.LocalPeer frames": lambda value: not isinstance(value, list),  # the link appends to it
     "Slirp.mount application": is_plain,  # ASGI
+    **{f"targets.web.{name} application": is_plain for name in ("asgi", "handler_for", "wsgi")},
     "GuestForward target": is_plain,
     "tcp.Settings congestion": is_plain,  # only a slow import could tell
     **dict.fromkeys(MAY_BE_EMPTY, lambda value: value != ""),
@@ -220,6 +246,8 @@ RANGES: dict[str, Range] = {
     "testing.check_linearizable max_steps": (1, math.inf),
     "testing.Guest now": ALL, "testing.Guest.advance now": ALL, "testing.Guest.input now": ALL,
     "testing.Guest.udp port": ANY_PORT, "testing.LinkUnderTest longest": (14, 65549),
+    "testing.strategies.dns_messages identifier": ANY_PORT, "testing.strategies.fault_plans horizon": (0, 1e9),
+    "testing.strategies.fault_plans max_faults": (0, math.inf),
     "testing.LinkUnderTest shortest": (14, 65549), "testing.Resetter after": (0, math.inf),
     "testing.SimHost buffer_bytes": (1, 2**40), "testing.VirtualNetwork seed": ALL,
     "testing.flag_letters flags": (0, 255), "testing.ladder width": (60, math.inf),
@@ -253,6 +281,8 @@ ELSEWHERE = {
     "links.TapLink": "needs a TAP interface",
     "links.open_tap": "needs a TAP interface",
     "links.multicast": "needs a route for groups",
+    "sandbox.Spawner": "forks a process",
+    "sandbox.confine": "holds for the rest of the process",
     "testing.Script.expect": "nothing more is expected in this scene",
 }
 """Callables whose success is tested in other files, by the reason."""
@@ -307,7 +337,7 @@ def test_what_makes_sense_is_taken(name: str) -> None:
     call = public_calls()[name]
     with scene_of(call) as (instance, arguments):
         made = invoke(call, instance, arguments)
-        if hasattr(made, "close") and not isinstance(made, Connection):
+        if hasattr(made, "close") and not isinstance(made, Connection | ConnectionSubject):
             made.close()
 
 

@@ -26,13 +26,30 @@ __all__ = ["asgi", "handler_for", "wsgi"]
 
 
 def wsgi(application: WSGIApplication) -> WsgiHandler:
-    """Make a target that serves a WSGI application (PEP 3333), each connection in a thread."""
+    """Make a target that serves a WSGI application (PEP 3333), each connection in a thread.
+
+    Raises:
+        ConfigError: the application is not callable.
+    """
+    _check_callable(application)
     return WsgiHandler(application)
 
 
 def asgi(application: Application) -> AsgiHandler:
-    """Make a target that serves an ASGI application (version 3, HTTP and lifespan) in an event loop."""
+    """Make a target that serves an ASGI application (version 3, HTTP and lifespan) in an event loop.
+
+    Raises:
+        ConfigError: the application is not callable.
+    """
+    _check_callable(application)
     return AsgiHandler(application)
+
+
+def _check_callable(application: object) -> None:
+    if not callable(application):
+        raise ConfigError(
+            f"{application!r} is not a web application: it is not callable, as WSGI and ASGI require"
+        )
 
 
 def handler_for(application: Any) -> Any:
@@ -41,10 +58,7 @@ def handler_for(application: Any) -> Any:
     Raises:
         ConfigError: the application is not callable.
     """
-    if not callable(application):
-        raise ConfigError(
-            f"{application!r} is not a web application: it is not callable, as WSGI and ASGI require"
-        )
+    _check_callable(application)
     call = getattr(application, "__call__", None)  # noqa: B004 - not whether, but what
     if inspect.iscoroutinefunction(application) or inspect.iscoroutinefunction(call):
         return asgi(application)

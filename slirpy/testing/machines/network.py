@@ -15,6 +15,7 @@ from hypothesis import stateful
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition
 
+from slirpy.config.values import host_name
 from slirpy.errors import ConfigError
 from slirpy.links.faultypath import Faults
 from slirpy.testing.sim.faults import Crash, Cut
@@ -37,7 +38,11 @@ def rule(*, on: str | None = None, **arguments: Any) -> Callable[[Callable[..., 
     Args:
         on: name of that host; None: :attr:`NetworkMachine.runs_on`.
         arguments: as for :func:`hypothesis.stateful.rule`.
+
+    Raises:
+        ConfigError: ``on`` is not a name of a host.
     """
+    _check_host(on)
     made: Any = stateful.rule(**arguments)
     return lambda function: made(_synchronous(function, on))
 
@@ -48,9 +53,18 @@ def initialize(*, on: str | None = None, **arguments: Any) -> Callable[[Callable
     Args:
         on: name of the host on which it runs; None: :attr:`NetworkMachine.runs_on`.
         arguments: as for :func:`hypothesis.stateful.initialize`.
+
+    Raises:
+        ConfigError: ``on`` is not a name of a host.
     """
+    _check_host(on)
     made: Any = stateful.initialize(**arguments)
     return lambda function: made(_synchronous(function, on))
+
+
+def _check_host(on: object) -> None:
+    if on is not None:
+        host_name("on", on, dot=True)
 
 
 def _synchronous(function: Callable[..., Any], on: str | None) -> Callable[..., Any]:

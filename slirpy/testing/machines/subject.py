@@ -6,6 +6,8 @@ import abc
 from ipaddress import IPv4Address
 
 from slirpy.addresses import AnyAddress, address_bytes
+from slirpy.checks import instance, octets, whole
+from slirpy.errors import ConfigError
 from slirpy.tcp import Connection, Segment, Settings, State
 from slirpy.tcp.options import parse
 from slirpy.wire import ipv4, tcp
@@ -68,10 +70,13 @@ class ConnectionSubject(TcpSubject):
 
     Args:
         settings: of the connection; None: the default ones.
-        iss: initial sequence number.
+        iss: initial sequence number; None: a random one.
+
+    Raises:
+        ConfigError: an argument of another type, or out of range.
     """
 
-    def __init__(self, settings: Settings | None = None, iss: int = 0) -> None:
+    def __init__(self, settings: Settings | None = None, iss: int | None = 0) -> None:
         self.connection = Connection(settings if settings is not None else Settings(), iss=iss)
 
     def open(self, now: int, *, active: bool) -> None:
@@ -127,7 +132,15 @@ def to_bytes(
     source: AnyAddress = _SOURCE,
     destination: AnyAddress = _DESTINATION,
 ) -> bytes:
-    """Encode a segment from its TCP header on, with the checksum for the given ends."""
+    """Encode a segment from its TCP header on, with the checksum for the given ends.
+
+    Raises:
+        ConfigError: not a Segment, a port that is not from 0 to 65535, or ends that are not two addresses of one
+            family.
+    """
+    instance("segment", segment, Segment, "a slirpy.tcp.Segment")
+    whole("source_port", source_port, 0, 65535)
+    whole("destination_port", destination_port, 0, 65535)
     options = segment.options.encode()
     header = tcp.HEADER.pack(
         source_port, destination_port, segment.seq, segment.ack, (tcp.HEADER_LENGTH + len(options)) << 2,
@@ -141,7 +154,12 @@ def to_bytes(
 def from_bytes(
     raw: bytes, source: AnyAddress = _DESTINATION, destination: AnyAddress = _SOURCE
 ) -> Segment | None:
-    """Decode a segment; None if it is cut short or its checksum is wrong for the given ends."""
+    """Decode a segment; None if it is cut short or its checksum is wrong for the given ends.
+
+    Raises:
+        ConfigError: not bytes, or ends that are not two addresses of one family.
+    """
+    octets("raw", raw)
     if len(raw) < tcp.HEADER_LENGTH or (ones_sum(raw) + _pseudo(source, destination, len(raw))) % 65535:
         return None
     _, _, seq, ack, offset, flags, wnd, _, urg = tcp.HEADER.unpack_from(raw)
@@ -153,4 +171,6 @@ def from_bytes(
 
 def _pseudo(source: AnyAddress, destination: AnyAddress, length: int) -> int:
     ends = address_bytes("source", source), address_bytes("destination", destination)
+    if len(ends[0]) != len(ends[1]):
+        raise ConfigError(f"source {source!s} and destination {destination!s} must be of one IP family")
     return family_of(ends[0]).pseudo_sum(*ends, ipv4.TCP, length)

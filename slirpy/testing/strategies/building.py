@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from hypothesis import strategies as st
 
 from slirpy.addresses import address_bytes, mac_bytes
+from slirpy.checks import switch
 from slirpy.errors import ConfigError
 from slirpy.wire import ethernet, ipv4, ipv6
 from slirpy.wire.checksum import checksum
@@ -69,7 +70,7 @@ class Ends:
     Addresses are text. ``FROM_GUEST`` is the default, ``TO_GUEST`` the other direction.
 
     Raises:
-        ConfigError: an address is none.
+        ConfigError: a value that is not an address of its kind, or ``from_server`` is not a switch.
     """
 
     source_mac: str = "52:54:00:12:34:56"
@@ -85,6 +86,7 @@ class Ends:
     """True if the source sends what servers send: of DHCP, DHCPv6, DNS and TFTP."""
 
     def __post_init__(self) -> None:
+        switch("from_server", self.from_server)
         for name in ("source_mac", "destination_mac"):
             mac_bytes(name, getattr(self, name))
         for name in ("source", "destination", "source6", "destination6", "source_local", "destination_local"):

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias, get_args
 from hypothesis import strategies as st
 
 from slirpy.addresses import AnyAddress, address_bytes, mac_bytes
+from slirpy.config.values import listed
 from slirpy.errors import ConfigError
 from slirpy.testing.strategies.building import Addresses, Kind, Made, check_kind
 from slirpy.testing.strategies.names import labels
@@ -93,7 +94,7 @@ def dhcp_messages(
     check_kind(kind)
     if sender not in ("client", "server"):
         raise ConfigError(f'sender {sender!r} is not "client" or "server"')
-    clients = tuple(mac_bytes("macs", mac) for mac in macs)
+    clients = tuple(mac_bytes("macs", mac) for mac in listed("macs", macs))
     if not clients:
         raise ConfigError("macs is empty; name at least one client")
     about, by = address_bytes("address", address), address_bytes("server", server)

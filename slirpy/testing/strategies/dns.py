@@ -8,7 +8,8 @@ from typing import Any
 from dnslib import EDNS0, RR, DNSHeader, DNSQuestion, DNSRecord, EDNSOption
 from hypothesis import strategies as st
 
-from slirpy.config.values import host_name
+from slirpy.checks import switch
+from slirpy.config.values import host_name, listed
 from slirpy.errors import ConfigError
 from slirpy.testing.strategies.building import Addresses, Kind, Made, check_kind, families, ports
 from slirpy.testing.strategies.transport import udp_frame
@@ -67,7 +68,8 @@ def dns_messages(
         ConfigError: an argument that cannot be used.
     """
     check_kind(kind)
-    for name in names:
+    switch("answer", answer)
+    for name in listed("names", names):
         if name != ".":
             host_name("names", name, dot=True)
     if not names:

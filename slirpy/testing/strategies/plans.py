@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 from hypothesis import strategies as st
 
 from slirpy.checks import amount, instance
-from slirpy.config.values import host_name
+from slirpy.config.values import host_name, listed
 from slirpy.errors import ConfigError
 from slirpy.testing.sim.durations import in_nanoseconds
 from slirpy.testing.sim.faults import (
@@ -73,7 +73,7 @@ def fault_plans(
     Raises:
         ConfigError: an argument that cannot be used.
     """
-    for each in hosts:
+    for each in listed("hosts", hosts):
         instance("hosts", each, (Host, str), "a host or its name")
     names = [each if isinstance(each, str) else each.name for each in hosts]
     for name in names:
@@ -81,10 +81,10 @@ def fault_plans(
     if len(set(names)) < 2 or len(set(names)) != len(names):
         raise ConfigError(f"hosts {names!r} must be two or more different names")
     amount("max_faults", max_faults, 0)
-    chosen = [kind for kind in KINDS if kind in kinds]
-    if not chosen or len(chosen) != len(set(kinds)):
+    chosen = [kind for kind in KINDS if kind in listed("kinds", kinds)]
+    if not chosen or any(kind not in KINDS for kind in kinds):
         raise ConfigError(f"kinds must be some of {', '.join(kind.__name__ for kind in KINDS)}")
-    if not protocols or not set(protocols) <= {"tcp", "udp"}:
+    if not listed("protocols", protocols) or any(each not in _TRANSPORTS for each in protocols):
         raise ConfigError(f'protocols {protocols!r} must be "tcp", "udp" or both')
     last = in_nanoseconds("horizon", horizon) // MS
     makers = _makers(names, last, [each for each in _TRANSPORTS if each in protocols])

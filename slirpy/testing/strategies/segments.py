@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
+from slirpy.checks import instance
 from slirpy.tcp.connection import Connection
 from slirpy.tcp.options import TcpOptions
 from slirpy.tcp.segment import Segment
@@ -126,5 +127,9 @@ def segments(conn: Connection) -> st.SearchStrategy[Segment]:
 
     Args:
         conn: the receiver.
+
+    Raises:
+        ConfigError: not a Connection.
     """
+    instance("conn", conn, Connection, "a slirpy.tcp.Connection")
     return segment_shapes().map(lambda shape: shape.on(conn))

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from hypothesis import strategies as st
 
+from slirpy.config.values import listed
 from slirpy.errors import ConfigError
 from slirpy.testing.strategies.building import Addresses, Kind, Made, check_kind, families, ports
 from slirpy.testing.strategies.transport import udp_frame
@@ -61,8 +62,8 @@ def tftp_packets(
         ConfigError: an argument that cannot be used.
     """
     check_kind(kind)
-    chosen = tuple(_NUMBERS[each] for each in _NUMBERS if each in operations)
-    if not chosen or len(chosen) != len(set(operations)):
+    chosen = tuple(_NUMBERS[each] for each in _NUMBERS if each in listed("operations", operations))
+    if not chosen or any(each not in list(_NUMBERS) for each in operations):
         raise ConfigError(f"operations {operations!r} must be some of {', '.join(_NUMBERS)}")
     if kind == "garbage":
         opcodes = st.integers(1, 6).map(lambda number: number.to_bytes(2, "big"))
