@@ -82,13 +82,19 @@ class PidFile:
             raise LinkError(f'{self._option} "{self.path}": cannot be written: {why}') from None
 
     def close(self) -> None:
-        """Remove the file, if it still is the one that was opened. Harmless when repeated."""
+        """Remove the file, if it still is the one that was opened. Harmless when repeated.
+
+        Where this process may not remove it, having become another user, it is emptied.
+        """
         if self._descriptor < 0:
             return
         descriptor, self._descriptor = self._descriptor, -1
         try:
             if os.getpid() == self._owner and os.path.samestat(os.fstat(descriptor), os.stat(self.path)):
-                os.unlink(self.path)  # before the lock ends with the descriptor
+                try:
+                    os.unlink(self.path)  # before the lock ends with the descriptor
+                except PermissionError:
+                    os.ftruncate(descriptor, 0)
         except OSError:
             pass  # somebody has removed it, or its folder
         os.close(descriptor)

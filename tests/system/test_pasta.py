@@ -70,6 +70,25 @@ except OSError as error:
     print(type(error).__name__)
 """
 
+NAMES = """
+import socket
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("127.0.0.77", 53))
+print("listening", flush=True)
+while True:
+    query, client = sock.recvfrom(2000)
+    question = query[12:query.index(0, 12) + 5]
+    record = b"\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\x3c\\0\\4" + bytes((192, 0, 2, 55))
+    sock.sendto(query[:2] + b"\\x81\\x80\\0\\1\\0\\1\\0\\0\\0\\0" + question + record, client)
+"""
+ASK_NAMES = r"""
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.settimeout(5)
+sock.sendto(bytes.fromhex("12340100000100000000000004686f737404746573740000010001"), (sys.argv[1], 53))
+print(socket.inet_ntoa(sock.recv(2000)[-4:]))
+"""
+
 
 @pytest.fixture
 def host(user: User, need: Need) -> Iterator[HostSpace]:
@@ -210,6 +229,37 @@ def test_ports_of_the_namespace_lead_to_the_host(host: HostSpace, kind: int) -> 
         assert inside(shell, CLIENT, "127.0.0.1", 9001, kind) == "seen as 127.0.0.1"
         assert inside(shell, CLIENT, "::1", 9001, kind) == "seen as ::1"
         assert inside(shell, CLIENT, "127.0.0.1", 7001, kind) == "ConnectionRefusedError"
+
+
+@only_nobody
+def test_without_splices_the_loopback_of_the_host_comes_by_the_interface(host: HostSpace) -> None:
+    options = ("--config-net", "-q", "--no-splice", "-t", "7000-7001:8000-8001", "-T", "9001")
+    with (
+        host.server(*listening(host, "127.0.0.1", 9001)),
+        host.shell(SLIRPY, *options) as shell,
+    ):
+        serve(shell, "0.0.0.0", 8000)
+        serve(shell, "127.0.0.1", 8001)
+        assert ask(host, "127.0.0.1", 7000) == f"seen as {GATEWAY}"
+        assert ask(host, "127.0.0.1", 7001) in ("ConnectionRefusedError", "ConnectionResetError")
+        assert (
+            inside(shell, CLIENT, "127.0.0.1", 9001) == "seen as 127.0.0.1"
+        )  # it is about the other direction
+
+
+@only_nobody
+def test_names_are_asked_at_the_address_for_it(host: HostSpace) -> None:
+    """Queries to one address go to the host's resolver, or to that of --dns-host."""
+    enter = ["nsenter", f"--target={host.process.pid}", "--net", "--", sys.executable, "-c", NAMES]
+    with subprocess.Popen(enter, stdout=subprocess.PIPE, text=True) as names:
+        try:
+            assert names.stdout is not None
+            assert names.stdout.readline() == "listening\n"
+            options = ("--config-net", "-q", "-4", "--dns-forward", "192.0.2.53", "--dns-host", "127.0.0.77")
+            with host.shell(SLIRPY, *options) as shell:
+                assert shell.run(f"{sys.executable} -c '{ASK_NAMES}' 192.0.2.53") == "192.0.2.55"
+        finally:
+            names.kill()
 
 
 @only_nobody

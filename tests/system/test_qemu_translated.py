@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from tests.support.repository import environment
 from tests.system.machine import missing
-from tests.system.qemu import QEMU, Boot, Guest, MissingError, boot_files, machine
+from tests.system.qemu import BOOT_SECONDS, QEMU, Boot, Guest, MissingError, boot_files, machine
 
 SHOW = r"""printf '#!/bin/sh\n[ $1 = bound ] && echo "$interface $ip $mask $router $dns $hostname $domain"\n' >/show
 chmod +x /show
@@ -94,3 +95,41 @@ def test_an_older_line() -> None:
     assert boot.after("leased").startswith("10.9.0.15 router 10.9.0.2 dns 10.9.0.3")
     assert "52:54:00:00:00:09" in boot.output
     assert "-net user,net=10.9.0.0/24 -> -net socket,fd=FD" in guest.errors
+
+
+def test_a_machine_in_the_background(tmp_path: Path) -> None:
+    """With -daemonize, the process that was started ends at once; slirpy serves the machine to its end."""
+    console = tmp_path / "console"
+    line = machine("udhcpc -i eth0 -s /lease -n -q -f -t 8 -T 1 2>/dev/null\n")
+    line.remove("-nographic")
+    options = [
+        "-daemonize",
+        "-display",
+        "none",
+        "-serial",
+        f"file:{console}",
+        "-pidfile",
+        str(tmp_path / "pid"),
+    ]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "slirpy",
+            "qemu",
+            "--",
+            QEMU,
+            *line,
+            *options,
+            "-nic",
+            "user,model=virtio-net-pci",
+        ],
+        capture_output=True,
+        env=environment(),
+        timeout=BOOT_SECONDS * 1.3,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert "leased 10.0.2.15 router 10.0.2.2" in console.read_text()
+    assert not (tmp_path / "pid").exists()  # QEMU has removed it: the machine has ended

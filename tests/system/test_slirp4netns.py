@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.holders import Holder, holder, serve
+from tests.system.netns import NetworkNamespace
 from tests.system.user import User
 
 pytestmark = pytest.mark.system
@@ -139,6 +140,21 @@ def listener(address: str = "127.0.0.1") -> socket.socket:
     return sock
 
 
+def test_a_random_network_of_ipv6(slirpy: User, inside: Holder, need: Need) -> None:
+    """A local one (RFC 4193), another in each run, with the gateway as always."""
+    need("unshare", "nsenter", "ip", "ping")
+    found = set()
+    for _ in range(2):
+        with serve(slirpy, OURS, "-c", "--enable-ipv6", "--ipv6-random", str(inside.pid), "tap11") as served:
+            network = re.search(r"inet6 (fd[0-9a-f:]+)::100/64 scope global", inside.run("ip", "address"))
+            assert network is not None
+            found.add(network[1])
+            inside.run("ping", "-6", "-c1", "-W5", f"{network[1]}::2")
+            served.hang_up()
+            assert served.status() == 0
+    assert len(found) == 2
+
+
 @pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.9"])
 def test_the_hosts_loopback_and_the_outbound_address(
     slirpy: User, program: Sequence[str], inside: Holder, source: str
@@ -174,6 +190,31 @@ def test_without_dns(slirpy: User, program: Sequence[str], inside: Holder) -> No
 
 
 # ------------------------------------------------------------------------------------------- other targets
+
+
+def test_a_tap_interface_that_was_handed_over(slirpy: User, need: Need) -> None:
+    need("ip", "ping")
+    namespace = NetworkNamespace()
+    try:
+        namespace.set_up("10.0.2.100", 1500, offloads=True)
+        os.set_inheritable(namespace.fd, True)
+        with subprocess.Popen(
+            [*OURS, "--netns-type=tapfd", str(namespace.fd)],
+            pass_fds=(namespace.fd,),
+            env=slirpy.environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                namespace.run("ping", "-c1", "-W20", "10.0.2.2")
+            finally:
+                process.terminate()
+            assert process.stdout is not None
+            assert process.stdout.readline() == "Starting slirp\n"
+            assert process.wait(30) == -signal.SIGTERM
+    finally:
+        os.close(namespace.fd)
+        namespace.close()
 
 
 def test_bess(slirpy: User, program: Sequence[str], eventually: Eventually) -> None:

@@ -74,6 +74,22 @@ def test_a_file_of_another_is_not_removed(tmp_path: Path) -> None:
     assert path.read_text() == "5\n"
 
 
+def test_where_it_cannot_be_removed_it_is_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process has become another user, to whom neither the file nor its folder belongs."""
+    path = tmp_path / "x.pid"
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    with PidFile("--pid-file", str(path)) as file:
+        file.write()
+        monkeypatch.setattr(os, "unlink", refuse)
+    assert path.read_bytes() == b""
+    with PidFile("--pid-file", str(path)) as file:  # it is in nobody's way
+        file.write(12)
+        assert path.read_text() == "12\n"
+
+
 def test_a_folder_that_is_gone_does_no_harm(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
