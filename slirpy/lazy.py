@@ -21,7 +21,8 @@ def exports(
 
     Args:
         package: the name of the package, ``__name__``.
-        modules: for each module, by its name within the package, the names that it provides, separated by spaces.
+        modules: for each module, by its name within the package, or its full name, the names that it provides,
+            separated by spaces.
     """
     origins = {name: module for module, names in modules.items() for name in names.split()}
     namespace = vars(sys.modules[package])
@@ -29,7 +30,8 @@ def exports(
     def getattribute(name: str) -> object:
         if name not in origins:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        origin = f"{package}.{origins[name]}"
+        module = origins[name]
+        origin = module if module.startswith("slirpy.") else f"{package}.{module}"
         __import__(origin)  # not by importlib, which has to be imported itself
         value = namespace[name] = getattr(sys.modules[origin], name)
         return value

@@ -20,7 +20,11 @@ _HEAD = 1024
 
 
 def open_own(
-    path: str | os.PathLike[str], is_ours: IsOurs, *, lock: Callable[[int], object] | None = None
+    path: str | os.PathLike[str],
+    is_ours: IsOurs,
+    *,
+    new: bool = False,
+    lock: Callable[[int], object] | None = None,
 ) -> int:
     """Open a file to write it from its beginning, or a device; returns the descriptor.
 
@@ -29,13 +33,14 @@ def open_own(
     Args:
         path: the file.
         is_ours: recognizes content that may be replaced.
+        new: replace nothing: there must be nothing of this name.
         lock: called with the descriptor before anything is replaced; an exception leaves the file as it is.
 
     Raises:
-        FileExistsError: the file has other content.
+        FileExistsError: the file has other content, or exists and must not.
         OSError: the file cannot be opened, or what ``lock`` raises.
     """
-    flags = os.O_WRONLY | os.O_CREAT
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_EXCL if new else 0)
     for name in ("O_CLOEXEC", "O_BINARY", "O_NOCTTY"):
         flags |= getattr(os, name, 0)
     fd = os.open(path, flags, 0o600)  # it contains what guests sent and received

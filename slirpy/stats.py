@@ -343,6 +343,9 @@ class Stats(metaclass=_Slots):
     guestfwd_failed: int = _counter("guestfwd connections whose target could not be reached or started")
     guestfwd_refused: int = _counter("guestfwd connections beyond the limit of programs, threads or tasks")
     control_events_lost: int = _counter("events that a reader of the control socket was too slow for")
+    control_capture_lost: int = _counter(
+        "frames missing in captures of the control socket, whose readers were too slow"
+    )
     guestfwd_broken: int = _counter("guestfwd targets that failed or died: programs, handlers, streams")
 
     def __init__(self, **counters: int) -> None:

@@ -18,7 +18,7 @@ COMMANDS = {
     ),
     "qemu": ("slirpy.cli.qemu:qemu", "Run QEMU with its network card already connected to slirpy."),
     "listen": ("slirpy.cli.listen:listen", "Serve guests, such as QEMU's, that connect by a socket."),
-    "ctl": ("slirpy.cli.ctlrules:ctl", "Look at a running network, and change it."),
+    "ctl": ("slirpy.cli.ctltaps:ctl", "Look at a running network, and change it."),
     "audit": ("slirpy.cli.audit:audit", "Show what audit logs say: who reached what, and what was refused."),
     "policy": ("slirpy.cli.policycheck:policy", "Check a policy: which rule decides, and what it leaves open."),
     "switch": ("slirpy.cli.switch:switch", "Join guests, TAP interfaces and other switches to one network."),

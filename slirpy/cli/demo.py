@@ -26,7 +26,7 @@ from slirpy.cli.demo_servers import LOOPBACK, NAME, DnsServer, WebServer, servin
 from slirpy.cli.flags import Command
 from slirpy.cli.tables import amount, console_for, counter_table, flow_table
 from slirpy.errortext import strerror
-from slirpy.testing.diagram import ladder
+from slirpy.ladder.diagram import ladder
 from slirpy.testing.guest import Guest
 from slirpy.testing.guest.tcp import GuestStream
 from slirpy.units import MS, SECOND

@@ -76,21 +76,25 @@ class Reporting:
             raise ConfigError(
                 f'control_token_file "{self.control_token_file}": nothing is controlled without --control or --web'
             )
+        if not self.control and self.web is None:
+            return
         token = None
         if self.control_token_file is not None:
             from slirpy.control.place import read_token
 
             token = read_token(self.control_token_file)
+        serve, end = _serving(network, token)
         for place in self.control:
-            server = _serve(network, place, token)
+            server = serve(place)
             stack.callback(server.close)
             if not server.address.local:
                 shown = f", token {server.token}" if token is None else ""
                 write_line(f"control tcp:{server.address}{shown}")
         if self.web is not None:
-            server = _serve(network, f"tcp:{self.web}", token)
+            server = serve(f"tcp:{self.web}")
             stack.callback(server.close)
             write_line(f"web http://{server.address}/?token={server.token}")
+        stack.callback(end)  # before the servers, so that streams end well
 
     def live(self, net: Slirp, stack: ExitStack) -> Callable[[], float]:
         """Create a function for the loop that drives ``net``. It returns the seconds that the loop may wait."""
@@ -116,16 +120,21 @@ class Reporting:
             report([*net.closed_flows(), *net.flows()], net.stats)
 
 
-def _serve(
-    network: Slirp | PolledSwitch, place: str, token: str | None, what: str = "control"
-) -> ControlServer:
-    from slirpy.control.controlled import need_control
-    from slirpy.control.place import parse_place
+def _serving(
+    network: Slirp | PolledSwitch, token: str | None
+) -> tuple[Callable[[str], ControlServer], Callable[[], None]]:
+    """A function that lets a network be controlled at a place, and one that ends its captures."""
     from slirpy.drive.switched import PolledSwitch
 
     if not isinstance(network, PolledSwitch):
-        return network.serve_control(place, token=token)
-    return need_control()(parse_place(place), network.network, network.poller, token=token)
+        return lambda place: network.serve_control(place, token=token), lambda: None  # they end with it
+    from slirpy.control.controlled import need_control
+    from slirpy.control.place import parse_place
+    from slirpy.control.taps import Taps
+
+    server, switch, poller = need_control(), network.network, network.poller
+    taps = Taps(switch, poller)
+    return lambda place: server(parse_place(place), switch, poller, taps, token=token), taps.close
 
 
 def _check_distinct(names: Mapping[str, str | None]) -> None:

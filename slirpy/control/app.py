@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from slirpy._version import __version__
-from slirpy.control import events, gvproxy, metrics, page, rules, tables
+from slirpy.control import captures, events, faults, gvproxy, metrics, page, rules, tables
 from slirpy.control.desk import UndrivenError
 from slirpy.control.shapes import Error
 from slirpy.control.subject import Subject
@@ -55,7 +55,7 @@ def make_application(subject: Subject) -> FastAPI:
         redirect_slashes=False,
         strict_content_type=False,
     )
-    for part in (tables, rules, events):
+    for part in (tables, rules, events, captures, faults):
         application.include_router(part.router(subject), prefix="/v1")
     application.include_router(page.router())
     application.include_router(metrics.router(subject))

@@ -10,6 +10,7 @@ from slirpy.errors import ConfigError
 
 if TYPE_CHECKING:
     from slirpy.control.server import ControlServer
+    from slirpy.control.taps import Taps
 
 __all__ = ["Controlled", "need_control"]
 
@@ -35,6 +36,7 @@ class Controlled(Loopbacks):
     def __init__(self, clock: Callable[[], int]) -> None:
         super().__init__(clock)
         self._controls: list[ControlServer] = []
+        self._taps: Taps | None = None
 
     def serve_control(self, at: str, *, token: str | None = None) -> ControlServer:
         """Let programs and people look at this network, and change it, by HTTP: ``slirpy ctl``, curl, a browser.
@@ -57,12 +59,19 @@ class Controlled(Loopbacks):
         from slirpy.control.place import parse_place
 
         server_class = need_control()
+        from slirpy.control.taps import Taps
+
         place = parse_place(at)
-        server = self._call(lambda: server_class(place, self._stack, self._poller, token=token, dial=self.dial))
+        taps = self._taps = self._taps or Taps(self._stack, self._poller)
+        server = self._call(
+            lambda: server_class(place, self._stack, self._poller, taps, token=token, dial=self.dial)
+        )
         self._controls = [server, *(other for other in self._controls if not other.closed)]
         return server
 
     def _end_control(self) -> None:
+        if self._taps is not None:
+            self._taps.close()  # first, so that streams end well
         for control in self._controls:
             control.close()
         self._controls.clear()

@@ -23,6 +23,7 @@ from slirpy.control.desk import Desk
 from slirpy.control.guard import Guard
 from slirpy.control.place import bind, check_token, new_token
 from slirpy.control.subject import Dial, Subject
+from slirpy.control.taps import Taps
 from slirpy.core.switchnet import SwitchNetwork
 from slirpy.drive.mailbox import Mailbox
 from slirpy.interfaces import READ, Poller
@@ -53,6 +54,7 @@ class ControlServer:
         place: where to listen.
         network: the network.
         poller: of the thread that drives the network.
+        taps: captures and faults of the network, which all its servers share.
         token: that clients must show; None: a new one for TCP, and none for a Unix socket.
         dial: connects to guests; None: nothing does.
 
@@ -71,6 +73,7 @@ class ControlServer:
         place: Endpoint,
         network: Stack | SwitchNetwork,
         poller: Poller,
+        taps: Taps,
         *,
         token: str | None = None,
         dial: Dial | None = None,
@@ -88,7 +91,7 @@ class ControlServer:
         self.address = place if place.local else Endpoint(int(self._sock.family), self._sock.getsockname())
         self._poller: Poller | None = poller
         self._mailbox = Mailbox(poller, _none_refused)
-        self._subject = Subject(network, Desk(self._mailbox), dial)
+        self._subject = Subject(network, Desk(self._mailbox), taps, dial)
         self._application = Guard(make_application(self._subject), token, check_host=not place.local)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -155,7 +158,6 @@ class ControlServer:
             self._poller.unregister(self._sock.fileno())
             self._poller = None
         self._mailbox.close()
-        self._subject.close()
         self._place.remove(self._inode)
         if self._thread is None or self._loop is None or self._over is None:
             self._sock.close()

@@ -5,17 +5,25 @@ Answers are made as plain dicts (:mod:`slirpy.control.rows`); the tests compare 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from slirpy.control.taps import FILE_BYTES
+
 __all__ = [
+    "CaptureRow",
+    "Captures",
     "Checked",
     "Counters",
     "Decision",
     "DnsRecordRow",
     "DnsRecords",
     "Error",
+    "FaultCounts",
+    "FaultRow",
+    "FaultSettings",
+    "FaultsRow",
     "Flow",
     "Flows",
     "FlowsToCheck",
@@ -27,9 +35,12 @@ __all__ = [
     "Lease",
     "Leases",
     "Link",
+    "LinkFaults",
     "Links",
     "Neighbor",
     "Neighbors",
+    "NewCapture",
+    "NewFaults",
     "NewPolicy",
     "Place",
     "PolicyRow",
@@ -206,3 +217,98 @@ class Link(Shape):
 
 class Links(Shape):
     links: list[Link]
+
+
+class NewCapture(Shape):
+    file: str | None = Field(
+        default=None,
+        max_length=4096,
+        description="Absolute path, on the machine of the network; null: keep the last frames in memory.",
+    )
+    links: list[int] | None = Field(
+        default=None, max_length=100, description="Numbers of links; null: all, and those that come later."
+    )
+    format: Literal["pcap", "pcapng"] | None = Field(
+        default=None, description="null: by the name of the file, pcapng if it ends in .pcapng."
+    )
+    max_bytes: int = Field(
+        default=FILE_BYTES, ge=1000, le=1 << 40, description="Size at which the next file begins."
+    )
+    max_files: int = Field(
+        default=2, ge=1, le=1000, description="Number of files to keep; the oldest is deleted."
+    )
+    overwrite: bool = Field(default=False, description="Replace earlier captures of slirpy, but no other file.")
+
+
+class CaptureRow(Shape):
+    number: int
+    kind: Literal["file", "memory", "stream"]
+    file: str | None
+    links: int = Field(description="Number of links that it records now.")
+    running: bool
+    began: float = Field(description="Seconds since 1970.")
+    frames: int = Field(description="Number of frames recorded.")
+    lost: int = Field(description="Number of frames dropped, because a reader is too slow.")
+    evicted: int = Field(description="Number of frames in memory that made room for later ones.")
+    error: str | None = Field(description="What ended it early.")
+
+
+class Captures(Shape):
+    captures: list[CaptureRow]
+
+
+Chance = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(ge=0, le=3600, description="In seconds.")]
+
+
+class FaultSettings(Shape):
+    loss: Chance = Field(default=0.0, description="Chance that a frame is lost.")
+    duplicate: Chance = Field(default=0.0, description="Chance that a frame arrives twice.")
+    corrupt: Chance = Field(default=0.0, description="Chance that one bit is wrong.")
+    delay: Seconds = 0.0
+    jitter: Seconds = 0.0
+    reorder: Chance = Field(default=0.0, description="Chance that others overtake a frame.")
+    reorder_delay: Seconds = 0.01
+    rate: int | None = Field(default=None, ge=1, le=1 << 50, description="Bits per second; null: unlimited.")
+    burst: int = Field(default=65549, ge=1, le=1 << 30, description="Bytes that pass at once after a pause.")
+    queue: int = Field(default=262_144, ge=0, le=1 << 26, description="Bytes that may wait for the rate.")
+    limit: int = Field(default=1000, ge=1, le=100_000, description="Frames that may be held.")
+
+
+class NewFaults(Shape):
+    links: list[int] | None = Field(
+        default=None, max_length=100, description="Numbers of links; null: all that there are."
+    )
+    to_guest: FaultSettings = FaultSettings()
+    from_guest: FaultSettings = FaultSettings()
+    seed: int | None = Field(
+        default=None,
+        ge=0,
+        le=1 << 53,
+        description="Makes the chances repeatable, for links that have no faults yet.",
+    )
+
+
+class FaultCounts(Shape):
+    frames: int
+    lost: int
+    duplicated: int
+    corrupted: int
+    delayed: int
+    reordered: int
+    dropped: int = Field(description="By the queue before the rate, or beyond the limit.")
+
+
+class FaultRow(Shape):
+    faults: FaultSettings
+    counters: FaultCounts
+
+
+class LinkFaults(Shape):
+    link: int = Field(description="Number of the link.")
+    to_guest: FaultRow
+    from_guest: FaultRow
+
+
+class FaultsRow(Shape):
+    links: list[LinkFaults] = Field(description="The links that have faults.")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 
 from slirpy.control.desk import Desk
+from slirpy.control.taps import Taps
 from slirpy.core.switchnet import SwitchNetwork
 from slirpy.errors import StateError
 from slirpy.stack import Stack
@@ -26,14 +27,16 @@ class Subject:
     Args:
         network: a stack, or a switch without virtual hosts.
         desk: takes calls for that thread.
+        taps: its captures and faults.
         dial: starts to connect to a guest; called by that thread. None: there are no guests to connect to.
 
     Attributes:
         tunnels: connections that have become tunnels to guests.
     """
 
-    def __init__(self, network: Stack | SwitchNetwork, desk: Desk, dial: Dial | None) -> None:
+    def __init__(self, network: Stack | SwitchNetwork, desk: Desk, taps: Taps, dial: Dial | None) -> None:
         self.network = network
+        self.taps = taps
         self._desk = desk
         self._dial = dial
         self.tunnels: set[asyncio.Transport] = set()
@@ -86,6 +89,3 @@ class Subject:
     def later(self, call: Callable[[], object]) -> None:
         """Let the network's thread make a call soon, if it still runs; nobody waits for it."""
         self._desk.later(call)
-
-    def close(self) -> None:
-        """Give back what handlers hold of the network. Called by the network's thread."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from slirpy.errors import ConfigError
-from slirpy.interfaces import Buffer, Frame, Link, Timer
+from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, Timer
 from slirpy.reprs import counted, never_raises
 from slirpy.stats import Stats
 
@@ -28,7 +28,10 @@ class Waiter(Protocol):
 class PortOwner(Protocol):
     """Owner of a port: a stack, or a switch without one."""
 
-    stats: Stats
+    @property
+    def stats(self) -> Stats:
+        """Counters."""
+        ...
 
     @property
     def now(self) -> int:
@@ -46,6 +49,16 @@ class PortOwner(Protocol):
         ...
 
 
+class Insertions(Protocol):
+    """Links around the link of a port, inserted while it runs; see :mod:`slirpy.core.inserted`."""
+
+    def writable(self) -> None:
+        """Note that the port's link has room again."""
+
+    def close(self) -> None:
+        """Close all of them."""
+
+
 class LinkPort:
     """The stack's side of one link: a bounded queue outwards, and the :class:`~slirpy.interfaces.LinkSink`.
 
@@ -55,6 +68,7 @@ class LinkPort:
 
     __slots__ = (
         "_borrowed",
+        "_carrier",
         "_owned",
         "_owner",
         "_room_announced",
@@ -62,6 +76,7 @@ class LinkPort:
         "blocked",
         "checksum_offload",
         "closed",
+        "inserted",
         "link",
         "mtu",
         "out",
@@ -70,14 +85,13 @@ class LinkPort:
     )
 
     def __init__(self, owner: PortOwner, link: Link, mtu: int) -> None:
-        features = link.features
         self._owner = owner
         self.link = link
         self.mtu = mtu
         """Largest IP packet in bytes."""
-        self.checksum_offload = features.checksum_offload
-        self.segmentation_offload = features.checksum_offload and features.segmentation_offload
-        self.udp_segmentation_offload = features.checksum_offload and features.udp_segmentation_offload
+        self._carrier = link  # or the outermost inserted link
+        self.inserted: Insertions | None = None
+        self._read_offloads(link.features)
         self.blocked = False
         """True if the link has no room. TCP waits meanwhile."""
         self.closed = False
@@ -88,6 +102,21 @@ class LinkPort:
         self._owned = 0  # bytes that were copied
         self._room_announced = False  # by writable(), since the last flush began
         self._waiters: dict[Waiter, None] = {}  # each once, however often it asks
+
+    def _read_offloads(self, features: LinkFeatures) -> None:
+        self.checksum_offload = features.checksum_offload
+        self.segmentation_offload = features.checksum_offload and features.segmentation_offload
+        self.udp_segmentation_offload = features.checksum_offload and features.udp_segmentation_offload
+
+    @property
+    def owner(self) -> PortOwner:
+        """The object that gets the guest's frames."""
+        return self._owner
+
+    def divert(self, owner: PortOwner, carrier: Link, inserted: Insertions | None) -> None:
+        """Send to another carrier, and pass the guest's frames to another owner, as the inserted links need it."""
+        self._owner, self._carrier, self.inserted = owner, carrier, inserted
+        self._read_offloads(carrier.features)
 
     def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> bool:
         """Pass a frame from the guest to the owner. Returns whether it took the slow path."""
@@ -138,7 +167,7 @@ class LinkPort:
             return
         self.out = []
         self._room_announced = False
-        sent = self.link.send(out)
+        sent = self._carrier.send(out)
         borrowed, self._borrowed = self._borrowed, False
         self._owned = 0
         if sent < len(out):
@@ -150,6 +179,13 @@ class LinkPort:
 
     def writable(self) -> None:
         """Note that the link has room again."""
+        if self.inserted is not None:
+            self.inserted.writable()
+        else:
+            self.resume()
+
+    def resume(self) -> None:
+        """Send again."""
         self.blocked = False
         self._room_announced = True
         waiters, self._waiters = self._waiters, {}
@@ -167,7 +203,9 @@ class LinkPort:
         self.closed = True
         self.lost(len(self.out))
         self.out = []
-        self.writable()  # connections continue, if only until they time out
+        if self.inserted is not None:
+            self.inserted.close()
+        self.resume()  # connections continue, if only until they time out
         self.link.close()
 
     def lost(self, frames: int) -> None:

@@ -54,6 +54,7 @@ class IPStack:
         fastpath: whether the fast paths are used. They are off on a hub, where others would not see the frames. Tests
             turn them off as well.
         switch: the switch between the ports, used if there are several.
+        on_attach: called with the port and the poller of each link that was attached; None: nothing is.
         on_detach: called with each link that was detached; None: nothing is.
     """
 
@@ -75,6 +76,7 @@ class IPStack:
         self.fastpath = not network.config.hub
         self._tables = tables
         self._ip = parts.ip
+        self.on_attach: Callable[[LinkPort, Poller], None] | None = None
         self.on_detach: Callable[[object], None] | None = None
         self._macs = network.macs
         self._ndp = Ndp(network, neighbors)
@@ -126,6 +128,8 @@ class IPStack:
             self.ports.remove(port)
             self.switch.unplug(port)
             raise
+        if self.on_attach is not None:
+            self.on_attach(port, poller)
         if self.network.events is not None:
             self.network.events.link_changed(link, port, True)
         return port

@@ -34,7 +34,7 @@ from slirpy.core.guard import HEAD_LENGTH, Guard
 from slirpy.core.port import LinkPort, PortOwner
 from slirpy.core.snooping import Snooping
 from slirpy.fair import TokenBucket
-from slirpy.interfaces import Frame, Link
+from slirpy.interfaces import Frame, Link, LinkFeatures
 from slirpy.stats import Stats
 from slirpy.units import SECOND
 from slirpy.wire import ethernet
@@ -110,6 +110,9 @@ class HubPort(LinkPort):
     def __init__(self, owner: PortOwner, link: Link, mtu: int, switch: Switch) -> None:
         super().__init__(owner, link, mtu)
         self._switch = switch
+
+    def _read_offloads(self, features: LinkFeatures) -> None:
+        super()._read_offloads(features)
         self.udp_segmentation_offload = False  # all other ports would have to support it
 
     def push(self, frame: Frame, length: int) -> None:

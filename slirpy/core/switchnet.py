@@ -32,6 +32,7 @@ class SwitchNetwork:
 
     Attributes:
         now: the time of the current batch in nanoseconds.
+        on_attach: called with the port and the poller of each link that was attached; None: nothing is.
         ports: the attached ports.
         stats: counters.
         switch: the switch.
@@ -44,6 +45,7 @@ class SwitchNetwork:
         self.stats = stats if stats is not None else Stats()
         self.now = moment("now", now)
         self.ports: list[LinkPort] = []
+        self.on_attach: Callable[[LinkPort, Poller], None] | None = None
         self.switch = Switch(self.stats, hub=switch("hub", hub))
         self._mtu = whole("mtu", mtu, MTU_MIN, 65535)
         self._timers = Timers()
@@ -59,6 +61,8 @@ class SwitchNetwork:
         self.ports.append(port)
         self.switch.plug(port, self.now)
         link.start(port, poller)
+        if self.on_attach is not None:
+            self.on_attach(port, poller)
         return port
 
     def detach(self, port: LinkPort) -> None:

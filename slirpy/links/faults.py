@@ -20,6 +20,8 @@ from slirpy.links.middleware import Middleware
 __all__ = ["FaultLink"]
 
 _T = TypeVar("_T")
+_EVER = 1 << 63
+"""Nanoseconds; no frame is held for so long."""
 
 
 class _Direction(Generic[_T]):
@@ -188,6 +190,15 @@ class FaultLink(Middleware):
         if not self._backlog and self._blocked:
             self._blocked = False
             super().writable()
+
+    def release(self) -> None:
+        """End the faults: pass on all held frames, in the order in which they would have arrived.
+
+        Frames for which the inner link has no room are lost.
+        """
+        self.to_guest = self.from_guest = NONE
+        self._transmit(self._to_guest.due(_EVER))
+        self._deliver(self._from_guest.due(_EVER))
 
     def close(self) -> None:
         """Discard held frames, and close the inner link. Harmless when repeated."""

@@ -85,6 +85,7 @@ class NamedFile:
         max_bytes: int | None = None,
         max_files: int = 1,
         what: str = "capture",
+        overwrite: bool = True,
     ) -> None:
         self._header = header
         self._path = path
@@ -95,14 +96,16 @@ class NamedFile:
         self._size = self._begun = 0
         try:
             for number in range(1, max_files if max_bytes is not None else 0):
+                if not overwrite and os.path.lexists(self._numbered(number)):
+                    raise FileExistsError(errno.EEXIST, "it exists", os.fspath(self._numbered(number)))
                 check_own(self._numbered(number), is_ours)
-            self._open()
+            self._open(new=not overwrite)
         except OSError as error:
             self.abandon()
             raise cannot_write(what, error.filename or path, error) from None
 
-    def _open(self) -> None:
-        self._fd = open_own(self._path, self._is_ours)
+    def _open(self, new: bool = False) -> None:
+        self._fd = open_own(self._path, self._is_ours, new=new)
         self._size = 0
         self._begun = 0
         self.describe(self._header())
@@ -280,12 +283,15 @@ class Written:
     """The error that ended it early, or None."""
     on_error: Callable[[OSError], object] | None
     """Called once, when the error occurs, in the thread that drives the network."""
+    on_dropped: Callable[[int], object] | None
+    """Called with the number of records each time that some are not written, in the same thread."""
     dropped: int
     """Number of records not written, because a pipe was full or had no reader."""
 
     def __init__(self) -> None:
         self.error = None
         self.on_error = None
+        self.on_dropped = None
         self.dropped = 0
         self._output: Output | None = None
         self._links = 0
@@ -314,6 +320,13 @@ class Written:
                 output.abandon()
             else:
                 output.close()
+
+    def _drop(self, records: int) -> None:
+        """Count records that were not written."""
+        if records:
+            self.dropped += records
+            if self.on_dropped is not None:
+                self.on_dropped(records)
 
     def _fail(self, error: OSError) -> None:
         first, self.error = self.error is None, error
@@ -352,6 +365,11 @@ def _nonblocking(fd: int) -> int:
 
 def cannot_write(what: str, path: object, error: OSError) -> LinkError:
     if isinstance(error, FileExistsError):
-        return LinkError(f'{what} file "{path}": {error.strerror}; name another file, or remove this one')
+        why = (
+            strerror(error.errno or 0).lower()
+            if error.strerror == os.strerror(errno.EEXIST)
+            else error.strerror
+        )
+        return LinkError(f'{what} file "{path}": {why}; name another file, or remove this one')
     why = strerror(error.errno or 0)
     return LinkError(f'{what} file "{path}": cannot be written: {why}; name a file in a folder of yours')

@@ -8,18 +8,19 @@ from collections.abc import Callable, Iterable, Sequence
 from io import IOBase
 from typing import BinaryIO, Protocol, TypeAlias
 
-from slirpy.checks import amount, descriptor, moment
+from slirpy.checks import amount, descriptor, moment, switch
 from slirpy.config.values import as_text, function
 from slirpy.config.values import path as path_of
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer
+from slirpy.links.memory import Memory
 from slirpy.links.outputs import FileOutput, NamedFile, Pipe, Written, is_fifo
 from slirpy.wire import pcap, pcapng
 
 __all__ = ["FORMATS", "Recorder", "Target"]
 
-Target: TypeAlias = str | os.PathLike[str] | int | BinaryIO | IOBase
-"""A file's name, the descriptor of a pipe, or a file object."""
+Target: TypeAlias = str | os.PathLike[str] | int | BinaryIO | IOBase | Memory
+"""A file's name, the descriptor of a pipe, a file object, or memory."""
 
 
 class _Format(Protocol):
@@ -41,17 +42,20 @@ def _is_ours(head: bytes) -> bool:
 class Recorder(Written):
     """Writes frames to ``target`` in a capture format.
 
-    An existing capture written by slirpy is replaced; a file with any other content is not.
+    An existing capture written by slirpy is replaced, unless ``overwrite`` is False; a file with any other content is
+    not.
 
     If writing fails (a full disk, a reader that exited), the recording ends, and :attr:`error` contains the reason.
 
     Args:
         target: a file's name, also that of a named pipe, which may have no reader yet; or the descriptor of a pipe,
-            which is taken over; or a file object in binary mode, which remains the caller's and may block.
+            which is taken over; or a file object in binary mode, which remains the caller's and may block; or a
+            :class:`~slirpy.links.memory.RecordQueue` or :class:`~slirpy.links.memory.RecordRing`.
         file_format: ``"pcap"`` or ``"pcapng"``; None: pcapng if the name ends in ``.pcapng``, else pcap.
         max_bytes: with a file's name: begin another file when this one would exceed this size.
         max_files: number of files to keep, with ``max_bytes``: ``out.pcap`` is the newest, ``out.1.pcap`` the one
             before.
+        overwrite: replace earlier captures; False: none of the files may exist.
         clock: returns the time of a frame, in nanoseconds since 1970.
 
     Attributes:
@@ -72,9 +76,11 @@ class Recorder(Written):
         file_format: str | None = None,
         max_bytes: int | None = None,
         max_files: int = 2,
+        overwrite: bool = True,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         path = path_of("target", target) if isinstance(target, str | os.PathLike) else None
+        switch("overwrite", overwrite)
         if path is None and not callable(getattr(target, "write", None)):
             descriptor("target", target)
         if file_format is None:
@@ -96,7 +102,12 @@ class Recorder(Written):
             if is_fifo(path):
                 self._output = Pipe(self._header, self._fail, path=path)
             else:
-                self._output = NamedFile(self._header, path, _is_ours, max_bytes, max_files)
+                self._output = NamedFile(
+                    self._header, path, _is_ours, max_bytes, max_files, overwrite=overwrite
+                )
+        elif isinstance(target, Memory):
+            target.begin(self._header)
+            self._output = target
         elif isinstance(target, int):
             pipe = Pipe(self._header, self._fail, fd=target)
             self._output = pipe if self.error is None else None
@@ -148,4 +159,4 @@ class Recorder(Written):
             return
         if self.error is None:
             self.frames += len(records) - dropped
-        self.dropped += dropped
+        self._drop(dropped)

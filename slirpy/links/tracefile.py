@@ -55,12 +55,11 @@ class TraceFile(Written):
         if self._output is None:
             raise self.error or OSError("the trace was closed")
         try:
-            self.dropped += self._output.write(
-                [line.encode(errors="backslashreplace") + b"\n" for line in lines]
-            )
+            dropped = self._output.write([line.encode(errors="backslashreplace") + b"\n" for line in lines])
         except OSError as error:
             self._fail(error)
             raise
+        self._drop(dropped)
         if self.error is not None:
             raise self.error
 

@@ -22,8 +22,8 @@ from slirpy.lazy import exports
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
+    from slirpy.ladder.diagram import ladder
     from slirpy.testing.cable import Captured, Fault
-    from slirpy.testing.diagram import ladder
     from slirpy.testing.errors import UnmetError
     from slirpy.testing.guest import (
         DEFAULT_MAC,
@@ -191,7 +191,7 @@ _MODULES = {
     "sim.router": "Router",
     "sim.trace": "FrameRecord NoteRecord Trace",
     "cable": "Captured Fault",
-    "diagram": "ladder",
+    "slirpy.ladder.diagram": "ladder",
     "errors": "UnmetError",
     "guest": "DEFAULT_MAC Autoconfiguration Dhcp6Client Dhcp6Lease DhcpClient DhcpLease DhcpMessage Guest"
     " GuestCounters StreamListener GuestStream IcmpError Lookup Message Ping UdpSocket",

@@ -25,11 +25,11 @@ from slirpy.config.options import MTU_MAX, MTU_MIN
 from slirpy.config.resolver import Resolver
 from slirpy.core.port import LinkPort
 from slirpy.errors import ConfigError
+from slirpy.ladder.diagram import ladder
 from slirpy.links.faultypath import NONE, FaultCounters, Faults, FaultyPath
 from slirpy.reprs import counted, never_raises
 from slirpy.stack import Stack
 from slirpy.testing.cable import Cables, Captured, Fault, NoPoller
-from slirpy.testing.diagram import ladder
 from slirpy.testing.guest import DEFAULT_MAC, Guest
 from slirpy.testing.text import seconds
 from slirpy.testing.virtualtime import VirtualTime

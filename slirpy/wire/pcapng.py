@@ -1,9 +1,9 @@
 """Capture files: the pcapng format (draft-ietf-opsawg-pcapng), with nanoseconds and directions.
 
-Writing only, as in ``slirpy.wire.pcap``, which has the same functions, apart from those for comments, keys and lines
-of logs. A file is a section header, interface descriptions, and for each frame an enhanced packet block, whose flags
-contain the direction. An interface is described before the first frame that crosses it, at any point in the file;
-interfaces are numbered in that order.
+Writing, as in ``slirpy.wire.pcap``, which has the same functions, apart from those for comments, keys and lines of
+logs; and reading of single records that were written here. A file is a section header, interface descriptions, and
+for each frame an enhanced packet block, whose flags contain the direction. An interface is described before the first
+frame that crosses it, at any point in the file; interfaces are numbered in that order.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from slirpy.interfaces import Buffer
 from slirpy.units import US
 from slirpy.wire.pcap import LINKTYPE_ETHERNET, SNAPLEN
 
-__all__ = ["header", "interface", "journal_entry", "record", "tls_keys"]
+__all__ = ["header", "interface", "journal_entry", "read_record", "record", "tls_keys"]
 
 _SECTION_HEADER, _INTERFACE_DESCRIPTION, _ENHANCED_PACKET = 0x0A0D0D0A, 1, 6
 _JOURNAL_EXPORT, _DECRYPTION_SECRETS = 9, 10
@@ -124,3 +124,14 @@ def record(time: int, parts: Sequence[Buffer], inbound: bool, interface: int = 0
             _PACKET_END.pack(_EPB_FLAGS, 4, _INBOUND if inbound else _OUTBOUND, _END, 0, total),
         )
     )
+
+
+def read_record(record: bytes) -> tuple[int, bool, bytes]:
+    """Read a record that :func:`record` made, without a comment: its time, direction and frame.
+
+    Returns:
+        Nanoseconds since 1970; True if the frame came from the guest; the frame, as far as it was kept.
+    """
+    _, _, _, high, low, captured, _ = _PACKET.unpack_from(record)
+    _, _, flags, _, _, _ = _PACKET_END.unpack_from(record, len(record) - _PACKET_END.size)
+    return high << 32 | low, flags == _INBOUND, record[_PACKET.size : _PACKET.size + captured]

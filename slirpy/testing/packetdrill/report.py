@@ -8,9 +8,9 @@ from ipaddress import ip_address
 from typing import Literal
 
 from slirpy.config.text import with_port
+from slirpy.ladder.diagram import ladder
 from slirpy.tcp import Segment, options
 from slirpy.tcp.seq import MASK
-from slirpy.testing.diagram import ladder
 from slirpy.testing.packetdrill.host import Host, Sent
 from slirpy.testing.packetdrill.language import flag_text
 from slirpy.testing.packetdrill.script import Option

@@ -9,8 +9,8 @@ from ipaddress import ip_address
 from slirpy.checks import whole
 from slirpy.config.text import with_port
 from slirpy.errors import ConfigError
-from slirpy.testing.numbering import Numbered, Numbering, Place, Tcp
-from slirpy.testing.packets import Packet, read_packet
+from slirpy.ladder.numbering import Numbered, Numbering, Place, Tcp
+from slirpy.ladder.packets import Packet, read_packet
 from slirpy.testing.sim.trace import FrameRecord, Record, Trace
 from slirpy.wire.tcp import ACK, SYN
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 from heapq import merge
 
-from slirpy.testing.labels import segment_label
-from slirpy.testing.numbering import Numbering
-from slirpy.testing.packets import read_packet
+from slirpy.ladder.labels import segment_label
+from slirpy.ladder.numbering import Numbering
+from slirpy.ladder.packets import read_packet
 from slirpy.testing.sim.trace import FrameRecord, NoteRecord, Record
 from slirpy.units import SECOND
 from slirpy.wire.describe import describe

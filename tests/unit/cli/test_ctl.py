@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from slirpy import Slirp
 from slirpy.cli.app import app
 from slirpy.control import ControlServer
 from slirpy.errors import LinkError
+from slirpy.wire import pcapng
 from tests.support.live_guest import LiveGuest
 
 
@@ -124,3 +127,82 @@ def test_tcp_with_a_token(server: ControlServer, net: Slirp, folder: Path) -> No
     file = folder / "token"
     file.write_text(f"{other.token}\n")
     assert CliRunner().invoke(app, ["ctl", "--token-file", str(file), place, "info"]).exit_code == 0
+
+
+def test_captures(server: ControlServer, net: Slirp, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert "running" in ctl(server, "capture", "start", "net.pcapng,max=10M,files=3").output
+    assert "memory" in ctl(server, "capture", "start", "--link", "0").output
+    with net.connect("10.0.2.15", 7) as sock:
+        sock.sendall(b"x")
+        assert sock.recv(1) == b"x"
+    assert str(folder / "net.pcapng") in ctl(server, "capture").output
+    assert "SYN,ACK" in ctl(server, "capture", "ladder", "2").output
+    assert ctl(server, "capture", "save", "2", "kept.pcapng").exit_code == 0
+    assert (folder / "kept.pcapng").read_bytes() == pcapng.header(["link1"]) + _records(folder / "kept.pcapng")
+    refused = ctl(server, "capture", "save", "2", "kept.pcapng")
+    assert "cannot be created: file exists" in str(refused.exception)
+    assert "ended" in ctl(server, "capture", "stop", "1", "2").output
+    assert json.loads(ctl(server, "capture", "--json").output) == {"captures": []}
+    assert (folder / "net.pcapng").stat().st_size > 500
+    refused = ctl(server, "capture", "start", "net.pcapng")
+    assert "exists" in str(refused.exception)
+    assert ctl(server, "capture", "start", "net.pcapng", "--overwrite").exit_code == 0
+
+
+def _records(file: Path) -> bytes:
+    return file.read_bytes()[len(pcapng.header(["link1"])) :]
+
+
+def test_a_stream_of_frames(server: ControlServer, net: Slirp) -> None:
+    """Into a pipe, as for Wireshark, until it is stopped."""
+    command = [sys.executable, "-m", "slirpy", "ctl", str(server.address.path), "capture", "stream"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        head = pcapng.header([])
+        assert process.stdout.read(len(head)) == head
+        with net.connect("10.0.2.15", 7):
+            pass
+        assert process.stdout.read(100)
+        process.stdout.close()  # Wireshark ends; so does the program, at the next frame
+        while process.poll() is None:
+            with net.connect("10.0.2.15", 7):
+                pass
+        assert process.returncode == 0
+
+
+def test_faults(server: ControlServer) -> None:
+    output = ctl(server, "faults", "set", "loss=1%,delay=40ms,rate=10M", "--link", "0").output
+    assert output.count("loss=0.01,delay=40ms,rate=10000000") == 2
+    output = ctl(server, "faults", "set", "--to-guest", "reorder=0.5,reorder-delay=2ms", "--seed", "7").output
+    assert "reorder=0.5,reorder_delay=2ms" in output
+    assert "none" in output
+    assert "link" in ctl(server, "faults").output
+    assert json.loads(ctl(server, "faults", "clear", "--json").output) == {"links": []}
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("faults", "set"), "set needs FAULTS"),
+        (("faults", "loss=1"), "is not one of"),
+        (("faults", "clear", "loss=1"), "for `set`"),
+        (("faults", "set", "los=1%"), "loss"),
+        (("faults", "set", "delay=40"), "with the unit 'us' or 'ms' or 's'"),
+        (("faults", "set", "delay"), "must be a number"),
+        (("faults", "set", "loss=300%"), "less than or equal to 1"),
+        (("capture", "stop"), "needs a NUMBER"),
+        (("capture", "stop", "x"), "is not the number of a capture"),
+        (("capture", "stop", "7"), "no capture 7"),
+        (("capture", "ladder"), "one NUMBER"),
+        (("capture", "save", "1"), "a NUMBER and a FILE"),
+        (("capture", "start", "-"), "capture stream"),
+        (("capture", "start", "a", "b"), "one FILE"),
+        (("capture", "start", "a,max=x"), "must be a number"),
+        (("capture", "stream", "x"), "nothing to do"),
+    ],
+)
+def test_mistakes_about_captures_and_faults(server: ControlServer, words: tuple[str, ...], text: str) -> None:
+    result = ctl(server, *words)
+    assert result.exit_code
+    assert text in result.output + str(result.exception)

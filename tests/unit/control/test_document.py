@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import pytest
+import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
@@ -46,8 +47,8 @@ def test_every_path_is_described(server: ControlServer) -> None:
     assert {"flows", "add_forward"} <= set(names)
 
 
-STREAMS = ("/v1/events", "/tunnel")
-"""Paths whose answers have no end."""
+STREAMS = ("/v1/events", "/v1/captures/stream", "/tunnel")
+"""Paths whose answers have no end, so that only their beginnings are read."""
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
@@ -60,8 +61,6 @@ def test_schemathesis_finds_no_5xx(tcp: ControlServer, net: Slirp, mode: Generat
     for result in schema.get_all_operations():
         assert isinstance(result, Ok)
         operation = result.ok()
-        if operation.path in STREAMS:
-            continue
         if mode is GenerationMode.NEGATIVE and not (operation.body or operation.query):
             continue
 
@@ -77,6 +76,13 @@ def test_schemathesis_finds_no_5xx(tcp: ControlServer, net: Slirp, mode: Generat
         def ask(case: Case) -> None:
             nonlocal asked
             asked += 1
+            if case.operation.path in STREAMS:
+                asking = case.as_transport_kwargs(
+                    base_url=url, headers={"Authorization": f"Bearer {tcp.token}"}
+                )
+                with requests.request(**asking, timeout=20, stream=True) as answer:
+                    assert answer.status_code < 500
+                return
             case.call_and_validate(
                 base_url=url, headers={"Authorization": f"Bearer {tcp.token}"}, checks=CHECKS, timeout=20
             )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from slirpy.testing.numbering import Numbering, Tcp
-from slirpy.testing.packets import Packet
+from slirpy.ladder.numbering import Numbering, Tcp
+from slirpy.ladder.packets import Packet
 from slirpy.wire import tcp
 
 __all__ = ["segment_label"]

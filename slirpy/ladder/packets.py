@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 from slirpy.checks import octets, shown
 from slirpy.errors import ConfigError
+from slirpy.ladder.numbering import Place, Tcp
 from slirpy.tcp import options as tcp_options
-from slirpy.testing.numbering import Place, Tcp
 from slirpy.wire import dhcp6, ethernet, icmp, ipv4, ipv6, ndp, tcp, udp
 from slirpy.wire.describe6 import dhcpv6, icmp6
 from slirpy.wire.extension import Refusal, walk

@@ -30,9 +30,9 @@ from slirpy.checks import amount, is_whole, switch
 from slirpy.config.text import split_port, with_port
 from slirpy.config.values import as_text, listed
 from slirpy.errors import ConfigError
-from slirpy.testing.labels import segment_label
-from slirpy.testing.numbering import Numbering, Place
-from slirpy.testing.packets import Packet, Timed, read_all
+from slirpy.ladder.labels import segment_label
+from slirpy.ladder.numbering import Numbering, Place
+from slirpy.ladder.packets import Packet, Timed, read_all
 from slirpy.units import MS
 from slirpy.wire import tcp
 
