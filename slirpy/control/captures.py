@@ -156,7 +156,7 @@ def router(subject: Subject) -> APIRouter:
     @routes.get(
         "/captures/{number}/ladder",
         operation_id="capture_ladder",
-        response_class=PlainTextResponse,
+        response_class=Response,
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
     async def capture_ladder(
