@@ -115,7 +115,7 @@ def browser(folder: Path) -> Iterator[Browser]:
         port = int(place.read_text().split()[0])
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=TIMEOUT) as answer:
             page = next(each for each in json.load(answer) if each["type"] == "page")
-        with connect(page["webSocketDebuggerUrl"], max_size=None) as socket:
+        with connect(page["webSocketDebuggerUrl"], max_size=None, ping_interval=None) as socket:
             yield Browser(socket)
     finally:
         process.terminate()

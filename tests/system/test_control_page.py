@@ -12,6 +12,7 @@ import dpkt
 import pytest
 
 from slirpy import Config, Slirp
+from slirpy.tcp import State
 from tests.support.live_guest import LiveGuest
 from tests.support.waiting import until
 from tests.system.browser import Browser, browser
@@ -123,7 +124,7 @@ def _connect(net: Slirp, guest: LiveGuest, port: int, number: int) -> None:
     for start in range(0, number, FEW):
         count = min(FEW, number - start)
         streams = net._call(lambda count=count: [connect("10.0.2.2", port) for _ in range(count)])
-        until(lambda streams=streams: all(stream.established for stream in streams), net.flows)
+        until(lambda streams=streams: all(stream.state is State.ESTABLISHED for stream in streams), net.flows)
     assert net.stats.tcp_flows == before + number
 
 
