@@ -93,9 +93,7 @@ def router(subject: Subject) -> APIRouter:
         for record in await subject.ask(lambda stack: stack.dns_records):
             if record.type in ("A", "AAAA"):
                 name, _, zone = record.name.partition(".")
-                found.setdefault(f"{zone}." if zone else "", []).append(
-                    {"Name": name, "IP": record.value, "Regexp": None}
-                )
+                found.setdefault(f"{zone}." if zone else "", []).append({"Name": name, "IP": record.value})
         return JSONResponse(
             [{"Name": name, "Records": records, "DefaultIP": ""} for name, records in found.items()]
         )

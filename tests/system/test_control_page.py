@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import socket
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -124,7 +125,11 @@ def _connect(net: Slirp, guest: LiveGuest, port: int, number: int) -> None:
     for start in range(0, number, FEW):
         count = min(FEW, number - start)
         streams = net._call(lambda count=count: [connect("10.0.2.2", port) for _ in range(count)])
-        until(lambda streams=streams: all(stream.state is State.ESTABLISHED for stream in streams), net.flows)
+        until(
+            lambda streams=streams: all(stream.state is State.ESTABLISHED for stream in streams),
+            lambda: net._call(lambda: guest.guest.advance(time.monotonic_ns())),
+            lambda streams=streams, start=start: f"{start}, {[stream.state.name for stream in streams]}",
+        )
     assert net.stats.tcp_flows == before + number
 
 
