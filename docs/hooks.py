@@ -25,6 +25,7 @@ from slirpy.config import OPTIONS, Group, Option, qemu
 from slirpy.control.app import make_application
 from slirpy.control.desk import Desk
 from slirpy.control.subject import Subject
+from slirpy.control.taps import Taps
 from slirpy.core.switchnet import SwitchNetwork
 from slirpy.drive.mailbox import Mailbox
 from slirpy.host.poller import SelectorPoller
@@ -46,7 +47,8 @@ def control() -> str:
     """The paths of the control socket, from its OpenAPI document."""
     poller = SelectorPoller()
     mailbox = Mailbox(poller, lambda count: None)
-    document = make_application(Subject(SwitchNetwork(), Desk(mailbox), None)).openapi()
+    network = SwitchNetwork()
+    document = make_application(Subject(network, Desk(mailbox), Taps(network, poller), None)).openapi()
     mailbox.close()
     poller.close()
     parts = []
@@ -54,7 +56,7 @@ def control() -> str:
         for method, operation in methods.items():
             parts.append(f"## `{method.upper()} {path}`\n\n{operation['description']}")
             rows = [
-                f"| `{each['name']}` | query | {each.get('description', '')} |"
+                f"| `{each['name']}` | {each['in']} | {each.get('description', '')} |"
                 for each in operation.get("parameters", ())
             ]
             body = (
