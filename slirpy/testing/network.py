@@ -186,7 +186,8 @@ class VirtualNetwork(VirtualTime):
         Args:
             guest: the guest; None: the first one.
             ipv4: whether it obtains an IPv4 address by DHCP; None: if the network has IPv4.
-            ipv6: whether it obtains IPv6 addresses from the router (SLAAC); None: if the network has nothing else.
+            ipv6: whether it obtains IPv6 addresses, by SLAAC or DHCPv6 as the router says; None: if the network has
+                nothing else.
 
         Returns:
             The guest, which now has an ``address`` and a ``lease``, or an ``address6``.
@@ -206,7 +207,10 @@ class VirtualNetwork(VirtualTime):
             self.run_until(lambda: client.bound)
         if not self.config.ipv4 if ipv6 is None else ipv6:
             configuration = chosen.autoconfigure()
-            self.run_until(lambda: configuration.ready)
+            self.run_until(lambda: configuration.ready or configuration.managed)
+            if configuration.managed:
+                client6 = chosen.dhcp6()
+                self.run_until(lambda: client6.bound)
         return chosen
 
     def _following(self) -> int | None:

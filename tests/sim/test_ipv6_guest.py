@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,26 @@ def test_a_network_of_ipv6_alone() -> None:
     stream.write(b"hello")
     net.run_until(lambda: stream.received == b"hello")
     assert not [frame for _, _, frame in net.transcript if frame[12:14] != b"\x86\xdd"]
+    clean(net)
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ({"net6": "fd00:7::/80"}, "fd00:7::15"),
+        ({"net6": "fd00::/126"}, "fd00::1"),
+        ({"source_guard": True}, "fec0::15"),
+    ],
+)
+def test_boot_asks_dhcpv6_where_the_router_says_so(given: dict[str, Any], address: str) -> None:
+    net = VirtualNetwork(Config(ipv4=False, **given), seed=1)
+    net.host.serve_tcp(FAR, 7, Echo)
+    guest = net.boot()
+    assert str(guest.address6) == address
+    assert guest.lease6 is not None
+    stream = guest.connect(FAR, 7)
+    stream.write(b"hello")
+    net.run_until(lambda: stream.received == b"hello")
     clean(net)
 
 
