@@ -28,6 +28,7 @@ from tests.property.fuzz_world import (
     network,
     packed,
     small_tables,
+    take,
 )
 from tests.support.frames6 import (
     ALL_NODES,
@@ -441,22 +442,30 @@ def test_hostile_frames(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check_ended(net)
 
 
-def test_every_frame_has_one_fate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of each single frame it can be said what became of it: a counter, a call, or a table that knows it.
-
-    And it is not counted as dropped twice, except for fragments, whose loss may be that of others.
-    """
+def fates(frames: int) -> int:
+    """Check the fate of each of so many frames; returns how many left no trace that can be seen."""
     random = Random(SEED)
     net = world(random, "plain")
     guest = Guest6(net, random)
     silent = 0
-    for _ in range(4000):
+    for number in range(1, frames + 1):
         frame = guest.frame()
         guest.refresh()
         found = fate(net, frame)
         check_fate(frame, found)
         silent += found.silent
-    assert silent < 1000
+        if number % 5000 == 0:
+            net.run(random.choice((0.01, 1.0, 40.0)))
+            take(net)
+    return silent
+
+
+def test_every_frame_has_one_fate() -> None:
+    """Of each single frame it can be said what became of it: a counter, a call, or a table that knows it.
+
+    And it is not counted as dropped twice, except for fragments, whose loss may be that of others.
+    """
+    assert fates(4000) < 1000
 
 
 def test_the_same_seed_gives_the_same_frames() -> None:
@@ -480,3 +489,9 @@ def test_the_same_seed_gives_the_same_frames() -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_hostile_frames_for_long(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hostile(STRESS_FRAMES // 3, variant, monkeypatch)
+
+
+@pytest.mark.stress
+def test_every_frame_has_one_fate_for_long() -> None:
+    frames = STRESS_FRAMES // 20
+    assert fates(frames) < frames // 4
