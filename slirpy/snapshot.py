@@ -21,7 +21,7 @@ _ENDS = ("guest", "host")
 
 
 def plain_value(value: Any) -> Any:
-    """A value as JSON has it.
+    """Convert a value to the types of JSON.
 
     Objects such as a :class:`~slirpy.FlowInfo` become a mapping of their fields; addresses, paths and functions
     become text, bytes hexadecimal digits. A forward also has its text, as ``rule``.
@@ -49,7 +49,7 @@ def plain_value(value: Any) -> Any:
 
 
 def tables(net: Slirp) -> dict[str, Any]:
-    """All tables of a network.
+    """Return all tables of a network as values that JSON can hold.
 
     ============== ==================================================================================
     ``time``       seconds since 1970 (UTC)

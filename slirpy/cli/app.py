@@ -18,7 +18,7 @@ COMMANDS = {
     ),
     "qemu": ("slirpy.cli.qemu:qemu", "Run QEMU with its network card already connected to slirpy."),
     "listen": ("slirpy.cli.listen:listen", "Serve guests, such as QEMU's, that connect by a socket."),
-    "ctl": ("slirpy.cli.ctltaps:ctl", "Look at a running network, and change it."),
+    "ctl": ("slirpy.cli.ctltaps:ctl", "Inspect and change a running network."),
     "audit": ("slirpy.cli.audit:audit", "Show what audit logs say: who reached what, and what was refused."),
     "policy": ("slirpy.cli.policycheck:policy", "Check a policy: which rule decides, and what it leaves open."),
     "switch": ("slirpy.cli.switch:switch", "Join guests, TAP interfaces and other switches to one network."),
@@ -59,8 +59,8 @@ def app() -> None:
 
     \b
     Examples:
-      slirpy demo                                    see it work, in seconds
-      slirpy run -- bash                             a shell whose only network is slirpy
-      slirpy run --hostfwd tcp::8080-:80 -- CMD      let the host reach port 80 of CMD
-      slirpy run --help                              all that run can do
+      slirpy demo                                see it work, in seconds
+      slirpy run -- bash                         a shell behind slirpy
+      slirpy run --hostfwd tcp::8080-:80 -- CMD  let the host reach port 80 of CMD
+      slirpy run --help                          all that run can do
     """

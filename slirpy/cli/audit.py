@@ -29,7 +29,7 @@ EXAMPLES = """
 \b
 Examples:
   slirpy run --audit audit.jsonl -- CMD
-  slirpy audit audit.jsonl                        what was reached, what was refused, and when
+  slirpy audit audit.jsonl        what was reached, what was refused, and when
   slirpy audit --refused --severity private audit.jsonl
   slirpy audit --name '*.example.org' --since 2h audit.1.jsonl audit.jsonl
   slirpy audit --guest 10.0.2.15 --json audit.jsonl | jq .destination

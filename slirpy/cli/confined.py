@@ -40,7 +40,7 @@ def sandbox_option() -> Callable[[_F], _F]:
         group=Group.BORDER,
         type=click.Choice(("auto", "on", "off")),
         default="auto",
-        help="Shut slirpy itself in once it runs: no capabilities, no new processes, only the files and kinds of"
+        help="Confine slirpy itself once it runs: no capabilities, no new processes, only the files and kinds of"
         " sockets that it needs. auto names what this system lacks; on fails then.  [default: auto]",
     )
 

@@ -64,10 +64,10 @@ class Client:
 @click.argument("place", metavar="PLACE", type=click.Path())
 @click.pass_context
 def ctl(context: click.Context, place: str, token_file: str | None) -> None:
-    """Look at a running network, and change it.
+    """Inspect and change a running network.
 
-    PLACE is where its option --control listens: a path, unix:PATH or tcp:ADDRESS:PORT. Each command has --json, for
-    programs. The exit status is 2 if the network refuses a request, or is not there.
+    PLACE is that of the network's option --control: a path, unix:PATH or tcp:ADDRESS:PORT. Each command has --json,
+    for programs. The exit status is 2 if the network refuses a request, or is not there.
     """
     context.obj = Client(place, token_file)
 

@@ -31,11 +31,12 @@ Examples:
   slirpy listen unix:/tmp/net.sock
   slirpy listen tcp:127.0.0.1:1234
   slirpy listen --hostfwd tcp::2222-:22 --mtu 65520 unix:/tmp/net.sock
-  slirpy listen unix:/tmp/net.sock tcp:127.0.0.1:0      two entrances to one network; reports the port
-  slirpy listen --capture out.pcapng unix:/tmp/net.sock    frames of all guests, each an interface
+  slirpy listen unix:/tmp/net.sock tcp:127.0.0.1:0    one network, two places
+  slirpy listen --capture out.pcapng unix:/tmp/net.sock
 \b
-  qemu-system-x86_64 ... -netdev stream,id=slirpy0,addr.type=unix,addr.path=/tmp/net.sock \\
-    -device virtio-net-pci,netdev=slirpy0
+A guest:
+  qemu-system-x86_64 ... -device virtio-net-pci,netdev=slirpy0 \\
+    -netdev stream,id=slirpy0,addr.type=unix,addr.path=/tmp/net.sock
 """
 
 

@@ -198,7 +198,7 @@ def plain_values(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
 
 
 def _warn_about(policy: RulePolicy) -> None:
-    """Report rules that never match, and destinations that people believe shut."""
+    """Report rules that never match, and destinations that look closed but are not."""
     from slirpy.cli.streams import tell
 
     warnings = lint(policy)

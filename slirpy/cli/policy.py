@@ -117,7 +117,7 @@ def rule_options() -> Iterator[Callable[[Any], Any]]:
     yield rule(
         "--profile",
         metavar="NAME",
-        text="Put the rules of a profile before all others, and reject what no rule allows. agent: shut this host,"
+        text="Put the rules of a profile before all others, and reject what no rule allows. agent: close this host,"
         " metadata services, link-local and private networks; guests do not reach each other, and CMD of slirpy run"
         " gets a clean environment.",
     )

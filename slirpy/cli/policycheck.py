@@ -16,7 +16,7 @@ EXAMPLES = """
 \b
 Examples:
   slirpy policy check policy.toml
-  slirpy policy check policy.toml tcp:example.org:443 udp:8.8.8.8:53 host:8000 icmp:metadata
+  slirpy policy check policy.toml tcp:example.org:443 host:8000 icmp:metadata
 """
 
 
@@ -29,8 +29,8 @@ def policy(action: str, file: str, flows: Sequence[str]) -> None:
 
     FILE is what --policy reads. FLOW is [tcp:|udp:|quic:|icmp:]DESTINATION[:PORT], tcp if it says nothing: an
     address, a name, or a word of rules such as host, self, private, metadata, internet. Warnings are about rules that
-    never match, and about destinations that people believe shut. The exit status is 0, or 2 if FILE or a FLOW cannot
-    be read.
+    never match, and about destinations that look closed but are not. The exit status is 0, or 2 if FILE or a FLOW
+    cannot be read.
     """
     check_plain_name("FILE", file)
     found = RulePolicy.from_file(file)

@@ -49,14 +49,14 @@ EXAMPLES = """
 \b
 Examples:
   slirpy qemu -- qemu-system-x86_64 -m 1G -nographic disk.qcow2
-  slirpy qemu -- qemu-system-x86_64 -nic user,model=e1000,hostfwd=tcp::2222-:22 disk.qcow2
+  slirpy qemu -- qemu-system-x86_64 -nic user,hostfwd=tcp::2222-:22 disk.qcow2
   slirpy qemu --hostfwd tcp::2222-:22 -- qemu-system-x86_64 -m 1G disk.qcow2
   slirpy qemu --mtu 1500 -- qemu-system-aarch64 -M virt -cpu max disk.qcow2
   slirpy qemu --capture out.pcap --stats -- qemu-system-x86_64 disk.qcow2
-  slirpy qemu --tftp /srv/tftp --bootfile boot.ipxe -- qemu-system-x86_64 -boot n
+  slirpy qemu --tftp /srv --bootfile boot.ipxe -- qemu-system-x86_64 -boot n
   slirpy qemu --card e1000 -- qemu-system-x86_64 old.qcow2
-  slirpy qemu --replace tap -- qemu-system-x86_64 -nic tap,ifname=tap0 disk.qcow2
-  slirpy qemu -- qemu-system-x86_64 -device e1000,netdev=slirpy0 disk.qcow2    a card of your choice
+  slirpy qemu --replace tap -- qemu-system-x86_64 -nic tap disk.qcow2
+  slirpy qemu -- qemu-system-x86_64 -device e1000,netdev=slirpy0 disk.qcow2
 """
 
 

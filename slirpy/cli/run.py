@@ -23,9 +23,9 @@ EXAMPLES = """
 \b
 Examples:
   slirpy run -- bash
-  slirpy run curl http://10.0.2.2:8000/               a server on the host's 127.0.0.1
+  slirpy run curl http://10.0.2.2:8000/     a server on the host's 127.0.0.1
   slirpy run --hostfwd tcp::8080-:80 -- python3 -m http.server 80
-  slirpy run --hostfwd tcp::0-:22 -- CMD              a free port, reported on standard error
+  slirpy run --hostfwd tcp::0-:22 -- CMD    a free port, which is reported
   slirpy run --net 192.168.7.0/24 --mtu 9000 -- ip addr
   slirpy run --dns 9.9.9.9 --dns 127.0.0.1:5353 -- getent hosts example.org
   slirpy run --capture out.pcap --stats -- curl -s http://example.org/

@@ -30,13 +30,13 @@ EXAMPLES = """
 \b
 Examples:
   slirpy switch -netdev user,hostfwd=tcp::2222-:22 \\
-                -netdev stream,server=on,addr.type=unix,addr.path=/tmp/one.sock \\
-                -netdev stream,server=on,addr.type=unix,addr.path=/tmp/two.sock
+    -netdev stream,server=on,addr.type=unix,addr.path=/tmp/one.sock \\
+    -netdev stream,server=on,addr.type=unix,addr.path=/tmp/two.sock
   slirpy switch -netdev tap,ifname=tap0 -netdev socket,listen=127.0.0.1:1234
 \b
 Two switches joined, each with its guests:
-  slirpy switch -netdev ... -netdev stream,server=on,addr.type=inet,addr.host=192.0.2.1,addr.port=4000
-  slirpy switch -netdev ... -netdev stream,addr.type=inet,addr.host=192.0.2.1,addr.port=4000,reconnect=1
+  slirpy switch -netdev ... -netdev socket,listen=192.0.2.1:4000
+  slirpy switch -netdev ... -netdev socket,connect=192.0.2.1:4000
 """
 
 

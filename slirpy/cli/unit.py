@@ -66,7 +66,7 @@ EXAMPLES = """
 Examples:
   slirpy unit service | sudo tee /etc/systemd/system/slirpy@.service
   slirpy unit socket | sudo tee /etc/systemd/system/slirpy@.socket
-  sudo systemctl enable --now slirpy@NAME.socket     with /etc/slirpy/NAME.toml
+  sudo systemctl enable --now slirpy@NAME.socket  # /etc/slirpy/NAME.toml
 """
 
 

@@ -24,10 +24,10 @@ _SMALL = 1 << 16
 
 
 class ControlError(LinkError):
-    """An answer that says what is wrong.
+    """A request that the network has refused; the text is its reason.
 
     Attributes:
-        status: of HTTP.
+        status: HTTP status of the answer, 400 to 599.
     """
 
     def __init__(self, status: int, text: str) -> None:
@@ -58,7 +58,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 class ControlClient:
-    """Asks the control socket of a network.
+    """A client of the control socket of a network.
 
     Args:
         at: ``unix:PATH``, a path, or ``tcp:ADDRESS:PORT``.
@@ -94,7 +94,7 @@ class ControlClient:
         Raises:
             ConfigError: an argument that cannot be sent.
             LinkError: no network is controlled there, or the answer is not JSON.
-            ControlError: the network has refused the request; the text is its reason.
+            ControlError: the network has refused the request.
         """
         _check_word("method", method)
         _check_target(path, query)

@@ -1,6 +1,6 @@
 """Walls around a process that carries guests' traffic (Linux).
 
-:func:`confine` shuts a process in for good, once everything is set up: no capabilities, Landlock for its files,
+:func:`confine` confines a process for good, once everything is set up: no capabilities, Landlock for its files,
 seccomp for its system calls. :class:`Spawner` is a process that is forked before, and starts programs for it. Both
 are used by the commands of slirpy (``--sandbox``); a program that embeds slirpy can call them itself::
 

@@ -38,7 +38,7 @@ def confine(
     low_ports: bool = False,
     strict: bool = False,
 ) -> tuple[str, ...]:
-    """Shut this process in, for good. Call it after imports, binds and forks, and before threads start.
+    """Confine this process for good. Call it after imports, binds and forks, and before threads start.
 
     From then on the process has no capabilities, cannot start programs or processes, cannot trace or signal others,
     and opens only the files given here and the interpreter's own, and only these families of sockets. Descriptors

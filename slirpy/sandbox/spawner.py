@@ -68,10 +68,10 @@ _DEFAULT = [getattr(signal, name) for name in (*_IGNORED, "SIGPIPE", "SIGCHLD") 
 
 
 class Spawner:
-    """The other process, as this one sees it.
+    """A helper process that starts programs for this one, which may not do so once it is confined.
 
     Args:
-        files: that it opens for reading when asked, by their place in this list.
+        files: paths of files that it may open for reading, on request.
 
     Raises:
         ConfigError: ``files`` is not a list of paths.

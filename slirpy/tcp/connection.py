@@ -59,7 +59,19 @@ class Connection(ControlBlock):
     :meth:`abort`. After each of these calls there may be segments to send. Times (``now``) are nanoseconds of any
     clock that never goes back.
 
-    Arguments and attributes are those of :class:`~slirpy.tcp.tcb.ControlBlock`.
+    Args:
+        settings: sizes and times; None: the defaults.
+        iss: initial sequence number, 0 to 2**32-1; None: a random one. :func:`initial_sequence_number` makes one as
+            RFC 6528 demands; repeatable tests choose one.
+        ts_offset: added to the millisecond clock that timestamps carry, 0 to 2**32-1 (RFC 7323, section 5.4).
+        stats: counters of unusual events; None: new ones.
+        pool: limit of the receive windows of many connections together; None: none.
+
+    Raises:
+        ConfigError: an argument of another type, or ``iss`` or ``ts_offset`` is out of range.
+
+    Attributes are those of :class:`~slirpy.tcp.tcb.ControlBlock`; those named in RFC 9293, section 3.3.1, have its
+    meaning.
     """
 
     __slots__ = ()

@@ -45,7 +45,9 @@ _RESOLVER = Resolver("192.0.2.53")
 
 
 class VirtualNetwork(VirtualTime):
-    """A network in virtual time; see the description of the module.
+    """A whole network in virtual time: the stack, a simulated host behind it, and guests in front of it.
+
+    Events happen in the order of their time, while :meth:`run` or :meth:`run_until` is called; no real time passes.
 
     Args:
         config: the stack's configuration; the default is 10.0.2.0/24, with a resolver at 192.0.2.53 that does not

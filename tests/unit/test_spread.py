@@ -1,4 +1,4 @@
-"""How tests are spread over processes: each runs once, and system tests leave one process to the others."""
+"""The spread of tests over processes: each test runs once, and system tests leave one process to the others."""
 
 from __future__ import annotations
 

@@ -25,13 +25,13 @@ __all__ = ["attach"]
 EXAMPLES = """
 \b
 Examples:
-  slirpy attach 4242                                  the namespace of a process
-  slirpy attach blue                                  one of `ip netns add blue`
-  slirpy attach /proc/4242/ns/net eth0                by its path; the interface is eth0
+  slirpy attach 4242                           the namespace of a process
+  slirpy attach blue                           one of `ip netns add blue`
+  slirpy attach /proc/4242/ns/net eth0         by its path; named eth0 there
   slirpy attach --hostfwd tcp::8080-:80 4242
-  slirpy attach --no-configure 4242                   it runs DHCP, or sets its addresses itself
-  slirpy attach --ready-fd 3 --exit-fd 4 4242         for programs: tell when ready, end with the caller
-  slirpy attach --tap-fd 5                            a TAP interface that the caller has opened
+  slirpy attach --no-configure 4242            for a DHCP client inside
+  slirpy attach --ready-fd 3 --exit-fd 4 4242  for programs that start slirpy
+  slirpy attach --tap-fd 5                     an interface that is open
 """
 DESCRIPTOR = click.IntRange(0)
 CONTEXT_ATTACH = CONTEXT | {"allow_interspersed_args": True}

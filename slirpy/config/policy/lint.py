@@ -1,4 +1,4 @@
-"""Warnings about policies: rules that never match, and destinations that people believe shut."""
+"""Warnings about policies: rules that never match, and destinations that look closed but are not."""
 
 from __future__ import annotations
 

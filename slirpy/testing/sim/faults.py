@@ -150,7 +150,7 @@ class Corrupt(FlowFault):
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """A box on the way resets the connection, as some firewalls do, once it has carried so much.
+    """A device on the path resets the connection, as some firewalls do, once it has carried ``after_bytes``.
 
     Raises:
         ConfigError: a value of the wrong kind.

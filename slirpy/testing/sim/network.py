@@ -40,7 +40,10 @@ _T = TypeVar("_T")
 
 
 class Network(Run):
-    """A network of hosts in virtual time; see the description of the module.
+    """A network of named hosts in virtual time, which run unmodified programs over real segments.
+
+    The same seed and the same programs give the same run, frame by frame. Use it as a context manager, or call
+    :meth:`close`.
 
     Args:
         seed: seed of all randomness: faults, sequence numbers, ports, order of ready calls, ``random`` of programs.

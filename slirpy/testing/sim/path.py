@@ -178,7 +178,7 @@ class Path:
         return True
 
     def insert(self, frame: bytes, reason: str) -> None:
-        """Send a frame that a box on the way has made."""
+        """Send a frame that a device on the path has made."""
         record = FrameRecord(self._scheduler.now, self.source, self.target, frame, fault=reason)
         self._trace.records.append(record)
         self._put(record)

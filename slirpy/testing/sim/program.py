@@ -46,7 +46,7 @@ class Program(abc.ABC):
 
     @property
     def killed(self) -> bool:
-        """True if a crash of its host ended it, or :meth:`cancel`."""
+        """True if a crash of its host ended it, or :meth:`kill`."""
         return self._killed
 
     def result(self) -> Any:

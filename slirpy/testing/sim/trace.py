@@ -67,7 +67,7 @@ class FrameRecord:
 
     @property
     def fate(self) -> str:
-        """A few words about what became of the frame; empty if nothing happened to it."""
+        """The fate of the frame in a few words; empty if it arrived once, in time and unchanged."""
         arrivals, fault = self.arrivals, self.fault
         if not arrivals:
             return "held" if fault == "hold" else f"lost: {fault}" if fault else "lost"

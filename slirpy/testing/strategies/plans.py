@@ -67,7 +67,7 @@ def fault_plans(
         hosts: two or more hosts, or their names; those that open connections first.
         horizon: seconds of virtual time in which faults begin.
         kinds: classes of faults, such as ``(Lose, Cut)``; default: all.
-        max_faults: most faults of a plan.
+        max_faults: largest number of faults in a plan.
         protocols: protocols of the flows of which single packets are hit.
 
     Raises:

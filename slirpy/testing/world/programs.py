@@ -169,7 +169,7 @@ class Remote:
 
 
 class Echo(Remote):
-    """Sends everything back, and the end after the end."""
+    """Sends everything back, and ends its direction once the other side has ended its own."""
 
     def on_data(self, data: bytes) -> None:
         self.received.clear()

@@ -237,3 +237,9 @@ def test_a_refused_system_call_raises_the_system_s_error(tmp_path: Path) -> None
 
     with pytest.raises(FileNotFoundError, match="No such file"):
         linux.mount("tmpfs", str(tmp_path / "none"), "tmpfs")
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_a_terminal_of_80_columns(command: str) -> None:
+    output = CliRunner().invoke(app, [*command.split(), "--help"], terminal_width=80).output
+    assert [line for line in output.splitlines() if len(line) > 80] == []
