@@ -35,6 +35,7 @@ from slirpy.wire.tcp import ACK, FIN, PSH
 __all__ = ["tcp_fastpath", "tcp_fastpath6"]
 
 _unpack_timestamp = TIMESTAMP.unpack_from
+_from_bytes = int.from_bytes
 _USUAL = PSH | FIN
 _Fastpath: TypeAlias = Callable[[Network, dict[bytes, TcpFlow], LinkPort, memoryview, bool], bool]
 
@@ -135,7 +136,7 @@ def _fastpath(layout: Layout) -> _Fastpath:
             or (not length and not acked and window == conn.snd_wnd)  # a duplicate, or a keep-alive
         ):
             return short_way(network, flow, port, frame, checksummed, end, (seq, ack, offset, flags, wnd))
-        if has_header_sum and ones_sum(frame[14:34]):
+        if has_header_sum and _from_bytes(frame[14:34], "big") % 65535:
             return False
         if not checksummed and (ones_sum(frame[addresses_at:end]) + TCP + end - transport_at) % 65535:
             return False

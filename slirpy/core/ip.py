@@ -169,7 +169,7 @@ class IPSender:
                 index += 1
                 continue
             if segments:
-                count = udp.run_length(payloads, index)
+                count = udp.run_length(payloads, index) if len(payloads) > 1 else 1
                 run = payloads[index : index + count]
                 length = udp.HEADER_LENGTH + (size if count == 1 else sum(map(len, run)))
             else:

@@ -16,7 +16,7 @@ from slirpy.core.port import LinkPort
 from slirpy.core.timers import Alarm
 from slirpy.interfaces import Buffer, Frame
 from slirpy.tcp import Connection, Segment, expire, output, segment_arrives
-from slirpy.tcp.states import SYNCHRONIZED
+from slirpy.tcp.states import NO_TIMER, SYNCHRONIZED
 from slirpy.wire import ethernet
 from slirpy.wire.checksum import ones_sum
 from slirpy.wire.headers import LAYOUT, LAYOUT6, Layout, layout_of
@@ -183,14 +183,23 @@ class TcpFlow(abc.ABC):
         if port is not None and port.blocked and conn.reset is None:
             port.wait(self)
             return
-        deadline = conn.deadline()
-        if deadline is not None and deadline <= now:
+        # As conn.deadline() says, without the call: this is done for every segment.
+        if (
+            (conn.timer_kind is not NO_TIMER and conn.timer_at <= now)
+            or 0 < conn.delack_at <= now
+            or 0 < conn.loss_timer_at <= now
+        ):
             expire(conn, now)
             if conn.soft_error and conn.state in SYNCHRONIZED:
                 self.neighbors.doubt(self.neighbor)
         if output(conn, now, self.emit if self._layout is LAYOUT else self.emit6):
             self.mark()
-        self._alarm.set(conn.deadline())
+        deadline, alarm = conn.deadline(), self._alarm
+        entry = alarm.entry
+        if deadline is None or (entry is not None and deadline >= entry):
+            alarm.when = deadline  # as set() does
+        else:
+            alarm.set(deadline)
 
     emit, emit6 = _emitter(LAYOUT), _emitter(LAYOUT6)
 

@@ -20,36 +20,37 @@ SWEEP = 1024
 class Alarm:
     """A deadline that can be moved, and the function to call then."""
 
-    __slots__ = ("_callback", "_entry", "_timers", "when")
+    __slots__ = ("_callback", "_timers", "entry", "when")
 
     def __init__(self, timers: Timers, callback: Callable[[], None]) -> None:
         self._timers = timers
         self._callback: Callable[[], None] | None = callback
-        self._entry: int | None = None  # time of the valid heap entry
+        self.entry: int | None = None
+        """Time of the valid heap entry: a later deadline only has to be written to ``when``. None: there is none."""
         self.when: int | None = None
         """The deadline in nanoseconds, or None."""
 
     def set(self, when: int | None) -> None:
         """Move the deadline; None removes it."""
         self.when = when
-        if when is not None and (self._entry is None or when < self._entry):
-            self._entry = when
+        if when is not None and (self.entry is None or when < self.entry):
+            self.entry = when
             self._timers.push(when, self)
 
     def cancel(self) -> None:
         """Remove the deadline, and drop the reference to the callback."""
-        self.when = self._entry = None
+        self.when = self.entry = None
         self._callback = None
 
     def counts(self, entry: int) -> bool:
         """Report whether the heap entry made for time ``entry`` is the valid one."""
-        return entry == self._entry
+        return entry == self.entry
 
     def ring(self, entry: int, now: int) -> None:
         """Handle the heap entry made for time ``entry``, which is due."""
-        if entry != self._entry:
+        if entry != self.entry:
             return  # obsolete: the alarm was moved to an earlier time
-        self._entry = None
+        self.entry = None
         when = self.when
         if when is None or self._callback is None:
             return

@@ -24,6 +24,7 @@ from slirpy.wire.ipv4 import UDP
 
 __all__ = ["udp_fastpath", "udp_fastpath6"]
 
+_from_bytes = int.from_bytes
 _Fastpath: TypeAlias = Callable[
     [Network, dict[bytes, UdpPath | ServicePath], Fragments, LinkPort, memoryview, bool], bool
 ]
@@ -64,7 +65,7 @@ def _fastpath(layout: Layout) -> _Fastpath:
             # Another MAC address has used this IP address since; the slow path returns it.
             return False
         end = transport_at + length
-        if length < 8 or end > len(frame) or (has_header_sum and ones_sum(frame[14:34])):
+        if length < 8 or end > len(frame) or (has_header_sum and _from_bytes(frame[14:34], "big") % 65535):
             return False
         if not checksummed:
             if field:

@@ -18,7 +18,7 @@ from struct import Struct
 from time import monotonic_ns
 
 from slirpy.fair import PAUSE
-from slirpy.host.addresses import name_of, place_of
+from slirpy.host.addresses import Name, name_of, place_of
 from slirpy.host.ipoptions import (
     LOCAL_ROOM,
     Control,
@@ -65,7 +65,7 @@ class PacketSocket(OpenSocket):
     def _transmit(
         self,
         payload: Buffer,
-        name: tuple[str, int],
+        name: Name,
         ttl: int = 0,
         dont_fragment: bool | None = None,
         control: Control = (),
@@ -221,7 +221,7 @@ class SocketDatagram(PacketSocket):
     Its send methods also accept ancillary data, for :class:`AnsweringDatagram`.
     """
 
-    __slots__ = ("_address", "_name", "_owner", "_place", "_size")
+    __slots__ = ("_address", "_name", "_owner", "_place", "_sent_name", "_sent_to", "_size")
 
     def __init__(self, sockets: OpenSockets, sock: socket.socket, owner: DatagramOwner) -> None:
         self._owner: DatagramOwner | None = owner
@@ -229,6 +229,9 @@ class SocketDatagram(PacketSocket):
         self._size = len(self._address[0])
         self._name: object = None
         self._place = b"", 0
+        self._sent_to: tuple[bytes, int] | None = None
+        self._sent_name: Name = ()
+        """Name for the system of that address and port."""
         super().__init__(sockets, sock)
 
     @property
@@ -253,7 +256,10 @@ class SocketDatagram(PacketSocket):
         """Send one datagram; see :meth:`slirpy.interfaces.DatagramPeer.send`."""
         if len(address) != self._size:
             return errno.EAFNOSUPPORT if self._sock is not None else errno.EBADF
-        return self._transmit(payload, name_of(address, port), ttl, dont_fragment, control)
+        to = address, port
+        if to != self._sent_to:  # most packets go to the same peer
+            self._sent_to, self._sent_name = to, name_of(address, port)
+        return self._transmit(payload, self._sent_name, ttl, dont_fragment, control)
 
     def send_many(
         self,

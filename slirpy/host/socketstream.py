@@ -127,8 +127,8 @@ class SocketStream(OpenSocket):
             return 0
         try:
             if len(buffers) == 1:
-                sent = sock.send(buffers[0])
-                wanted = len(buffers[0])
+                (buffer,) = buffers
+                sent, wanted = sock.send(buffer), len(buffer)
             elif _HAS_SENDMSG:
                 sent = sock.sendmsg(buffers if len(buffers) <= _IOV_MAX else buffers[:_IOV_MAX])
                 wanted = sum(map(len, buffers))

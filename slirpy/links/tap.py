@@ -227,7 +227,6 @@ class TapLink:
             self._sink.writable()
         if mask & READ:
             self._single = self._read() <= 1
-            self._read_at = monotonic_ns()
 
     def _read(self) -> int:
         """Read a batch; its memory is reused after the flush that follows. Returns the number of frames."""
@@ -240,6 +239,7 @@ class TapLink:
         # After one frame and a pause there is one frame again, as a rule. The poller tells of more, which are then
         # read together. Asking for a second one here would cost a small exchange a system call and an exception.
         single = self._single and now - self._read_at > PAUSE
+        self._read_at = now
         end = now + TURN
         for number in range(TURN_FRAMES):
             if start > _ARENA - _FRAME_ROOM:

@@ -156,7 +156,7 @@ class PumpedFlow(TcpFlow, Holder):
         if buffer.length and self.memory.is_tight:
             return  # the guest has yet to acknowledge earlier data
         burst = conn.burst()
-        size = max(READ_SIZE // burst, 1) * burst
+        size = READ_SIZE // burst * burst or burst
         for _ in range(READS):
             if conn.write_room() < size:
                 return

@@ -228,7 +228,13 @@ class NatTcpFlow(PumpedFlow):
             self.to_peer()
         if conn.peer_reset:
             self._abort_peer()
-        elif conn.fin_received and not self.shut and not conn.rcv_pending and self.peer is not None:
+        elif (
+            conn.fin_seq is not None
+            and conn.fin_received
+            and not self.shut
+            and not conn.rcv_pending
+            and self.peer is not None
+        ):
             self.shut = True
             self.peer.shutdown()
         if self.read_ready:

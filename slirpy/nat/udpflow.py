@@ -235,30 +235,39 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
             return
         payloads, self.pending = self.pending, []
         self.last_activity = self._nat.network.now
-        size = sum(map(len, payloads))
+        alone = len(payloads) == 1
+        size = len(payloads[0]) if alone else sum(map(len, payloads))
         self.packets_in += len(payloads)
         self.bytes_in += size
         if self.tallies:
             _, _, destination, port = split_key(path.key)
             self.count_sent((destination, port), len(payloads), size)
-        if path.leaves_ipv6:
+        if alone and not path.leaves_ipv6:
+            error = path.peer.send(payloads[0], path.address, path.port, path.onward_ttl, path.dont_fragment)
+            if error:
+                self._not_sent(payloads, 0, error)
+        elif path.leaves_ipv6:
             for small, run in groupby(payloads, is_small):
                 self._send_many(path, list(run), path.dont_fragment and not small)
         else:
             self._send_many(path, payloads, path.dont_fragment)
 
     def _send_many(self, path: UdpPath, payloads: list[memoryview], dont_fragment: bool) -> None:
-        stats = self._nat.network.stats
         while payloads:
             sent, error = path.peer.send_many(payloads, path.address, path.port, path.onward_ttl, dont_fragment)
             if not error:
                 return
-            if error in (errno.EAGAIN, errno.ENOBUFS):
-                stats.drop_udp_host_full += len(payloads) - sent
-                return
-            stats.drop_udp_host_error += 1
-            self._forget_paths()  # the next one takes the slow path, which reports the reason to the guest
-            payloads = payloads[sent + 1 :]
+            payloads = self._not_sent(payloads, sent, error)
+
+    def _not_sent(self, payloads: list[memoryview], sent: int, error: int) -> list[memoryview]:
+        """Handle a datagram that the system refused; returns those after it that are still to be sent."""
+        stats = self._nat.network.stats
+        if error in (errno.EAGAIN, errno.ENOBUFS):
+            stats.drop_udp_host_full += len(payloads) - sent
+            return []
+        stats.drop_udp_host_error += 1
+        self._forget_paths()  # the next one takes the slow path, which reports the reason to the guest
+        return payloads[sent + 1 :]
 
     # -----------------------------------------------------------------------------------------------
 
@@ -386,7 +395,7 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         nat = self._nat
         network = nat.network
         self.last_activity = network.now
-        size = sum(map(len, payloads))
+        size = len(payloads[0]) if len(payloads) == 1 else sum(map(len, payloads))
         self.packets_out += len(payloads)
         self.bytes_out += size
         if network.events is not None:

@@ -231,7 +231,10 @@ class Connection(ControlBlock):
         self.rcv_pending -= count
         if not self.rcv_pending:
             self.rcv_queue.clear()
-            if self.rcv_limit < self.rcv_limit_max:
+            if (
+                self.rcv_limit < self.rcv_limit_max
+                and 2 * ((self.rcv_nxt - self.irs) & MASK) >= self.settings.rcv_buffer_initial
+            ):
                 self._grow_window(count)
             return
         queue = self.rcv_queue
@@ -248,8 +251,6 @@ class Connection(ControlBlock):
 
         The theory is in :mod:`slirpy.tcp.window`.
         """
-        if 2 * ((self.rcv_nxt - self.irs) & MASK) < self.settings.rcv_buffer_initial:
-            return
         most = self.rcv_limit_max
         pool = self.pool
         if pool is not None:

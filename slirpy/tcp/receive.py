@@ -356,7 +356,7 @@ def _new_data_acked(conn: ControlBlock, ack: int, acked: int, echoed: int | None
     # Round-trip time: from the echoed timestamp (RFC 7323, section 4.1), else from the one timed segment.
     rtt = 0
     if echoed is not None:
-        rtt = ((conn.timestamp(now) - echoed) & MASK) * MS
+        rtt = ((now // MS + conn.ts_offset - echoed) & MASK) * MS
         if rtt <= now - conn.opened_at + MS:  # a round trip cannot be longer than the age of the connection
             conn.rtt.sample(rtt)
         else:
@@ -384,7 +384,10 @@ def _new_data_acked(conn: ControlBlock, ack: int, acked: int, echoed: int | None
     fin_acked = data > conn.snd_buf.length
     if fin_acked:
         data -= 1
-    if data:
+    if data == conn.snd_buf.length:
+        if data:
+            conn.snd_buf.clear()
+    elif data:
         conn.snd_buf.acknowledge(data)
     conn.snd_una = ack
     if (conn.snd_nxt - ack) & MASK >= HALF:

@@ -24,7 +24,7 @@ from slirpy.tcp.emit import (
 )
 from slirpy.tcp.keepalive import exhausted, keep_alive
 from slirpy.tcp.loss import newreno, probe, recovery, undo
-from slirpy.tcp.options import build
+from slirpy.tcp.options import TIMESTAMP, TIMESTAMP_WORD, build
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.states import (
     CLOSE_WAIT,
@@ -44,7 +44,7 @@ from slirpy.tcp.states import (
     TIME_WAIT_TIMER,
 )
 from slirpy.tcp.tcb import ControlBlock
-from slirpy.units import SECOND
+from slirpy.units import MS, SECOND
 from slirpy.wire.tcp import ACK, FIN, PSH, SYN
 
 __all__ = ["Emit", "expire", "output"]
@@ -116,7 +116,7 @@ def output(conn: ControlBlock, now: int, emit: Emit) -> bool:
     if state is ESTABLISHED or state in _MAY_SEND:
         # Most arriving segments give no reason to send data. A timer for window probes may be left over.
         idle = not (conn.snd_buf.length or conn.fin_queued or conn.timer_kind is PERSIST or conn.probe)
-        more = not idle and _send_data(conn, now, emit)
+        more = not idle and not _send_alone(conn, now, emit) and _send_data(conn, now, emit)
         rack = conn.rack
         if rack is not None and (conn.snd_nxt != rack.seen_nxt or conn.snd_una != rack.seen_una):
             probe.schedule(conn, rack, now)
@@ -125,7 +125,10 @@ def output(conn: ControlBlock, now: int, emit: Emit) -> bool:
         more = False
     else:
         more = False
-    if (conn.ack_now and conn.state in _MAY_ACKNOWLEDGE) or _window_update_due(conn):
+    growth = conn.rcv_limit - conn.rcv_pending - ((conn.rcv_adv - conn.rcv_nxt) & MASK)
+    if (conn.ack_now and conn.state in _MAY_ACKNOWLEDGE) or (
+        (growth >= 2 * conn.mss or 2 * growth >= conn.rcv_limit) and _window_update_due(conn, growth)
+    ):
         # With SND.MAX, which is the RFC's SND.NXT. After a time-out our SND.NXT is an old number, and the peer would
         # not accept the ACK. If both sides had gone back, neither would accept anything from the other.
         if conn.spare_acks:
@@ -164,6 +167,55 @@ def _send_syn(conn: ControlBlock, now: int, emit: Emit) -> None:
     start_timer(conn, now)
     # The attempt ends exactly after this time, not at the next doubling of the timer.
     conn.timer_at = min(conn.timer_at, conn.opened_at + settings.syn_timeout)
+
+
+def _send_alone(conn: ControlBlock, now: int, emit: Emit) -> bool:
+    """Send all that there is as one segment, while nothing is in flight: the answer of a small exchange.
+
+    Where that is not so simple, change nothing and return False; :func:`_send_data` would do the same in more steps.
+    ``tests/sim/test_fastpath.py`` turns this off and checks that frames and state are identical.
+    """
+    buf, mss, cc = conn.snd_buf, conn.mss, conn.cc
+    size, seq = buf.length, conn.snd_una
+    if (
+        not 0 < size <= mss
+        or conn.snd_max != seq
+        or conn.snd_nxt != seq
+        or size > conn.snd_wnd
+        or size > cc.cwnd
+        or conn.fin_queued
+        or conn.slow_path_only
+        or conn.sacked
+        or conn.dupacks
+        or conn.timer_kind is not NO_TIMER
+        or conn.dsack is not None
+        or conn.reassembly.size
+        or now - conn.sent_at > conn.rtt.base
+        or conn.rtt.backoff
+        or conn.retries
+    ):
+        return False
+    conn.ack_now = False  # as ack_sent() does
+    conn.delack_at = 0
+    conn.last_ack = ack = conn.rcv_nxt
+    conn.sent_at = conn.progress_at = now
+    rack = conn.rack
+    if rack is not None:
+        rack.spans.on_sent(seq, now, False, conn.rtt.srtt)
+    if conn.ts_ok:
+        options = TIMESTAMP.pack(TIMESTAMP_WORD, (now // MS + conn.ts_offset) & MASK, conn.ts_recent)
+    else:
+        options = b""
+        if conn.rtt_seq is None:
+            conn.rtt_seq, conn.rtt_time = (seq + size) & MASK, now
+    emit(seq, ack, ACK | PSH, window_field(conn), options, buf.take(size), size)
+    conn.snd_nxt = conn.snd_max = (seq + size) & MASK
+    conn.timer_kind, conn.timer_at = RETRANSMIT, now + conn.rtt.base
+    conn.probe = False
+    left = conn.snd_wnd - size if conn.snd_wnd < cc.cwnd else cc.cwnd - size
+    if left < mss and cc.cwnd <= conn.snd_wnd:
+        conn.cwnd_filled = conn.snd_max
+    return True
 
 
 def _send_data(conn: ControlBlock, now: int, emit: Emit) -> bool:
@@ -297,14 +349,16 @@ def _persist(conn: ControlBlock, now: int, emit: Emit) -> None:
             limit_timer(conn)
 
 
-def _window_update_due(conn: ControlBlock) -> bool:
+def _window_update_due(conn: ControlBlock, growth: int) -> bool:
     """Report whether new room deserves a window update: the receiver's silly window avoidance (section 3.8.6.2.2).
 
     Half of the buffer does. So do two segments that at least double the window, since the peer may be waiting at a
     closed window.
+
+    Args:
+        growth: bytes by which the edge of the window could move.
     """
     limit, room = conn.rcv_limit, conn.rcv_limit - conn.rcv_pending
-    growth = room - ((conn.rcv_adv - conn.rcv_nxt) & MASK)
     if growth < (limit + 1) >> 1 and (growth < 2 * conn.mss or 2 * growth < room):
         return False
     if conn.state is not ESTABLISHED and conn.state not in (FIN_WAIT_1, FIN_WAIT_2):

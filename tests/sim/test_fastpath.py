@@ -12,8 +12,12 @@ from hypothesis import strategies as st
 
 from slirpy.interfaces import LinkFeatures
 from slirpy.nat.tcpflow import NatTcpFlow
+from slirpy.stats import Stats
+from slirpy.tcp import sending
+from slirpy.tcp.emit import Emit
 from slirpy.tcp.sendbuffer import SendBuffer
 from slirpy.tcp.states import TIME_WAIT
+from slirpy.tcp.tcb import ControlBlock
 from slirpy.testing import Remote
 from tests.support.frames6 import DNS6_MAC, GUEST6, WORLD6, echo6, neighbor_advertisement
 from tests.support.harness import (
@@ -39,6 +43,22 @@ from tests.support.twins import Twins
 
 OFFLOAD = LinkFeatures(checksum_offload=True, segmentation_offload=True)
 CHECKSUM = LinkFeatures(checksum_offload=True)
+
+
+@pytest.fixture(autouse=True)
+def sent_alone(monkeypatch: pytest.MonkeyPatch) -> list[ControlBlock]:
+    """Let the slow twin send by the general way only; returns the connections of all short sends of the other."""
+    sent: list[ControlBlock] = []
+    real = sending._send_alone
+
+    def send_alone(conn: ControlBlock, now: int, emit: Emit) -> bool:
+        done = conn.stats is not TcpTwins.slow and real(conn, now, emit)
+        if done:
+            sent.append(conn)
+        return done
+
+    monkeypatch.setattr(sending, "_send_alone", send_alone)
+    return sent
 
 
 def slots(thing: object) -> list[str]:
@@ -93,11 +113,14 @@ class TcpTwins(Twins):
 
     counter = "tcp_fastpath"
     family = 4
+    slow: Stats | None = None
+    """Counters of the latest twin without the fast path."""
 
     def __init__(
         self, features: LinkFeatures | None = None, ts: int | None = None, mtu: int = 1500, seed: int = 1
     ) -> None:
         super().__init__(config(mtu=mtu), features=features, seed=seed)
+        TcpTwins.slow = self.nets[1].stats
         world, guest = (WORLD, GUEST) if self.family == 4 else (WORLD6, GUEST6)
         self.servers = [net.host.serve_tcp(world, 80, Remote) for net in self.nets]
         self.peers = [Peer(net, address=world, guest=guest, ts=ts) for net in self.nets]
@@ -516,13 +539,32 @@ def test_a_guest_that_moves_to_another_link() -> None:
         assert b"there you are" in b"".join(peer.net.raw(wire))
 
 
-def test_the_fast_path_is_taken() -> None:
+@variants
+def test_small_answers(features: LinkFeatures | None, ts: int | None, sent_alone: list[ControlBlock]) -> None:
+    twins = TcpTwins(features, ts)
+    twins.open()
+    for size in (1, 100, 1400, 1460, 1461, 3000, 1, 1):
+        for pause in (0.001, 0.01, 0.5):
+            twins.segment(ACK | PSH, b"ask")
+            twins.each(lambda peer, far, size=size: far.write(bytes(size)))
+            twins.run(0.0005)
+            twins.receive()
+            twins.segment(ACK)
+            twins.run(pause)
+    assert len(sent_alone) >= 9
+    twins.drain()
+
+
+def test_the_fast_path_is_taken(sent_alone: list[ControlBlock]) -> None:
     """Else everything above compares the slow path with itself."""
     twins = TcpTwins(ts=1)
     twins.open()
     before = twins.fast
     twins.segment(ACK | PSH, b"data")
     assert twins.fast == before + 1
+    twins.each(lambda peer, far: far.write(b"answer"))
+    twins.run(0.05)
+    assert len(sent_alone) == 1
 
 
 def test_only_the_syn_of_a_usual_connection_takes_the_slow_path(monkeypatch: pytest.MonkeyPatch) -> None:
