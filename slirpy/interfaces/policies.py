@@ -294,6 +294,10 @@ class Decision:
         self._verdict: Verdict | None = None
         self._waiting: list[Callable[[Verdict], object]] = []
 
+    def __repr__(self) -> str:
+        verdict: Verdict | None = getattr(self, "_verdict", None)
+        return f"<Decision: {'not given yet' if verdict is None else verdict.action.value}>"
+
     @property
     def verdict(self) -> Verdict | None:
         """The verdict, once it is there."""

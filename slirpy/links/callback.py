@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from slirpy.checks import instance
 from slirpy.config.values import function
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
-from slirpy.links.starting import check_start
+from slirpy.links.starting import check_start, state_of
+from slirpy.reprs import never_raises
 
 __all__ = ["CallbackLink"]
 
@@ -31,6 +32,10 @@ class CallbackLink:
         self._closed = False
         self.sink: LinkSink | None = None
         """Receiver of the guest's frames, from start to close: the stack, or a link around this one."""
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {state_of(started=self.sink is not None, closed=self._closed)}>"
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
         """Remember ``sink``. No descriptor is watched: ``Nic.send`` passes the guest's frames to ``sink``.

@@ -24,7 +24,8 @@ from slirpy.fair import TURN
 from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.endpoint import Endpoint, adopt, check_endpoint, reason
 from slirpy.links.options import Options, endpoint_keys
-from slirpy.links.starting import check_start
+from slirpy.links.starting import check_start, state_of
+from slirpy.reprs import never_raises
 
 __all__ = ["DgramLink", "dgram_netdev", "is_multicast", "multicast"]
 
@@ -133,6 +134,14 @@ class DgramLink:
         return self._connected
 
     # ---------------------------------------------------------------------------- as a Link
+
+    @never_raises
+    def __repr__(self) -> str:
+        place = "".join(
+            f" {word} {end}" for word, end in (("at", self._local), ("to", self._remote)) if end is not None
+        )
+        state = state_of(started=self._sink is not None, closed=self._sock is None)
+        return f"<{type(self).__name__}{place}: {state}>"
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
         """Deliver the guest's frames.

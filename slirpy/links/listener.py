@@ -12,6 +12,7 @@ from slirpy.interfaces import READ, Poller
 from slirpy.links.endpoint import Endpoint, adopt
 from slirpy.links.listeningsocket import ListeningSocket
 from slirpy.links.stream import StreamLink
+from slirpy.reprs import counted, never_raises
 from slirpy.stats import Stats
 
 __all__ = ["StreamListener"]
@@ -53,6 +54,11 @@ class StreamListener:
         self._stats: Stats | None = None
         self.closed = False
         """True if the listener has stopped accepting."""
+
+    @never_raises
+    def __repr__(self) -> str:
+        place = "closed" if self.closed else f"at {self.address}"
+        return f"<{type(self).__name__} {place}: {counted(len(self._guests), 'guest')}>"
 
     @property
     def guests(self) -> int:

@@ -15,6 +15,7 @@ from slirpy.errors import StateError
 from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, LinkSink, Poller, Timer
 from slirpy.interfaces.links import check_link
 from slirpy.links.starting import check_start
+from slirpy.reprs import never_raises
 from slirpy.stats import Stats
 
 __all__ = ["Middleware"]
@@ -36,6 +37,10 @@ class Middleware:
         check_link("inner", inner)
         self._inner = inner
         self._sink: LinkSink | None = None
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} around {self._inner!r}>"
 
     # ------------------------------------------------------------------- a link, as the stack sees it
 

@@ -22,6 +22,7 @@ from slirpy.errors import LinkError
 from slirpy.errortext import strerror
 from slirpy.interfaces import WRITE, Poller
 from slirpy.ownfile import IsOurs, check_own, open_own
+from slirpy.reprs import never_raises
 from slirpy.units import MS
 
 __all__ = ["FileOutput", "NamedFile", "Output", "Pipe", "Written", "is_fifo"]
@@ -296,6 +297,18 @@ class Written:
         self._output: Output | None = None
         self._links = 0
         self._made_at = forks.count
+
+    @never_raises
+    def __repr__(self) -> str:
+        state = (
+            f"ended: {self.error}" if self.error is not None else "closed" if self._output is None else "open"
+        )
+        lost = f", {self.dropped} dropped" if self.dropped else ""
+        return f"<{type(self).__name__} {state}{self._written()}{lost}>"
+
+    def _written(self) -> str:
+        """Describe what was written, after a comma."""
+        return ""
 
     def start(self, poller: Poller) -> None:
         """Let ``poller`` report when a pipe has room again; without it, each record tries."""

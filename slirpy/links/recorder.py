@@ -15,6 +15,7 @@ from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer
 from slirpy.links.memory import Memory
 from slirpy.links.outputs import FileOutput, NamedFile, Pipe, Written, is_fifo
+from slirpy.reprs import counted
 from slirpy.wire import pcap, pcapng
 
 __all__ = ["FORMATS", "Recorder", "Target"]
@@ -114,6 +115,9 @@ class Recorder(Written):
         else:
             assert not isinstance(target, str | os.PathLike)
             self._output = FileOutput(self._header, target)
+
+    def _written(self) -> str:
+        return f", {counted(self.frames, 'frame')}"
 
     def _header(self) -> bytes:
         return self._format.header(self._interfaces)

@@ -21,6 +21,7 @@ from slirpy.links.framing import FrameStream
 from slirpy.links.listeningsocket import ListeningSocket, tune
 from slirpy.links.options import Options, endpoint_keys
 from slirpy.links.starting import check_start
+from slirpy.reprs import never_raises
 from slirpy.units import SECOND
 
 __all__ = ["StreamLink", "stream_netdev"]
@@ -56,6 +57,18 @@ class StreamLink:
         self._sink: LinkSink | None = None
         self._poller: Poller | None = None
         self._closed = False
+
+    @never_raises
+    def __repr__(self) -> str:
+        place = (
+            f" at {self.address}"
+            if self._listener is not None
+            else f" to {self._target}"
+            if self._target
+            else ""
+        )
+        guest = "closed" if self._closed else "connected" if self.connected else "no guest"
+        return f"<{type(self).__name__}{place}: {guest}>"
 
     @classmethod
     def connect(cls, target: Endpoint, *, reconnect: float = 0.0) -> StreamLink:

@@ -21,7 +21,8 @@ from slirpy.errors import LinkError
 from slirpy.errortext import strerror
 from slirpy.fair import PAUSE, TURN, TURN_FRAMES, TURN_LOOK
 from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller
-from slirpy.links.starting import check_start
+from slirpy.links.starting import check_start, state_of
+from slirpy.reprs import never_raises
 
 __all__ = ["TapLink", "open_tap"]
 
@@ -208,6 +209,11 @@ class TapLink:
         self._single = False
         """True if the last batch was one frame, or none."""
         self._headers: dict[tuple[int, int, int, int, int], bytes] = {}
+
+    @never_raises
+    def __repr__(self) -> str:
+        state = state_of(started=self._sink is not None, closed=self._fd < 0)
+        return f"<{type(self).__name__} of descriptor {self._fd}: {state}>"
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
         """Deliver the guest's frames.

@@ -94,6 +94,9 @@ class Spawner:
         ours.settimeout(_SECONDS)
         self._sock = ours
 
+    def __repr__(self) -> str:
+        return f"<Spawner of {len(getattr(self, '_programs', ()))} programs>"
+
     def register(self, path: str, arguments: Sequence[str], quiet: bool) -> int:
         """Make a program known, and return its number. The same program has the same number.
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import inspect
+import socket
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slirpy import Attachment, Config, GuestListener, Nic, Slirp, Stack
+from slirpy import Action, Attachment, Config, Decision, GuestListener, Nic, Slirp, Stack, Verdict
 from slirpy.core.port import LinkPort
 from slirpy.core.switch import HubPort
 from slirpy.interfaces import Frame
+from slirpy.links import DgramLink, Recorder, StreamLink, StreamListener, TapLink, TraceFile, unix
 from slirpy.links.callback import CallbackLink
 from slirpy.links.capture import CaptureLink
 from slirpy.nat.tcpflow import NatTcpFlow
 from slirpy.tcp import Connection
 from slirpy.testing import Echo, VirtualNetwork
+from tests.property.public_calls import FACES
 
 
 def test_slirp_and_its_links(tmp_path: Path) -> None:
@@ -120,6 +125,63 @@ def test_a_forwarded_flow_points_at_the_guest() -> None:
     assert repr(flow).startswith("<NatTcpFlow 10.0.2.15:80 <- 203.0.113.1:")
 
 
+def test_links(tmp_path: Path) -> None:
+    link = CallbackLink(print)
+    assert repr(link) == "<CallbackLink: not started>"
+    assert repr(CaptureLink(link)) == "<CaptureLink around <CallbackLink: not started>>"
+    net = Slirp()
+    net.attach_link(link)
+    assert repr(link) == "<CallbackLink: started>"
+    net.close()
+    assert repr(link) == "<CallbackLink: closed>"
+
+    place = unix(f"{tmp_path}/s")
+    stream = StreamLink.listen(place)
+    assert repr(stream) == f"<StreamLink at unix:{tmp_path}/s: no guest>"
+    there = StreamLink.connect(place)
+    assert repr(there) == f"<StreamLink to unix:{tmp_path}/s: connected>"
+    there.close()
+    stream.close()
+    assert repr(stream) == "<StreamLink: closed>"
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with near, far:
+        assert repr(DgramLink(near, local=place)) == f"<DgramLink at unix:{tmp_path}/s: not started>"
+
+    listener = StreamListener(place, print)
+    assert repr(listener) == f"<StreamListener at unix:{tmp_path}/s: 0 guests>"
+    listener.close()
+    assert repr(listener) == "<StreamListener closed: 0 guests>"
+
+
+def test_captures_and_traces(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "a.pcap")
+    recorder.record([(b"x" * 60,)], inbound=True, interface=recorder.interface())
+    assert repr(recorder) == "<Recorder open, 1 frame>"
+    recorder.close()
+    assert repr(recorder) == "<Recorder closed, 1 frame>"
+    trace = TraceFile(tmp_path / "a.txt")
+    assert repr(trace) == "<TraceFile open>"
+    trace.close()
+    assert repr(trace) == "<TraceFile closed>"
+
+
+def test_a_decision() -> None:
+    decision = Decision()
+    assert repr(decision) == "<Decision: not given yet>"
+    decision.give(Verdict(Action.DROP))
+    assert repr(decision) == "<Decision: drop>"
+    assert repr(Decision.__new__(Decision)) == "<Decision: not given yet>"
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_each_public_class_has_a_line(face: str) -> None:
+    module = importlib.import_module(face)
+    kinds = [getattr(module, name) for name in module.__all__]
+    plain = [kind.__name__ for kind in kinds if inspect.isclass(kind) and kind.__repr__ is object.__repr__]
+    # A structural type, and a class whose methods a subclass writes.
+    assert set(plain) <= {"LinkPeer", "TcpSubject"}
+
+
 class Slow(CallbackLink):
     """A link without room."""
 
@@ -141,7 +203,25 @@ def test_a_port(hub: bool, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [Slirp, Stack, Nic, Attachment, GuestListener, NatTcpFlow, LinkPort, HubPort, Connection]
+    "kind",
+    [
+        Slirp,
+        Stack,
+        Nic,
+        Attachment,
+        GuestListener,
+        NatTcpFlow,
+        LinkPort,
+        HubPort,
+        Connection,
+        CallbackLink,
+        CaptureLink,
+        DgramLink,
+        Recorder,
+        StreamLink,
+        StreamListener,
+        TapLink,
+    ],
 )
 def test_half_made_objects_have_a_line_too(kind: Any) -> None:
     shown = repr(kind.__new__(kind))

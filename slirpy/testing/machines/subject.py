@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 from slirpy.addresses import AnyAddress, address_bytes
 from slirpy.checks import instance, octets, whole
 from slirpy.errors import ConfigError
+from slirpy.reprs import never_raises
 from slirpy.tcp import Connection, Segment, Settings, State
 from slirpy.tcp.options import parse
 from slirpy.wire import ipv4, tcp
@@ -78,6 +79,10 @@ class ConnectionSubject(TcpSubject):
 
     def __init__(self, settings: Settings | None = None, iss: int | None = 0) -> None:
         self.connection = Connection(settings if settings is not None else Settings(), iss=iss)
+
+    @never_raises
+    def __repr__(self) -> str:
+        return f"<ConnectionSubject of {self.connection!r}>"
 
     def open(self, now: int, *, active: bool) -> None:
         """Connect or listen."""
