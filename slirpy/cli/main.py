@@ -109,6 +109,8 @@ def _die(number: int) -> None:
 
 def _command() -> int:
     """Run the subcommand. Returns the exit status."""
+    import errno
+
     from slirpy.errors import SlirpyError
 
     try:
@@ -130,5 +132,10 @@ def _command() -> int:
     except click.ClickException as error:
         fail(error.format_message())
     except SlirpyError as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
+                raise cause from None  # no mistake in the arguments, wherever descriptors ran out
+            cause = cause.__context__
         fail(str(error))
     return status if isinstance(status, int) else 0

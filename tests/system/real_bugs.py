@@ -111,9 +111,9 @@ def xmlrpc_client(folder: Path) -> Any:
 def redis_py(folder: Path) -> Any:
     redis = import_module("redis")
     on_loop(serve_redis, 6379)
-    delays = iter([0.0, 0.0, 0.5])
+    delays = iter([0.0, 0.0, 2.5])
     port = relay(6379, lambda number, data: next(delays, 0.0))
-    client = redis.Redis("127.0.0.1", port, protocol=2, socket_timeout=0.2)
+    client = redis.Redis("127.0.0.1", port, protocol=2, socket_timeout=1.0)
     client.incr("visitors")
     return int(client.get("visitors"))
 

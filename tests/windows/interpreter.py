@@ -51,14 +51,15 @@ class MissingError(Exception):
 
 
 def environment() -> dict[str, str]:
-    """Environment of a Windows program: a Windows of its own, text in UTF-8, and no byte code in the repository."""
+    """Environment of a Windows program: its own Windows, text in UTF-8, and byte code outside of the repository."""
     return os.environ | {
         "WINEPREFIX": str(_cache() / "prefix"),
         "WINEARCH": "win64",
         "WINEDEBUG": "-all",
         "WINEDLLOVERRIDES": "mscoree,mshtml=",  # it would ask to install these
         "PYTHONUTF8": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONDONTWRITEBYTECODE": "",  # tests start hundreds of programs
+        "PYTHONPYCACHEPREFIX": f"Z:{_cache() / 'bytecode'}",
         "PYTHONPATH": f"Z:{REPOSITORY}",  # first: some packages bring a folder "tests" of their own
     }
 
