@@ -77,6 +77,8 @@ def _met_itself(sock: socket.socket, port: int) -> bool:
         return bool(own[1] == port and own == sock.getpeername())
     except OSError:
         return False  # reset already, which will be reported
+    except IndexError:
+        return False  # a Unix socket, whose name is empty
 
 
 class SocketStream(OpenSocket):
