@@ -216,9 +216,9 @@ def dump(network: Slirp | PolledSwitch) -> None:
 def report(flows: Sequence[FlowInfo], stats: Stats) -> None:
     """Show flows and counters on standard error. Failure to write them must not stop anything."""
     if logs.style.format == "json":
-        from slirpy.snapshot import plain_value
+        from slirpy.control.rows import flow_row
 
-        found = {"flows": plain_value(flows), "stats": stats.nonzero()}
+        found = {"flows": list(map(flow_row, flows)), "stats": stats.nonzero()}
         write_line(logs.style.line("info", "statistics", tables=found))
         return
     from slirpy.cli.tables import print_report

@@ -1,15 +1,27 @@
-"""Reports of the stack, as the JSON of :mod:`slirpy.control.shapes`."""
+"""Reports of the stack as JSON: the same rows from the control socket, as :mod:`slirpy.control.shapes` has them, and
+from :mod:`slirpy.snapshot`.
+"""
 
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, TypeAlias
 
+from slirpy.config.dnsrecord import DnsRecord
+from slirpy.config.guestfwd import GuestForward
 from slirpy.config.hostfwd import HostForward
 from slirpy.core.flows import FlowInfo, NeighborInfo
 from slirpy.services.dhcp import LeaseInfo
 
-__all__ = ["flow_row", "forward_row", "lease_row", "neighbor_row"]
+__all__ = [
+    "flow_row",
+    "forward_row",
+    "guest_forward_row",
+    "lease_row",
+    "neighbor_row",
+    "record_row",
+    "record_text",
+]
 
 Row: TypeAlias = dict[str, Any]
 
@@ -67,4 +79,30 @@ def forward_row(forward: HostForward) -> Row:
         "guest": None if forward.guest_address is None else str(forward.guest_address),
         "guest_port": forward.guest_port,
         "count": forward.count,
+    }
+
+
+def guest_forward_row(forward: GuestForward) -> Row:
+    """The JSON of an address of the network at which something on the host answers."""
+    return {
+        "rule": str(forward),
+        "server": None if forward.server is None else str(forward.server),
+        "port": forward.port,
+        "target": str(forward).partition("-")[2],
+    }
+
+
+def record_text(record: DnsRecord) -> str:
+    """A DNS record in one line."""
+    return f"{record.name} {record.ttl} {record.type} {record.value}"
+
+
+def record_row(record: DnsRecord) -> Row:
+    """The JSON of a DNS record."""
+    return {
+        "record": record_text(record),
+        "name": record.name,
+        "type": record.type,
+        "value": record.value,
+        "ttl": record.ttl,
     }

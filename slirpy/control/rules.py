@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from slirpy.config.dnsrecord import DnsRecord, parse_dns_record
 from slirpy.config.guestfwd import Command, GuestForward, parse_guestfwd
 from slirpy.config.policy import RulePolicy, check_flow, lint
+from slirpy.control.rows import guest_forward_row, record_row, record_text
 from slirpy.control.shapes import (
     Checked,
     DnsRecords,
@@ -90,7 +91,7 @@ def router(subject: Subject) -> APIRouter:
     @routes.get("/guest-forwards", response_model=GuestForwards, operation_id="guest_forwards")
     async def guest_forwards() -> JSONResponse:
         """List the addresses of the network at which programs of the host answer."""
-        rows = [_guest_forward_row(each) for each in await subject.ask(Stack.guestfwds)]
+        rows = [guest_forward_row(each) for each in await subject.ask(Stack.guestfwds)]
         return JSONResponse({"guest_forwards": rows})
 
     @routes.post(
@@ -102,7 +103,7 @@ def router(subject: Subject) -> APIRouter:
         if isinstance(forward.target, Command) and request.client is not None:
             return JSONResponse({"error": "a command is started only for clients of a Unix socket"}, 403)
         added = await subject.ask(lambda stack: stack.add_guestfwd(forward))
-        return JSONResponse(_guest_forward_row(added), 201)
+        return JSONResponse(guest_forward_row(added), 201)
 
     @routes.delete("/guest-forwards", response_model=GuestForwardRow, operation_id="remove_guest_forward")
     async def remove_guest_forward(rule: RuleText) -> JSONResponse:
@@ -120,7 +121,7 @@ def router(subject: Subject) -> APIRouter:
         removed = await subject.ask(remove)
         if isinstance(removed, str):
             return JSONResponse({"error": removed}, 404)
-        return JSONResponse(_guest_forward_row(removed))
+        return JSONResponse(guest_forward_row(removed))
 
     # ------------------------------------------------------------------------------------- DNS
 
@@ -128,7 +129,7 @@ def router(subject: Subject) -> APIRouter:
     async def dns_records() -> JSONResponse:
         """List the records that guests are answered from."""
         records = await subject.ask(lambda stack: stack.dns_records)
-        return JSONResponse({"records": [_record_row(each) for each in records]})
+        return JSONResponse({"records": [record_row(each) for each in records]})
 
     @routes.post("/dns/records", response_model=DnsRecords, status_code=201, operation_id="add_dns_record")
     async def add_dns_record(body: Record) -> JSONResponse:
@@ -140,7 +141,7 @@ def router(subject: Subject) -> APIRouter:
                 stack.dns_records = [*stack.dns_records, record]
             return stack.dns_records
 
-        return JSONResponse({"records": [_record_row(each) for each in await subject.ask(add)]}, 201)
+        return JSONResponse({"records": [record_row(each) for each in await subject.ask(add)]}, 201)
 
     @routes.delete("/dns/records", response_model=DnsRecords, operation_id="remove_dns_record")
     async def remove_dns_record(record: RuleText) -> JSONResponse:
@@ -148,7 +149,7 @@ def router(subject: Subject) -> APIRouter:
 
         def remove(stack: Stack) -> list[DnsRecord] | None:
             name = record.lower().removesuffix(".")
-            kept = [each for each in stack.dns_records if _record_text(each) != record and each.name != name]
+            kept = [each for each in stack.dns_records if record_text(each) != record and each.name != name]
             if len(kept) == len(stack.dns_records):
                 return None
             stack.dns_records = kept
@@ -157,7 +158,7 @@ def router(subject: Subject) -> APIRouter:
         kept = await subject.ask(remove)
         if kept is None:
             return JSONResponse({"error": f'there is no record "{record}"'}, 404)
-        return JSONResponse({"records": [_record_row(each) for each in kept]})
+        return JSONResponse({"records": [record_row(each) for each in kept]})
 
     # ----------------------------------------------------------------------------------- links
 
@@ -189,26 +190,3 @@ def _policy_row(policy: Policy | None) -> dict[str, Any]:
     if not isinstance(policy, RulePolicy):
         return {"kind": "function", "rules": [], "default": None}
     return {"kind": "rules", "rules": [str(rule) for rule in policy.rules], "default": policy.default.value}
-
-
-def _guest_forward_row(forward: GuestForward) -> dict[str, Any]:
-    return {
-        "rule": str(forward),
-        "server": None if forward.server is None else str(forward.server),
-        "port": forward.port,
-        "target": str(forward).partition("-")[2],
-    }
-
-
-def _record_text(record: DnsRecord) -> str:
-    return f"{record.name} {record.ttl} {record.type} {record.value}"
-
-
-def _record_row(record: DnsRecord) -> dict[str, Any]:
-    return {
-        "record": _record_text(record),
-        "name": record.name,
-        "type": record.type,
-        "value": record.value,
-        "ttl": record.ttl,
-    }

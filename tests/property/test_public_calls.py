@@ -62,7 +62,6 @@ LEFT_OUT: dict[str, str] = {
     "called for the programs behind guestfwd: tests/system/test_sandbox.py": """
         sandbox.Spawner.ended sandbox.Spawner.open sandbox.Spawner.register sandbox.Spawner.run
         sandbox.Spawner.signal""",
-    "takes anything": "snapshot.plain_value",
     "handles, which other calls make and return": """
         control.ControlServer Attachment GuestListener GuestSocket GuestSocket.recv GuestSocket.recv_into Nic
         testing.Autoconfiguration testing.Dhcp6Client testing.DhcpClient

@@ -72,7 +72,7 @@ ALLOWED: dict[str, set[str]] = {
     "ladder": WIRE | {"tcp"},
     "control": CORE | {"nat", "services", "stack", "links", "host", "drive", "ladder", "_version"},
     "network": CORE | {"nat", "services", "stack", "links", "host", "targets", "drive", "control"},
-    "snapshot": CORE | {"network"},
+    "snapshot": CORE | {"network", "control"},
     "slirpy": CORE | {"services", "stack", "drive", "network", "_version"},
 }
 ALLOWED["testing"] = set(ALLOWED)
