@@ -1,9 +1,11 @@
 """The cost of control: throughput with a program that asks the control socket, as the page does, and without one.
 
-Rounds alternate. Looks come by the clock, so on a machine with other work to do, more of them fall on a second of CPU
-time; the cost of a look, and its share of a whole processor, do not depend on that. What counts is the data moved per second of CPU time of the process with the network, which other
-programs on the machine disturb less than the time of day. The one that asks is another process, which also runs,
-and asks nothing, in the rounds without control.
+Rounds alternate. What counts is the data moved per second of CPU time of the process with the network, which other
+programs on the machine disturb less than the time of day. The one that asks is another process, which also runs, and
+asks nothing, in the rounds without control.
+
+Looks come by the clock, so on a machine with other work to do, more of them fall on a second of CPU time. The cost of
+a look, and its share of a whole processor, do not depend on that.
 """
 
 from __future__ import annotations

@@ -105,6 +105,7 @@ def test_frames_pass_all_of_them_in_order() -> None:
     b = inserted_at(bench.port).add(B, bench.poller)
     assert (bench.up(), bench.down()) == (b"ab", b"ba")
     inserted_at(bench.port).remove(a)
+    assert [link.closed for link in (a, b)] == [True, False]
     assert (bench.up(), bench.down()) == (b"b", b"b")
     a = inserted_at(bench.port).add(A, bench.poller, innermost=True)
     assert (bench.up(), bench.down()) == (b"ab", b"ba")
