@@ -199,7 +199,7 @@ def _found(number: int, row: dict[str, Any] | None) -> JSONResponse:
 
 
 def _kept(capture: Capture | None) -> tuple[bytes, list[bytes]] | None:
-    """What a capture has kept; None: there is no such capture.
+    """Return the header and the records that a capture has kept; None: there is no such capture.
 
     Raises:
         StateError: it is not in memory.

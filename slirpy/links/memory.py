@@ -125,11 +125,11 @@ class RecordRing(Memory):
         return 0
 
     def describe(self, block: bytes) -> None:
-        """Nothing to do: the beginning of the file has all descriptions."""
+        """Take a description; the beginning of the file has it, too."""
 
     def close(self) -> None:
-        """Nothing to do: what is kept remains readable."""
+        """End; the records remain readable."""
 
     def contents(self) -> tuple[bytes, list[bytes]]:
-        """The beginning of a file, and the records that follow it."""
+        """Return the beginning of a file, and the records that follow it."""
         return self._header(), list(self._records)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import socket
 import stat
 from pathlib import Path
 
@@ -17,20 +16,12 @@ from slirpy.control import captures as captures_module
 from tests.support.control import exchange, request
 from tests.support.live_guest import LiveGuest
 from tests.support.waiting import until
-
-OFFLOADS = ("checksum_offload", "segmentation_offload", "udp_segmentation_offload")
+from tests.unit.control.talk import inside, talk
 
 
 @pytest.fixture
 def client(server: ControlServer) -> ControlClient:
     return ControlClient(str(server.address.path))
-
-
-def talk(net: Slirp, text: bytes = b"hello") -> None:
-    """Exchange some data with the guest."""
-    with net.connect("10.0.2.15", 7) as sock:
-        sock.sendall(text)
-        assert sock.recv(len(text), socket.MSG_WAITALL) == text
 
 
 def payloads(data: bytes) -> bytes:
@@ -45,12 +36,6 @@ def payloads(data: bytes) -> bytes:
 
 def _until_none(client: ControlClient) -> None:
     until(lambda: not client.ask("GET", "/v1/captures")["captures"], lambda: client.ask("GET", "/v1"))
-
-
-def inside(net: Slirp) -> dict[str, object]:
-    """What the port of the first link consists of."""
-    (port,) = net._stack.ports
-    return {name: getattr(port, name) for name in ("_owner", "_carrier", "inserted", *OFFLOADS)}
 
 
 def test_a_file(client: ControlClient, net: Slirp, folder: Path) -> None:

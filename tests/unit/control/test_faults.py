@@ -7,7 +7,7 @@ import pytest
 from slirpy import Slirp
 from slirpy.control import ControlClient, ControlError, ControlServer
 from tests.support.live_guest import LiveGuest
-from tests.unit.control.test_captures import inside, talk
+from tests.unit.control.talk import inside, talk
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What gvproxy's own client sends, to the byte, and what it has to be able to read.
+"""Requests of gvproxy's own client, to the byte, with answers that it can read.
 
 Facts are those of gvisor-tap-vsock's ``pkg/client``, ``pkg/types`` and ``pkg/transport``: Go writes every field of a
 structure, in its order, a list without elements as null and an address without a value as "". The client takes any

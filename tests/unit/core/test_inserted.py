@@ -79,7 +79,7 @@ class Bench:
         self.network.attach(self.other, self.poller)
 
     def up(self) -> bytes:
-        """What the second guest gets of a frame that the first sends."""
+        """Send a frame from the first guest; returns the letters that the second one gets behind it."""
         assert self.card.sink is not None
         self.other.sent.clear()
         # Another source each time, since the switch forgets frames that come again.
@@ -88,7 +88,7 @@ class Bench:
         return self.other.sent[0][len(FRAME) + 5 :] if self.other.sent else b"none"
 
     def down(self) -> bytes:
-        """What the first guest gets of a frame."""
+        """Send a frame to the first guest; returns the letters that it gets behind it."""
         before = len(self.card.sent)
         self.port.push(Frame((FRAME,)), len(FRAME))
         self.flush()
