@@ -147,8 +147,12 @@ class Stats(metaclass=_Slots):
         "IPv6 header that is too short, of a wrong version, or inconsistent in its lengths"
     )
     drop_ipv6_extension: int = _counter(
-        "IPv6 packet with an extension header or option that is not accepted, or with too many of them"
+        "IPv6 packet with another extension header or option that is not accepted, or with too many of them"
     )
+    drop_ipv6_routing: int = _counter(
+        "IPv6 packet with a routing header that is not used up, such as type 0 (RFC 5095)"
+    )
+    drop_ipv6_jumbogram: int = _counter("IPv6 packet whose length is in an option (RFC 2675)")
     drop_ipv6_nothing: int = _counter("IPv6 packet without a payload")
     drop_ipv6_group: int = _counter("IPv6 packet to a multicast group that slirpy does not listen to")
     drop_ndp_malformed: int = _counter("Neighbor Discovery message that RFC 4861 requires to be discarded")

@@ -97,13 +97,12 @@ class IPInput:
             stats.drop_ipv6_group += 1
             return
         self._ndp.heard(port)
-        packet = packet[: header.total_length]
-        arrival = Arrival(port, neighbor, macs, header, packet, checksummed)
+        arrival = Arrival(port, neighbor, macs, header, packet[: header.total_length], checksummed)
         if not header.hop_limit and destination not in network.addresses:
             stats.drop_ip_ttl += 1
             self._errors.error(arrival, icmp.Cause.OUT_OF_TIME)
             return
-        walked = extension.walk(packet, header)
+        walked = extension.walk(packet, header)  # the options of a jumbogram are behind its end
         if isinstance(walked, Refusal):
             self._refuse(arrival, walked)
             return
@@ -129,6 +128,10 @@ class IPInput:
             stats.drop_ipv6_header += 1
         elif refusal.reason is Reason.NOTHING:
             stats.drop_ipv6_nothing += 1
+        elif refusal.reason is Reason.ROUTING:
+            stats.drop_ipv6_routing += 1
+        elif refusal.reason is Reason.JUMBO:
+            stats.drop_ipv6_jumbogram += 1
         else:
             stats.drop_ipv6_extension += 1
         if refusal.code is not None:

@@ -378,6 +378,7 @@ VARIANTS = ["plain", "offloads", "switch"]
 NAMES = (
     "drop_ethernet_short", "drop_ethernet_type", "drop_ip_source", "drop_ip_destination",
     "drop_ip_protocol", "drop_ip_ttl", "drop_ipv6_header", "drop_ipv6_extension", "drop_ipv6_nothing",
+    "drop_ipv6_routing", "drop_ipv6_jumbogram",
     "drop_ipv6_group", "drop_fragment_bad", "drop_fragment_limit", "drop_icmp_malformed", "drop_icmp_type",
     "drop_icmp_unmatched", "drop_ndp_malformed", "drop_ndp_sender", "drop_ndp_router", "ndp_nobody",
     "ndp_router_adverts", "ndp_neighbor_adverts", "icmp_errors_in", "icmp_errors_out", "icmp_flows",

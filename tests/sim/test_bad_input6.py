@@ -214,12 +214,15 @@ CASES = {
         ipv6(60, b"\x11\xff" + bytes(2046) + datagram(b"x")), "drop_ipv6_extension", "0409"
     ),
     "routing header of type 0": one(
-        ipv6(43, b"\x11\2\0\1" + bytes(4) + WORLD6 + datagram(b"x")), "drop_ipv6_extension", "0400"
+        ipv6(43, b"\x11\2\0\1" + bytes(4) + WORLD6 + datagram(b"x")), "drop_ipv6_routing", "0400"
     ),
     "hop-by-hop header that is not the first": one(
         ipv6(60, b"\0\0" + PADDING + b"\x11\0" + PADDING + datagram(b"x")), "drop_ipv6_header", "0401"
     ),
-    "jumbogram": one(ipv6(0, b"\x11\0\xc2\4\0\1\0\0" + datagram(b"x")), "drop_ipv6_extension", "0402"),
+    "jumbogram": one(ipv6(0, b"\x11\0\xc2\4\0\1\0\0" + datagram(b"x")), "drop_ipv6_jumbogram", "0402"),
+    "jumbogram without a length in its header": one(
+        ipv6(0, b"\x11\0\xc2\4\0\1\0\0" + datagram(b"x"), claimed=0), "drop_ipv6_jumbogram", "0402"
+    ),
     "option that ends the packet": one(option(0x45), "drop_ipv6_extension"),
     "option that asks for a report": one(option(0x85), "drop_ipv6_extension", "0402"),
     "option beyond its header": one(

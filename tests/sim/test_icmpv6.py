@@ -120,7 +120,7 @@ def test_a_routing_header_with_segments_left_is_refused(net: Net) -> None:
     net.send(ipv6(43, bytes((17, 2, 0, 1, 0, 0, 0, 0)) + WORLD6 + udp6(b"x")[54:], destination=GATEWAY6))
     message = bytes(net.one().data.data)
     assert (message[:2], message[4:8]) == (b"\4\0", bytes((0, 0, 0, 42)))
-    assert drops(net) == {"drop_ipv6_extension": 1}
+    assert drops(net) == {"drop_ipv6_routing": 1}
 
 
 @pytest.mark.rfc("4443", "2.4 e.1")
