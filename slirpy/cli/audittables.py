@@ -13,7 +13,7 @@ from rich.text import Text
 
 from slirpy.audit.reading import Integrity, is_refusal, name_of
 from slirpy.audit.text import plain
-from slirpy.cli.tables import amount, console_for
+from slirpy.cli.tables import amount, console_for, print_parts
 from slirpy.config.text import with_port
 from slirpy.reprs import counted
 
@@ -120,12 +120,7 @@ class Summary:
             parts += [Text("\nRefused", style="bold"), self._refusal_table()]
         if self._last:
             parts += [Text("\nTimeline", style="bold"), _timeline(self._last)]
-        if file.isatty():
-            console.print(*parts, sep="\n")
-            return
-        with console.capture() as capture:  # the cells of a table are padded, which a file does not need
-            console.print(*parts, sep="\n")
-        file.writelines(line.rstrip() + "\n" for line in capture.get().splitlines())
+        print_parts(console, parts, file)
 
     def _head(self, integrity: Integrity) -> Text:
         chosen = sum(self._counts.values())

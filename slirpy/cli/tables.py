@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from rich import box
@@ -17,7 +17,7 @@ from slirpy.stats import Stats
 if TYPE_CHECKING:
     from slirpy.core.flows import FlowInfo
 
-__all__ = ["amount", "console_for", "counter_table", "flow_table", "print_report"]
+__all__ = ["amount", "console_for", "counter_table", "flow_table", "print_parts", "print_report"]
 
 MOST_FLOWS = 40
 """Largest number of flows to show, those with the most bytes first. A last line counts the others."""
@@ -131,9 +131,20 @@ def print_report(flows: Sequence[FlowInfo], stats: Stats, file: TextIO) -> None:
         Text("\nCounters", style="bold"),
         counter_table(stats, console.width),
     )
+    print_parts(console, parts, file)
+
+
+def print_parts(console: Console, parts: Iterable[RenderableType], file: TextIO) -> None:
+    """Print tables and their titles below each other: in a file, without the spaces that pad the cells of tables.
+
+    Args:
+        console: writes to ``file``.
+        parts: the tables and titles.
+        file: a terminal, or any file.
+    """
     if file.isatty():
         console.print(*parts, sep="\n")
         return
-    with console.capture() as capture:  # the cells of a table are padded, which a file does not need
+    with console.capture() as capture:
         console.print(*parts, sep="\n")
     file.writelines(line.rstrip() + "\n" for line in capture.get().splitlines())

@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.extent import FULL
 from tests.system.machine import LONGEST, PATH, missing
+from tests.system.qemu import MissingError, boot_files
 from tests.system.resolver import Resolver
 from tests.system.routers import World
 from tests.system.user import User
@@ -91,6 +92,15 @@ def slirpy(folder: Path) -> User:
     name = "root" if sys.platform == "linux" and os.geteuid() == 0 else "nobody"
     _usable(name)
     return User(name, folder)
+
+
+@pytest.fixture(scope="session")
+def kernel() -> None:
+    """QEMU and a kernel for its guests: skip what needs them where there are none; under CI that is a failure."""
+    try:
+        boot_files()
+    except MissingError as error:
+        missing(str(error))
 
 
 # ----------------------------------------------------------------------------------- servers, waiting

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.repository import environment
-from tests.system.machine import missing
-from tests.system.qemu import QEMU, Guest, MissingError, boot_files, machine
+from tests.system.qemu import QEMU, Guest, machine
+
+pytestmark = pytest.mark.usefixtures("kernel")
 
 PROGRAM = [sys.executable, "-c", "from slirpy.cli.passt.passt import main; main()"]
 SCRIPT = r"""udhcpc -i eth0 -s /lease -n -q -f -O mtu -t 8 -T 1 2>/dev/null
@@ -25,14 +26,6 @@ until netstat -ltn | grep -q :80; do usleep 10000; done
 echo listening
 wait
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def there() -> None:
-    try:
-        boot_files()
-    except MissingError as error:
-        missing(str(error))
 
 
 def test_a_guest_has_the_address_that_was_chosen(tmp_path: Path) -> None:

@@ -23,12 +23,11 @@ from slirpy.links import DgramLink, StreamLink, inet, unix
 from tests.support.extent import FULL, THOROUGH
 from tests.support.repository import environment
 from tests.system.listening import CARD, Listening
-from tests.system.machine import missing
-from tests.system.qemu import DHCP, QEMU, Guest, MissingError, boot_files, machine
+from tests.system.qemu import DHCP, QEMU, Guest, machine
 from tests.system.resolver import ADDRESS, NAME, Resolver
 from tests.system.webserver import WebServer, digest
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.usefixtures("kernel")]
 
 SIZE = (200 if THOROUGH else 20) << 20
 SMALL = (20 if THOROUGH else 8) << 20
@@ -69,15 +68,6 @@ head='PUT /x HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: {size}\\r\\nConnection: 
 echo "up $( (printf "$head"; cat /f) | nc {gateway} {port} | tail -n 1)"
 {SERVE}echo; echo "{READY}"
 {DONE}"""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def there() -> None:
-    """Skip all of this on a machine without QEMU or a kernel; under CI that is a failure."""
-    try:
-        boot_files()
-    except MissingError as error:
-        missing(str(error))
 
 
 def fetch(port: int, path: str) -> bytes:

@@ -14,8 +14,7 @@ import pytest
 from slirpy import Config, Slirp
 from slirpy.links import StreamLink, unix
 from tests.system.listening import CARD, Listening
-from tests.system.machine import missing
-from tests.system.qemu import DHCP, QEMU, Guest, MissingError, boot_files, machine
+from tests.system.qemu import DHCP, QEMU, Guest, machine
 from tests.system.webserver import WebServer, digest
 
 pytestmark = pytest.mark.system
@@ -141,15 +140,12 @@ echo "up $( (printf "{head}"; cat /f) | nc 10.0.2.2 {port} | tail -n 1)"
     [slirpy_connects, pytest.param(slirpy_listens, marks=pytest.mark.long)],
     ids=lambda how: how.__name__,
 )
+@pytest.mark.usefixtures("kernel")
 def test_transfers_and_lease_outlive_cuts(
     how: Callable[[Path, ExitStack], AbstractContextManager[Callable[[], socket.socket]]],
     folder: Path,
     web: WebServer,
 ) -> None:
-    try:
-        boot_files()
-    except MissingError as error:
-        missing(str(error))
     guest_end = folder / "guest"
     netdev: Sequence[str] = ["-netdev", f"stream,id=n,server=on,addr.type=unix,addr.path={guest_end}", *CARD]
     with ExitStack() as stack:

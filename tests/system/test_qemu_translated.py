@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.repository import environment
-from tests.system.machine import missing
-from tests.system.qemu import BOOT_SECONDS, QEMU, Boot, Guest, MissingError, boot_files, machine
+from tests.system.qemu import BOOT_SECONDS, QEMU, Boot, Guest, machine
+
+pytestmark = pytest.mark.usefixtures("kernel")
 
 SHOW = r"""printf '#!/bin/sh\n[ $1 = bound ] && echo "$interface $ip $mask $router $dns $hostname $domain"\n' >/show
 chmod +x /show
@@ -27,14 +28,6 @@ until netstat -ltn | grep -q :80; do usleep 10000; done
 echo listening
 wait
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def there() -> None:
-    try:
-        boot_files()
-    except MissingError as error:
-        missing(str(error))
 
 
 def free_port() -> int:

@@ -17,7 +17,7 @@ import pytest
 from tests.support.extent import THOROUGH
 from tests.support.repository import environment
 from tests.system.machine import LONGEST, missing, processes_with
-from tests.system.qemu import CACHE, DHCP, QEMU, Guest, MissingError, boot_files, machine
+from tests.system.qemu import CACHE, DHCP, QEMU, Guest, machine
 from tests.system.user import User
 
 pytestmark = pytest.mark.system
@@ -196,13 +196,10 @@ def modules() -> list[Path]:
     "200 MiB",
     service="SMB",
 )
+@pytest.mark.usefixtures("kernel")
 def test_a_guest_mounts_the_share(need: Need, folder: Path, share: Path) -> None:
     """The guest has its modules from us too, by guestfwd."""
     need("smbd", "tar")
-    try:
-        boot_files()
-    except MissingError as error:
-        missing(str(error))
     files = modules()
     if not files:
         missing("needs a kernel whose cifs is a module that is not compressed")
