@@ -22,6 +22,7 @@ FOLDERS = (
     "tests/unit/host",
     "tests/unit/links",
     "tests/unit/nat",
+    "tests/windows",
     "tests/sim",
 )
 LEFT_OUT = ("tests/sim/programs",)  # of packages that are not installed there

@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -188,13 +189,19 @@ class _Run:
         if ready is not None:
             detach(ready)
         watcher = None if path is None or given.has("no-netns-quit") else _FileWatch(path)
+        due = 0.0
         while self._status is None and ending.status is None:
-            if ports.follows:
+            if not ports.follows and watcher is None:
+                net.poll(None)
+                continue
+            if (now := time.monotonic()) >= due:  # the kernel takes milliseconds for a table of sockets
+                due = now + _TICK
                 ports.follow()
-            if watcher is not None and watcher.gone():
-                break
-            net.poll(_TICK if ports.follows or watcher is not None else None)
+                if watcher is not None and watcher.gone():
+                    break
+            net.poll(max(due - time.monotonic(), 0.0))
         if spawned is not None:
+            net.unwatch(spawned.fileno())
             spawned.close()  # ends what the command has left, and with it its connections
             serving.drain(net)
         if given.has("debug"):
