@@ -127,15 +127,18 @@ class TcpNat(FlowKeeper):
         flow = self._new_flow(key, arrival.neighbor, arrival.port, previous=previous)
         flow.conn.listen(network.now)
         flow.input(seg, arrival)
+        if isinstance(target, Route):
+            self.lead(flow, target, arrival)
+            if flow.connecting:  # on the loopback it is decided already, as a rule
+                flow.hold(arrival, seg)
+            return
         flow.hold(arrival, seg)
         if service is not None:
             self._report(flow, request, None, b"", 0)
             flow.peer = service(flow, request)
-        elif isinstance(target, Pending):
+        elif target is not None:
             flow.pending = target
             target.then(flow.routed)
-        elif target is not None:
-            self.lead(flow, target, arrival)
 
     def lead(self, flow: NatTcpFlow, target: Route, arrival: Arrival) -> None:
         """Lead a new flow along its route."""

@@ -192,8 +192,9 @@ class NatTcpFlow(PumpedFlow):
     def hold(self, arrival: Arrival, syn: Segment) -> None:
         """Keep what is needed to refuse the connection later."""
         packet = memoryview(bytes(arrival.packet[: arrival.header.header_length + HEADER_LENGTH]))
-        self._arrival = arrival._replace(packet=packet)
-        self._syn = syn._replace(payload=b"")
+        port, neighbor, macs, header, _, checksummed = arrival  # _replace() takes many times as long
+        self._arrival = Arrival(port, neighbor, macs, header, packet, checksummed)
+        self._syn = Segment(syn.seq, syn.ack, syn.flags, syn.wnd, syn.options, b"", syn.urg)
 
     # --------------------------------------------------------------------- StreamOwner: events
 
