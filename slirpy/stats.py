@@ -242,6 +242,10 @@ class Stats(metaclass=_Slots):
     tcp_dsacks_out: int = _counter("reports of duplicate data sent to guests")
     tcp_bad_options: int = _counter("segments with malformed TCP options, of which the readable ones are used")
     tcp_bad_sacks: int = _counter("SACK blocks that are inverted or cover data never sent")
+    tcp_ecn_marks: int = _counter("segments of guests that a router has marked instead of dropping them (ECN)")
+    tcp_ecn_reductions: int = _counter(
+        "reductions of the congestion window because a guest reported marks (ECN)"
+    )
     tcp_urgent_in: int = _counter("announcements of urgent data by guests")
     tcp_silent: int = _counter(
         "times that a guest left a segment unanswered after repeated retransmissions (R1)"

@@ -105,7 +105,7 @@ class Demux:
             stats.drop_tcp_broadcast += 1
             return
         options = tcp_options.parse(packet[start + tcp.HEADER_LENGTH : data])
-        seg = Segment(seq, ack, flags, wnd, options, packet[data:end], urg)
+        seg = Segment(seq, ack, flags, wnd, options, packet[data:end], urg, header.traffic_class & 3)
         key = header.source + header.destination + bytes(packet[start : start + 4])
         flow = tables.tcp_flows.get(key)
         if flow is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
+from typing import Any
 
 from slirpy.core.arrival import Arrival
 from slirpy.core.flows import FlowInfo
@@ -16,7 +17,10 @@ from slirpy.core.port import LinkPort
 from slirpy.core.timers import Alarm
 from slirpy.interfaces import Buffer, Frame
 from slirpy.tcp import Connection, Segment, expire, output, segment_arrives
+from slirpy.tcp.ecn import ECT0
+from slirpy.tcp.segment import Emit
 from slirpy.tcp.states import NO_TIMER, SYNCHRONIZED
+from slirpy.tcp.tcb import EcnState
 from slirpy.wire import ethernet
 from slirpy.wire.checksum import ones_sum
 from slirpy.wire.headers import LAYOUT, LAYOUT6, Layout, layout_of
@@ -192,7 +196,8 @@ class TcpFlow(abc.ABC):
             expire(conn, now)
             if conn.soft_error and conn.state in SYNCHRONIZED:
                 self.neighbors.doubt(self.neighbor)
-        if output(conn, now, self.emit if self._layout is LAYOUT else self.emit6):
+        emit = self.emit if self._layout is LAYOUT else self.emit6
+        if output(conn, now, emit if conn.ecn is None else self._marked(conn.ecn, emit)):
             self.mark()
         deadline, alarm = conn.deadline(), self._alarm
         entry = alarm.entry
@@ -202,6 +207,23 @@ class TcpFlow(abc.ABC):
             alarm.set(deadline)
 
     emit, emit6 = _emitter(LAYOUT), _emitter(LAYOUT6)
+
+    def _marked(self, state: EcnState, emit: Emit) -> Emit:
+        """Return an emitter that writes the ECN field of the IP header, too."""
+        plain, layout = self._front, self._layout
+        capable = layout.marked(plain, ECT0)
+
+        def emit_marked(*parts: Any) -> None:
+            if not state.codepoint:
+                emit(*parts)
+                return
+            self._front = capable
+            self._base += ECT0
+            emit(*parts)
+            self._front = plain
+            self._base -= ECT0
+
+        return emit_marked
 
     def release(self) -> None:
         """Drop all references that would keep an ended flow alive."""

@@ -276,6 +276,7 @@ class TcpNat(FlowKeeper):
                 max_burst=burst,
                 rcv_buffer=window,
                 snd_buffer=window,
+                ecn=True,
                 syn_timeout=CONNECT_TIMEOUT,
                 congestion=ALGORITHMS[chosen] if isinstance(chosen, str) else chosen,
             )

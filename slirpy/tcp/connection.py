@@ -103,7 +103,12 @@ class Connection(ControlBlock):
         """
         _check_time(now)
         segments: list[Segment] = []
-        emit = as_segments(segments.append)
+        state = self.ecn
+        emit = as_segments(
+            segments.append
+            if state is None
+            else lambda segment: segments.append(segment._replace(ecn=state.codepoint))
+        )
         while output(self, now, emit):
             pass
         return segments

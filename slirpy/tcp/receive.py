@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 
-from slirpy.tcp import urgent
+from slirpy.tcp import ecn, urgent
 from slirpy.tcp.answers import answer, challenge, note
 from slirpy.tcp.delivery import deliver_queued, restart_time_wait, take_fin, take_text
 from slirpy.tcp.loss import newreno, rack, recovery, sack, undo
@@ -62,6 +62,8 @@ def _listen(conn: ControlBlock, seg: Segment, now: int) -> None:
     elif seg.flags & SYN:
         conn.opened_at = conn.progress_at = now  # the time spent listening does not count
         _take_syn(conn, seg, now)
+        if conn.settings.ecn:
+            ecn.accept(conn, seg.flags)
         conn.enter(SYN_RECEIVED)
         _keep_syn_data(conn, seg)
     else:
@@ -141,6 +143,8 @@ def _synchronized(conn: ControlBlock, seg: Segment, now: int) -> None:
     if conn.state is SYN_RECEIVED and seg.seq == conn.irs and seg.flags & (SYN | RST) == SYN:
         if not seg.flags & ACK:
             conn.snd_nxt = conn.iss  # our SYN,ACK was lost; an ACK alone would not open the connection
+            if conn.ecn is not None:
+                ecn.accept(conn, seg.flags)
             return
         if not conn.passive:
             # The SYN,ACK of a simultaneous open. By the letter of the RFC its sequence number is old, and the two
@@ -250,6 +254,8 @@ def _synchronized(conn: ControlBlock, seg: Segment, now: int) -> None:
         return
     if conn.state is CLOSED:
         return
+    if conn.ecn is not None:
+        ecn.on_segment(conn, conn.ecn, seg, (conn.snd_una - una) & MASK)
     own = again or seq != conn.rcv_nxt or conn.reassembly.size or conn.fin_seq is not None
     if own and conn.ack_now and (payload or flags & FIN):
         note(conn, now)

@@ -32,6 +32,8 @@ class Segment(NamedTuple):
     payload: Buffer = b""
     urg: int = 0
     """SEG.UP: the end of the urgent data, relative to ``seq``. Only valid with the flag URG."""
+    ecn: int = 0
+    """ECN field of the IP header: 0, or 1 or 2 if the sender knows ECN, 3 if a router has marked it (RFC 3168)."""
 
     @property
     def length(self) -> int:
@@ -53,6 +55,7 @@ def check_segment(segment: object) -> None:
         ("flags", segment.flags, 0xFF),
         ("wnd", segment.wnd, 0xFFFF),
         ("urg", segment.urg, 0xFFFF),
+        ("ecn", segment.ecn, 3),
     ):
         if type(value) is not int or not 0 <= value <= most:
             whole(f"the segment's {name}", value, 0, most)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 
-from slirpy.tcp import urgent
+from slirpy.tcp import ecn, urgent
 from slirpy.tcp.answers import send_noted
 from slirpy.tcp.emit import (
     MAX_PIECES,
@@ -45,7 +45,7 @@ from slirpy.tcp.states import (
 )
 from slirpy.tcp.tcb import ControlBlock
 from slirpy.units import MS, SECOND
-from slirpy.wire.tcp import ACK, FIN, PSH, SYN
+from slirpy.wire.tcp import ACK, ECE, FIN, PSH, SYN
 
 __all__ = ["Emit", "expire", "output"]
 
@@ -108,6 +108,8 @@ def output(conn: ControlBlock, now: int, emit: Emit) -> bool:
         (seq, ack, flags), conn.reset = conn.reset, None
         conn.stats.tcp_resets_out += 1
         emit(seq, ack, flags, 0, b"", [], 0)
+    if conn.ecn is not None:
+        emit = ecn.marking(conn, conn.ecn, emit)
     if conn.noted_acks:
         send_noted(conn, emit)
     if conn.snd_up is not None:
@@ -146,6 +148,8 @@ def _send_syn(conn: ControlBlock, now: int, emit: Emit) -> None:
     settings = conn.settings
     answering = conn.state is SYN_RECEIVED
     flags, ack = (SYN | ACK, conn.rcv_nxt) if answering else (SYN, 0)
+    if answering and conn.ecn is not None:
+        flags |= ECE
     # A SYN offers what the settings allow; a SYN,ACK contains what both sides want.
     wscale = conn.rcv_wscale if (conn.wscale_ok if answering else settings.window_scaling) else None
     stamped = conn.ts_ok if answering else settings.timestamps

@@ -35,7 +35,7 @@ _SIZES = (
     "keepalive_count",
     "syn_linear_timeouts",
 )
-_SWITCHES = ("nodelay", "timestamps", "sack", "window_scaling", "rack", "keepalive", "idle_restart")
+_SWITCHES = ("nodelay", "timestamps", "sack", "window_scaling", "rack", "ecn", "keepalive", "idle_restart")
 _TIMES = (
     "delayed_ack",
     "syn_timeout",
@@ -85,6 +85,8 @@ class Settings:
     """Longest delay of an acknowledgement: less than 500 ms (RFC 9293, MUST-40). Short, because a guest waits."""
     rack: bool = True
     """Detect losses by time (RFC 8985) if the peer permits SACK; otherwise by counting alone (RFC 6675)."""
+    ecn: bool = False
+    """Accept explicit congestion notification if the peer's SYN offers it (RFC 3168)."""
     rto_margin: int = 1 * MS
     """Minimum difference between the retransmission time-out and the smoothed round-trip time: G of RFC 6298, section
     2. Linux has 200 ms."""

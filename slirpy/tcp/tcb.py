@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from slirpy.stats import Stats
     from slirpy.tcp.settings import Settings
 
-__all__ = ["DUPACK_THRESHOLD", "MIN_MSS", "ControlBlock"]
+__all__ = ["DUPACK_THRESHOLD", "MIN_MSS", "ControlBlock", "EcnState"]
 
 DUPACK_THRESHOLD = 3
 """Number of duplicate ACKs that indicate a loss (RFC 5681, section 3.2)."""
@@ -69,6 +69,28 @@ def _check_kinds(settings: Settings, stats: Stats) -> None:
     instance("settings", settings, Settings, "a Settings")
     instance("stats", stats, Stats, "a Stats")
     _RIGHT.add((type(settings), type(stats)))
+
+
+class EcnState:
+    """State of explicit congestion notification, see :mod:`slirpy.tcp.ecn`.
+
+    Args:
+        iss: initial send sequence number of the connection.
+    """
+
+    __slots__ = ("codepoint", "echo", "loss", "recover", "reduced")
+
+    def __init__(self, iss: int) -> None:
+        self.echo = False
+        """The peer's data was marked, which each segment reports until the peer confirms it."""
+        self.reduced = False
+        """The congestion window was reduced, which the next new data reports."""
+        self.recover = iss
+        """SND.MAX at the last reduction due to a mark. Until it is acknowledged, there is no further one."""
+        self.loss = iss
+        """RECOVER of the last loss that was reported as a reduction."""
+        self.codepoint = 0
+        """ECN field for the IP header of the segment that is being emitted."""
 
 
 class ControlBlock:
@@ -97,6 +119,7 @@ class ControlBlock:
         "delack_at",
         "dsack",
         "dupacks",
+        "ecn",
         "error",
         "fin_queued",
         "fin_seq",
@@ -236,6 +259,8 @@ class ControlBlock:
         Derived by :meth:`update_fast_path`. May be set a little longer than necessary."""
         self.rack: RackState | None = None
         """State of loss detection by time; None: the peer does not permit SACK, or ``Settings.rack`` is off."""
+        self.ecn: EcnState | None = None
+        """State of explicit congestion notification; None: the peer did not offer it."""
         self.recover = iss
         """SND.MAX when recovery began, or when the retransmission timer expired."""
         self.prior_max = iss

@@ -6,7 +6,7 @@ IP families, so that one text serves both. Only the numbers in :class:`Layout` d
 ============  ======================================================================================
 ``macs``      destination and source MAC address, 12 bytes
 ``kind``      the EtherType
-``version``   the first byte of the IP header
+``version``   the first two bytes of the IP header, which contain the traffic class
 ``total``     total length (IPv4), payload length (IPv6)
 ``fragment``  the field with DF, MF and the offset; ``b""`` for IPv6, which has none
 ``word``      time to live and protocol (IPv4), next header and hop limit (IPv6), 16 bits
@@ -50,7 +50,9 @@ class Layout:
     def __init__(self, six: bool) -> None:
         header_length = ipv6.HEADER_LENGTH if six else ipv4.HEADER_LENGTH
         self.kind = ethernet.TYPE_IPV6 if six else ethernet.TYPE_IPV4
-        self.versions = frozenset(range(0x60, 0x70) if six else (0x45,))
+        # Everything but the mark of a router (RFC 3168, section 5), which the slow path reports.
+        version, shift = (range(0x6000, 0x7000), 4) if six else (range(0x4500, 0x4600), 0)
+        self.versions = frozenset(value for value in version if value >> shift & 3 != 3)
         reserved = 0x8000  # which receivers ignore
         self.whole: frozenset[int | bytes] = frozenset(
             (b"",) if six else (0, ipv4.DF, reserved, reserved | ipv4.DF)
@@ -60,7 +62,7 @@ class Layout:
         self.length_from = self.transport_at if six else ethernet.HEADER_LENGTH
         self.header_in_total = self.transport_at - self.length_from
         self.has_header_sum = not six
-        front = "!12sHB3xH0sH36s" if six else "!12sHBxH2xHH2x12s"
+        front = "!12sHH2xH0sH36s" if six else "!12sHHH2xHH2x12s"
         self.segment = Struct(front + "IIBBH4x")
         self.datagram = Struct(front + "HH")
         # No traffic class, and no flow label, which nothing needs on a link of its own (RFC 6437, section 3).
@@ -68,6 +70,12 @@ class Layout:
         front = "!18sH2s0s" if six else "!16sH6sH"
         self.segment_out = Struct(front + ("36s" if six else "12s") + "IIBBHHH")
         self.datagram_out = Struct(front + ("32s" if six else "8s") + "HHHH")
+
+    def marked(self, front: bytes, ecn: int) -> bytes:
+        """Return bytes that end with :attr:`front`, with an ECN field in the IP header."""
+        if self.has_header_sum:
+            return front[:-1] + bytes((front[-1] | ecn,))
+        return front[:-3] + bytes((front[-3] | ecn << 4,)) + front[-2:]
 
     def word(self, protocol: int, hops: int) -> int:
         """Return the value of ``word``."""

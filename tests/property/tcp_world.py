@@ -179,7 +179,7 @@ class World:
         end = self.ends[i]
 
         def send(segment: Segment) -> None:
-            seq, ack, flags, wnd, _, payload, urg = segment
+            seq, ack, flags, wnd, _, payload, urg, _ = segment
             opts, data = segment.options.encode(), bytes(payload)
             length = len(data)
             end.sent(seq, ack, flags, wnd, opts, data, urg)

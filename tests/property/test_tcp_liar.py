@@ -51,7 +51,7 @@ def test_whatever_a_peer_says(
     def check(segment: Segment) -> None:
         nonlocal count
         count += 1
-        seq, ack, flags, wnd, opts, payload, urg = segment
+        seq, ack, flags, wnd, opts, payload, urg, _ = segment
         assert decode(encode(seq, ack, flags, wnd, opts.encode(), bytes(payload), urg)) is not None
         assert len(payload) <= max(conn.burst(), conn.mss)
 

@@ -202,7 +202,7 @@ def check(frame: bytes, mtu: int = 65535) -> Any:
 def check6(packet: bytes, mtu: int) -> None:
     """Verify an IPv6 packet: lengths, and the checksum of its payload."""
     length = int.from_bytes(packet[4:6], "big")
-    assert packet[:4] == b"\x60\0\0\0"
+    assert packet[:4] in (b"\x60\0\0\0", b"\x60\x20\0\0"), "a traffic class other than ECT(0), or a flow label"
     assert len(packet) == 40 + length <= mtu, f"packet of {40 + length} bytes, MTU {mtu}"
     assert packet[7] > 0
     payload, protocol = packet[40:], packet[6]

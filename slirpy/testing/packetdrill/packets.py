@@ -42,7 +42,7 @@ def read_packet(tokens: Tokens, common: dict[str, Any]) -> Event:
     ports = _ports(tokens)
     flags = _flags(tokens, line)
     if not inbound and flags & (ECE | CWR):
-        raise UnsupportedError(line, "the flags E and W: the engine has no ECN")
+        raise UnsupportedError(line, "the flags E and W: scripts run without ECN")
     seq, length = _range(tokens)
     if tokens.next == "!":
         raise UnsupportedError(line, "a number that does not count from the SYN (!)")
@@ -104,7 +104,7 @@ def _size(option: Option) -> int:
 
 
 def _ip_fields(tokens: Tokens, line: int, inbound: bool) -> tuple[int, int] | None:
-    """Read ``[noecn]``, ``(tos 0x28)``: ignored on arrival, as the engine has no ECN. Its output has no IP header.
+    """Read ``[noecn]``, ``(tos 0x28)``: ignored on arrival, as scripts run without ECN. Its output has no IP header.
 
     Returns:
         The segment that an ICMP message is about: ``[1:1001(1000)]`` before ``icmp``.

@@ -424,7 +424,7 @@ def test_words_are_replaced() -> None:
         ("+0 > S 0:0(0) <mss 1460,mp_capable v1 flags[flag_h] nokey>", "MPTCP"),
         ("+0 > SEWA 0:0(0) <...>", "AccECN"),
         ("+0 > .5 1:1(0) ack 1", "AccECN"),
-        ("+0 > SEW 0:0(0) <...>", "no ECN"),
+        ("+0 > SEW 0:0(0) <...>", "without ECN"),
         ("+0 > [ect0] . 1:1(0) ack 1", "IP header"),
         ("+0 send(3, ..., 100, MSG_ZEROCOPY) = 100", "zero copy"),
         ("+0 setsockopt(3, SOL_SOCKET, SO_ZEROCOPY, [1], 4) = 0", "zero copy"),
