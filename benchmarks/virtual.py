@@ -100,14 +100,18 @@ class End:
 class Journey:
     """A sender, a receiver, the path between them, and the time."""
 
-    def __init__(self, congestion: CongestionFactory, loss: float, rtt: int, seed: int) -> None:
+    def __init__(
+        self, congestion: CongestionFactory, loss: float, rtt: int, seed: int, *, rack: bool = True
+    ) -> None:
         self.now = SECOND
         self.loss = loss
         self.delay = rtt * MS // 2
         self.random = Random(seed)
         self._due: list[tuple[int, int, End, Segment | None]] = []
         self._count = 0
-        settings = Settings(mss=MTU - _HEADERS, rcv_buffer=_BUFFER, snd_buffer=_BUFFER, congestion=congestion)
+        settings = Settings(
+            mss=MTU - _HEADERS, rcv_buffer=_BUFFER, snd_buffer=_BUFFER, congestion=congestion, rack=rack
+        )
         self.sender = End(self, settings, 0xFFFF_0000, bottleneck=True)
         self.receiver = End(self, settings, 0x7FFF_0000, bottleneck=False)
         self.sender.other, self.receiver.other = self.receiver, self.sender
@@ -148,7 +152,9 @@ class Journey:
             self.put(deadline, end, None)
 
 
-def carry(congestion: str, loss: float, rtt: int, *, duration: int = DURATION, seed: int = 1) -> Figures:
+def carry(
+    congestion: str, loss: float, rtt: int, *, duration: int = DURATION, seed: int = 1, rack: bool = True
+) -> Figures:
     """Run one transfer.
 
     Args:
@@ -157,8 +163,9 @@ def carry(congestion: str, loss: float, rtt: int, *, duration: int = DURATION, s
         rtt: milliseconds.
         duration: nanoseconds.
         seed: seed of the losses.
+        rack: whether losses are detected by time (RFC 8985); otherwise by counting alone.
     """
-    journey = Journey(ALGORITHMS[congestion], loss, rtt, seed)
+    journey = Journey(ALGORITHMS[congestion], loss, rtt, seed, rack=rack)
     journey.run(duration)
     stats = journey.sender.conn.stats
     return Figures(

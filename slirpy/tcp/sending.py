@@ -23,7 +23,7 @@ from slirpy.tcp.emit import (
     window_field,
 )
 from slirpy.tcp.keepalive import exhausted, keep_alive
-from slirpy.tcp.loss import newreno, probe, recovery, undo
+from slirpy.tcp.loss import newreno, probe, recovery, sack, undo
 from slirpy.tcp.options import TIMESTAMP, TIMESTAMP_WORD, build
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.states import (
@@ -92,7 +92,9 @@ def _go_back(conn: ControlBlock, now: int) -> None:
     """Start again from SND.UNA, with the smallest congestion window (RFC 6298, (5.4) to (5.6))."""
     conn.stats.tcp_retransmits += 1
     if conn.retries == 1:
-        conn.cc.on_timeout((conn.snd_max - conn.snd_una) & MASK)
+        # What the peer has reported is not in flight. While a lost retransmission goes unnoticed, it is nearly all:
+        # counted, it made the threshold a hundred times the window.
+        conn.cc.on_timeout(((conn.snd_max - conn.snd_una) & MASK) - sack.sacked_below(conn, conn.snd_max))
     else:
         conn.cc.cwnd = conn.mss  # RFC 5681: the threshold stays if a retransmission is lost
     conn.sacked = []  # the peer may have discarded this data, and be waiting for it (RFC 2018, section 8)

@@ -34,3 +34,17 @@ def test_the_page_is_whole() -> None:
 def test_the_same_twice() -> None:
     assert virtual.carry("cubic", 1.0, 20, seed=7) == virtual.carry("cubic", 1.0, 20, seed=7)
     assert virtual.carry("cubic", 1.0, 20, seed=7) != virtual.carry("cubic", 1.0, 20, seed=8)
+
+
+@pytest.mark.parametrize("rtt", [10, 20])
+def test_detection_by_time_carries_no_less_at_a_loss_of_5_percent(rtt: int) -> None:
+    """Losses on both sides of the path, retransmissions among them. Without it, time-outs follow, and cost more."""
+    by_time, by_count = (
+        sum(virtual.carry("cubic", 5.0, rtt, seed=seed, rack=rack).mbits for seed in range(1, 9))
+        for rack in (True, False)
+    )
+    assert by_time >= by_count
+    reno = 8e-6 * 1448 * 1.22 / (rtt / 1000) / 0.05**0.5
+    assert by_count / 8 < 1.5 * reno, (
+        "a threshold from data that the peer has reported is unfair to other flows"
+    )
