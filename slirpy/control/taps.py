@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from slirpy.core.inserted import inserted_at
 from slirpy.core.port import LinkPort
-from slirpy.errors import ConfigError, StateError
+from slirpy.errors import ConfigError, LinkError, StateError
 from slirpy.links.capture import CaptureLink
 from slirpy.links.faults import FaultLink
 from slirpy.links.faultypath import Faults
@@ -144,9 +144,20 @@ class Taps:
                 f'capture file "{target[:200]}": is not an absolute path, such as /tmp/net.pcapng'
             )
         else:
-            recorder = Recorder(
-                target, file_format=file_format, max_bytes=max_bytes, max_files=max_files, overwrite=overwrite
-            )
+            try:
+                recorder = Recorder(
+                    target,
+                    file_format=file_format,
+                    max_bytes=max_bytes,
+                    max_files=max_files,
+                    overwrite=overwrite,
+                )
+            except LinkError as error:
+                if "ermission denied" not in str(error):
+                    raise
+                raise LinkError(
+                    f"{error}; a network that --sandbox confines writes no files, but streams"
+                ) from None
         capture = Capture(next(self._numbers), target, recorder, everywhere=links is None)
         recorder.on_dropped = self._count_lost
         recorder.on_error = lambda error: self._end_soon(capture)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from slirpy import Slirp
 from slirpy.control import ControlClient, ControlError, ControlServer, taps
 from slirpy.control import captures as captures_module
+from slirpy.links import outputs
 from tests.support.control import exchange, request
 from tests.support.live_guest import LiveGuest
 from tests.support.waiting import until
@@ -117,6 +120,17 @@ def test_files_are_for_clients_of_a_unix_socket(tcp: ControlServer, folder: Path
     assert status == 403, answer
     assert not (folder / "x").exists()
     assert request(tcp, "POST", "/v1/captures", {})[0] == 201
+
+
+def test_a_folder_that_a_sandbox_forbids(
+    client: ControlClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **more: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+    monkeypatch.setattr(outputs, "open_own", refuse)
+    with pytest.raises(ControlError, match="--sandbox confines"):
+        client.ask("POST", "/v1/captures", {"file": str(folder / "net.pcapng")})
 
 
 def test_files_in_rotation(client: ControlClient, net: Slirp, folder: Path) -> None:
