@@ -22,7 +22,7 @@ _PLACES = (
     ("private networks", "192.168.1.1", False, "private"),
 )
 """Description, example, whether it leads to the host (None: it is one of the host's own), and the word for it."""
-_LEFT_OUT = {SELF: "this host and its loopback", "metadata": "metadata services"}
+_LEFT_OUT = {SELF: "this host (its loopback, its other addresses)", "metadata": "metadata services"}
 
 
 def lint(policy: RulePolicy) -> list[str]:
