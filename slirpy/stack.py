@@ -53,6 +53,7 @@ from slirpy.nat.inspection import first_bytes, load_for
 from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.outside import HostLoopback, OutwardDatagrams, accept_outward
 from slirpy.nat.ownports import OwnAddresses
+from slirpy.nat.questions import Questions
 from slirpy.nat.recheck import recheck
 from slirpy.nat.routes import LOOPBACK, LOOPBACK6, Router
 from slirpy.nat.tcp import TcpNat
@@ -128,7 +129,9 @@ class Stack(IPStack):
         parts = self._parts = Parts(config, random or Random(), Stats() if stats is None else stats)
         translation = Translation(config)
         router = self._router = Router(config, parts.network.addresses, translation, parts.network)
-        router.asker = config.asker
+        self.questions = Questions(parts.network, config.asker)
+        """Questions about flows for which the policy says ask."""
+        router.asker = self.questions
         if awaiter is not None:
             function("awaiter", awaiter, " of an awaitable")
             router.awaiter = awaiter

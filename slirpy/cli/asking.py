@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slirpy.audit.text import plain
-from slirpy.config.text import bracketed, with_port
+from slirpy.config.policy.goal import goal_of
+from slirpy.config.text import with_port
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Action, Decision, FlowRequest, IPProtocol, Verdict
 from slirpy.ownfile import create_new
@@ -25,7 +26,7 @@ from slirpy.ownfile import create_new
 if TYPE_CHECKING:
     from slirpy import Slirp
 
-__all__ = ["Asker", "goal_of"]
+__all__ = ["Asker"]
 
 QUESTIONS_MAX = 64
 """Maximum number of destinations that wait for an answer; flows to further ones are refused."""
@@ -37,20 +38,6 @@ _KEYS = {"y": "yes", "n": "no", "a": "always", "v": "never"}
 _NO = Verdict(Action.REJECT, reason="refused at the terminal")
 _BUSY = Verdict(Action.REJECT, reason="too many questions at once")
 _GONE = Verdict(Action.REJECT, reason="no terminal to ask at")
-
-
-def goal_of(request: FlowRequest) -> str:
-    """The destination of a flow as a rule names it: by name if it has one, ``host``, or by address."""
-    protocol = IPProtocol(request.protocol).name.lower()
-    if request.host:
-        where = "host"
-    elif request.names:
-        name = request.names[0]
-        where = name if "." in name else f"{name}."
-    else:
-        where = bracketed(request.destination)
-    port = "" if request.protocol == IPProtocol.ICMP else f":{request.destination_port}"
-    return f"{protocol}:{where}{port}"
 
 
 class Asker:
@@ -69,7 +56,8 @@ class Asker:
             self._tty = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         except OSError:
             raise ConfigError(
-                "--ask needs the terminal from which slirpy was started; write rules, or a program that decides"
+                "--ask needs the terminal from which slirpy was started, or --control; write rules, or a program that"
+                " decides"
             ) from None
         self._file = None if save is None else create_new("--ask-save", save)
         self._answers: dict[str, Verdict] = {}

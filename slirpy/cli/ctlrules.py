@@ -11,6 +11,7 @@ from slirpy.audit.text import plain
 from slirpy.cli.ctl import Client, command, completing, ctl, show
 from slirpy.cli.ctltables import Column, print_table, print_values
 from slirpy.config.policy import RulePolicy
+from slirpy.config.text import with_port
 
 __all__ = ["ctl"]
 
@@ -34,6 +35,14 @@ _LINKS = (
         "offloads", lambda row: "checksums" * row["checksum_offload"] + ", TCP" * row["segmentation_offload"]
     ),
     Column("blocked", lambda row: "yes" if row["blocked"] else "no"),
+)
+_QUESTIONS = (
+    Column("number", "number", right=True),
+    Column("guest", lambda row: with_port(row["guest"]["address"], row["guest"]["port"])),
+    Column("flow", "flow"),
+    Column("names", lambda row: ", ".join(row["names"][:3])),
+    Column("rule", lambda row: row["rule"] or ""),
+    Column("seconds left", lambda row: f"{row['left']:.0f}", right=True),
 )
 _ACTION = click.Argument(["action"], type=click.Choice(["add", "remove"]), required=False)
 
@@ -129,6 +138,26 @@ def _print_policy(answer: dict[str, object]) -> None:
     print_values({"kind": answer["kind"], "default": answer["default"]})
     for rule in rules:
         print(plain(rule))
+
+
+@command(
+    ctl,
+    "questions",
+    click.Argument(["number"], type=int, required=False),
+    click.Argument(["answer"], type=click.Choice(["yes", "no", "always", "never"]), required=False),
+)
+def questions(client: Client, as_json: bool, number: int | None, answer: str | None) -> None:
+    """List the flows that wait for an answer, since the policy says ask, or answer one by its NUMBER.
+
+    The answers always and never hold for the destination from now on.
+    """
+    if number is not None and answer is None:
+        raise click.UsageError(f"{number} needs an answer: yes, no, always or never")
+    if number is None:
+        found = client.ask("GET", "/v1/questions")
+    else:
+        found = client.ask("POST", f"/v1/questions/{number}", {"answer": answer})
+    show(found, as_json, lambda: print_table(_QUESTIONS, found["questions"]))
 
 
 @command(ctl, "links")

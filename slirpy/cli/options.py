@@ -164,12 +164,22 @@ def network_values(given: Mapping[str, Any], *, reloads: bool = False, **default
         from slirpy.cli.asking import Asker
 
         save = given.get("ask_save")
-        values["asker"] = Asker(None if save is None else Path(save))
+        try:
+            values["asker"] = Asker(None if save is None else Path(save))
+        except ConfigError:  # there is no terminal
+            if save is not None or not _is_controlled():
+                raise
     closed = values.get("audit_fail") == "closed"
     restricts = values.get("restrict") or not values.get("host_loopback", True)
     if "policy" in values or closed or restricts or reloads:
         values["on_refused"] = report_refused()
     return values
+
+
+def _is_controlled() -> bool:
+    """Report whether the command has a control API, where questions are answered too."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.params.get("control") or context.params.get("web"))
 
 
 def plain_values(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:

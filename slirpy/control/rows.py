@@ -11,6 +11,8 @@ from slirpy.config.dnsrecord import DnsRecord
 from slirpy.config.guestfwd import GuestForward
 from slirpy.config.hostfwd import HostForward
 from slirpy.core.flows import FlowInfo, NeighborInfo
+from slirpy.interfaces import IPProtocol
+from slirpy.nat.questions import Question
 from slirpy.services.dhcp import LeaseInfo
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "guest_forward_row",
     "lease_row",
     "neighbor_row",
+    "question_row",
     "record_row",
     "record_text",
 ]
@@ -46,6 +49,21 @@ def flow_row(flow: FlowInfo) -> Row:
         "queued_out": flow.queued_out,
         "age": round(flow.age, 3),
         "idle": round(flow.idle, 3),
+    }
+
+
+def question_row(question: Question, now: int) -> Row:
+    """The JSON of a question."""
+    request = question.request
+    return {
+        "number": question.number,
+        "flow": question.goal,
+        "protocol": IPProtocol(request.protocol).name.lower(),
+        "guest": _place((request.source, request.source_port)),
+        "destination": _place((request.destination, request.destination_port)),
+        "names": list(request.names),
+        "rule": question.rule or None,
+        "left": round(question.left(now), 3),
     }
 
 

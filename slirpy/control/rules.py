@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse
 
 from slirpy.config.dnsrecord import DnsRecord, parse_dns_record
 from slirpy.config.guestfwd import Command, GuestForward, parse_guestfwd
 from slirpy.config.policy import RulePolicy, check_flow, lint
-from slirpy.control.rows import guest_forward_row, record_row, record_text
+from slirpy.control.rows import guest_forward_row, question_row, record_row, record_text
 from slirpy.control.shapes import (
+    Answer,
     Checked,
     DnsRecords,
     FlowsToCheck,
@@ -20,6 +21,7 @@ from slirpy.control.shapes import (
     Links,
     NewPolicy,
     PolicyRow,
+    Questions,
     Record,
     Rule,
 )
@@ -36,6 +38,30 @@ RuleText = Annotated[str, Query(max_length=4096, description="As the list shows 
 def router(subject: Subject) -> APIRouter:
     """The paths of this part."""
     routes = APIRouter(tags=["rules"])
+
+    # ------------------------------------------------------------------------------- questions
+
+    @routes.get("/questions", response_model=Questions, operation_id="questions")
+    async def questions() -> JSONResponse:
+        """List the flows that wait for an answer, since the policy says ask. Each waits for 30 seconds at most."""
+
+        def look(stack: Stack) -> list[dict[str, Any]]:
+            return [question_row(each, stack.now) for each in stack.questions.open()]
+
+        return JSONResponse({"questions": await subject.ask(look)})
+
+    @routes.post("/questions/{number}", response_model=Questions, operation_id="answer_question")
+    async def answer_question(number: Annotated[int, Path(ge=1, le=2**53)], body: Answer) -> JSONResponse:
+        """Answer a question; returns it. 404: it is not open (any more)."""
+
+        def answer(stack: Stack) -> list[dict[str, Any]]:
+            question = stack.questions.answer(number, body.answer)
+            return [] if question is None else [question_row(question, stack.now)]
+
+        rows = await subject.ask(answer)
+        if not rows:
+            return JSONResponse({"error": f"question {number} is not open; it may have been answered"}, 404)
+        return JSONResponse({"questions": rows})
 
     # ---------------------------------------------------------------------------------- policy
 

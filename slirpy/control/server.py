@@ -92,6 +92,9 @@ class ControlServer:
         self._poller: Poller | None = poller
         self._mailbox = Mailbox(poller, _none_refused)
         self._subject = Subject(network, Desk(self._mailbox), taps, dial)
+        self._questions = network.questions if isinstance(network, Stack) else None
+        if self._questions is not None:
+            self._questions.readers += 1
         self._application = Guard(make_application(self._subject), token, check_host=not place.local)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -150,6 +153,8 @@ class ControlServer:
         if self.closed:
             return
         self.closed = True
+        if self._questions is not None:
+            self._questions.readers -= 1
         if forks.is_fork(self._made_at):
             self._mailbox.abandon()
             self._sock.close()

@@ -158,7 +158,7 @@ class NewPolicy(Shape):
     rules: list[str] = Field(
         description="Such as allow tcp:example.org:443, in their order.", max_length=10_000
     )
-    default: Literal["allow", "reject", "drop"] = "reject"
+    default: Literal["allow", "reject", "drop", "ask"] = "reject"
 
 
 class FlowsToCheck(Shape):
@@ -177,6 +177,27 @@ class Decision(Shape):
 class Checked(Shape):
     flows: list[Decision]
     warnings: list[str]
+
+
+class QuestionRow(Shape):
+    number: int
+    flow: str = Field(description="The destination, as a rule names it, such as tcp:example.org:443.")
+    protocol: str
+    guest: Place = Field(description="For ICMP, the identifier instead of a port.")
+    destination: Place
+    names: list[str] = Field(description="Names that the destination stands for; guests may have chosen them.")
+    rule: str | None = Field(description="The rule that asks; null: the default.")
+    left: float = Field(description="Seconds until the flow is refused.")
+
+
+class Questions(Shape):
+    questions: list[QuestionRow]
+
+
+class Answer(Shape):
+    answer: Literal["yes", "no", "always", "never"] = Field(
+        description="always and never hold for the destination from now on."
+    )
 
 
 class GuestForwardRow(Shape):

@@ -13,7 +13,7 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
-from slirpy import Slirp
+from slirpy import Action, Decision, FlowRequest, Slirp, Verdict
 from slirpy.cli.app import app
 from slirpy.control import ControlServer
 from slirpy.errors import LinkError
@@ -206,3 +206,23 @@ def test_mistakes_about_captures_and_faults(server: ControlServer, words: tuple[
     result = ctl(server, *words)
     assert result.exit_code
     assert text in result.output + str(result.exception)
+
+
+def test_questions(server: ControlServer, net: Slirp) -> None:
+    assert ctl(server, "policy", "check", "tcp:192.0.2.7:7").exit_code == 0
+    asked: list[Verdict] = []
+    flow = FlowRequest(6, "10.0.2.15", 40000, "192.0.2.7", 7, names=("web.test",))
+
+    def ask() -> None:
+        found = net._stack.questions(flow, Verdict(Action.ASK))
+        assert isinstance(found, Decision)
+        found.then(asked.append)
+
+    assert net._mailbox is not None
+    net._mailbox.call(ask)
+    assert "tcp:web.test:7" in ctl(server, "questions").output
+    assert "needs an answer" in ctl(server, "questions", "1").output
+    assert ctl(server, "questions", "1", "never").exit_code == 0
+    assert [verdict.action for verdict in asked] == [Action.REJECT]
+    assert "not open" in str(ctl(server, "questions", "1", "yes").exception)
+    assert "tcp:web.test:7" not in ctl(server, "questions").output
