@@ -50,8 +50,9 @@ def _numbers(networks: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
 _CLOSED4_NUMBERS, _SPECIAL4_NUMBERS = _numbers(_CLOSED4), _numbers(_SPECIAL4)
 _SPECIAL6_NUMBERS, _UNPINNED6_NUMBERS = _numbers(_SPECIAL6), _numbers(_UNPINNED6)
 _NEAR = (*WORDS["link-local"], *WORDS["metadata"])
-_NEAR4_NUMBERS = _numbers(tuple(network for network in _NEAR if ":" not in network))
-_NEAR6_NUMBERS = _numbers(tuple(network for network in _NEAR if ":" in network))
+_NEAR4 = tuple(network for network in _NEAR if ":" not in network)
+_NEAR4_NUMBERS = _numbers(_NEAR4)
+_NEAR6_NUMBERS = _numbers(tuple(network for network in _NEAR if network not in _NEAR4))
 _REMEMBERED = 1024
 """Addresses whose kind is remembered."""
 _ISATAP = (bytes.fromhex("00005efe"), bytes.fromhex("02005efe"))
