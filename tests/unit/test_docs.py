@@ -60,7 +60,7 @@ def run_python(source: str, path: Path) -> str:
         input=source,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         cwd=REPOSITORY,
         check=False,
     )
