@@ -18,14 +18,14 @@ window and the peer's window.
 
 from __future__ import annotations
 
-from slirpy.units import SECOND
+from slirpy.units import US
 
 __all__ = ["ORDINARY", "PATH_RATE", "WindowPool", "most_for"]
 
 ORDINARY = 1 << 20
 """Bytes of a window that suffice for a short path."""
-PATH_RATE = 320_000_000
-"""Bytes a second that windows make possible over a long path: 2.5 Gbit/s, half of it during repairs."""
+PATH_RATE = 320
+"""Bytes a microsecond that windows make possible over a long path: 2.5 Gbit/s, half of it during repairs."""
 
 
 def most_for(rtt: int, limit: int) -> int:
@@ -35,7 +35,7 @@ def most_for(rtt: int, limit: int) -> int:
         rtt: round-trip time in nanoseconds.
         limit: bytes.
     """
-    return min(max(rtt * PATH_RATE // SECOND, ORDINARY), limit)
+    return min(max(rtt * PATH_RATE // US, ORDINARY), limit)
 
 
 class WindowPool:
