@@ -29,7 +29,7 @@ PACKAGES = (
     *("pip", "packaging", "dpkt", "dnslib", "tftpy"),
     *("click", "rich", "pygments", "markdown-it-py", "mdurl"),
 )
-"""What pip needs to install slirpy with its extra ``cli``. To build it, it needs setuptools as well."""
+"""Packages by which pip installs slirpy with its extra ``cli``; setuptools is fetched."""
 # pip finds all that it needs in the image.
 _BASE = """
 for name in rm sh; do ln -sf busybox image/bin/$name; done

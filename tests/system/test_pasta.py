@@ -242,9 +242,8 @@ def test_without_splices_the_loopback_of_the_host_comes_by_the_interface(host: H
         serve(shell, "127.0.0.1", 8001)
         assert ask(host, "127.0.0.1", 7000) == f"seen as {GATEWAY}"
         assert ask(host, "127.0.0.1", 7001) in ("ConnectionRefusedError", "ConnectionResetError")
-        assert (
-            inside(shell, CLIENT, "127.0.0.1", 9001) == "seen as 127.0.0.1"
-        )  # it is about the other direction
+        # The option is about the other direction.
+        assert inside(shell, CLIENT, "127.0.0.1", 9001) == "seen as 127.0.0.1"
 
 
 @only_nobody
