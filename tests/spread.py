@@ -18,6 +18,8 @@ from xdist.workermanage import WorkerController
 SYSTEM = "tests/system/"
 SIZE = 12
 """Most tests of a piece, where a file is divided."""
+TOGETHER = {"tests/system/test_recipes.py": "tests/system/test_containers.py"}
+"""Files that run in the piece of another: both serve names at port 53 of one loopback address of the host."""
 
 
 def pieces(collection: Sequence[str]) -> dict[str, str]:
@@ -26,7 +28,9 @@ def pieces(collection: Sequence[str]) -> dict[str, str]:
     found = {}
     for nodeid in collection:
         file = nodeid.partition("::")[0]
-        found[nodeid] = file if file.startswith(SYSTEM) else f"{file} {counts[file] // SIZE}"
+        found[nodeid] = (
+            TOGETHER.get(file, file) if file.startswith(SYSTEM) else f"{file} {counts[file] // SIZE}"
+        )
         counts[file] += 1
     return found
 
