@@ -18,8 +18,8 @@ from xdist.workermanage import WorkerController
 SYSTEM = "tests/system/"
 SIZE = 12
 """Most tests of a piece, where a file is divided."""
-TOGETHER = {"tests/system/test_recipes.py": "tests/system/test_containers.py"}
-"""Files that run in the piece of another: both serve names at port 53 of one loopback address of the host."""
+TOGETHER = {f"tests/system/test_{name}.py": "tests/system/test_containers.py" for name in ("pasta", "recipes")}
+"""Files that run in the piece of another: they serve names at port 53 of one loopback address of the host."""
 
 
 def pieces(collection: Sequence[str]) -> dict[str, str]:
