@@ -11,14 +11,14 @@ a look, and its share of a whole processor, do not depend on that.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from random import Random
+
+from report import Bar, Report, count, main, positive, show
 
 from slirpy import Config, Slirp
 from slirpy.testing import Guest
@@ -37,6 +37,7 @@ while True:
 """
 SERVER_PORT = 9
 BLOCK = 1 << 16
+BAR = 0.99
 
 
 def attach(net: Slirp) -> None:
@@ -56,8 +57,8 @@ def attach(net: Slirp) -> None:
         guest.advance(time.monotonic_ns())
 
 
-def measure(seconds: float, rounds: int, every: float) -> dict[str, float]:
-    """Bytes per second of CPU time without control and with it, and their ratio: medians of the rounds."""
+def measure(seconds: float, rounds: int, every: float) -> Report:
+    """Measure bytes per second of CPU time without control and with it."""
     rates: dict[bool, list[float]] = {False: [], True: []}
     rounds_seen: list[tuple[int, float, int]] = []  # bytes, CPU time, looks of those with control
     with tempfile.TemporaryDirectory() as folder, Slirp(Config(resolvers=[])) as net:
@@ -85,35 +86,33 @@ def measure(seconds: float, rounds: int, every: float) -> dict[str, float]:
                 else:
                     asker.communicate()
         net.stop()
+    report = Report(
+        title="Control",
+        note=f"Data moved per second of CPU time, medians of {rounds} rounds of {seconds:g} s each; in those with"
+        f" control a client asks for the state of the network and its flows every {every:g} s.",
+        columns=("rounds", "MB per CPU second", "a look, ms of CPU time", "share of a processor"),
+    )
+    for asked, name in ((False, "without"), (True, "controlled")):
+        for rate in rates[asked]:
+            report.sample(name, rate)
     without, controlled = statistics.median(rates[False]), statistics.median(rates[True])
-    look = statistics.median((used - moved / without) / max(looks, 1) for moved, used, looks in rounds_seen)
-    return {
-        "without": without,
-        "controlled": controlled,
-        "ratio": controlled / without,
-        "look": look,
-        "share": look / every,
-    }
+    for moved, used, looks in rounds_seen:
+        report.sample("look", (used - moved / without) / max(looks, 1))
+    look = statistics.median(report.samples["look"])
+    report.rows.append(("without control", show(without / 1e6), "-", "-"))
+    report.rows.append(("with control", show(controlled / 1e6), show(look * 1e3), f"{look / every:.2%}"))
+    report.bars.append(
+        Bar("throughput with control, to that without", controlled / without, BAR, at_least=True)
+    )
+    return report
 
 
-def main() -> None:
-    """Measure, and print or write the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of a round")
-    parser.add_argument("--rounds", type=int, default=10, help="rounds of each kind")
-    parser.add_argument("--every", type=float, default=0.5, help="seconds between two looks at the network")
-    parser.add_argument("--json", metavar="FILE", help="write the result to FILE")
-    given = parser.parse_args()
-    if given.seconds <= 0 or given.rounds < 1 or given.every <= 0:
-        parser.error("--seconds, --rounds and --every are greater than 0")
-    found = measure(given.seconds, given.rounds, given.every)
-    print(f"without     {found['without'] / 1e6:10.2f} MB per CPU second")
-    print(f"controlled  {found['controlled'] / 1e6:10.2f} MB per CPU second")
-    print(f"ratio       {found['ratio']:10.4f}")
-    print(f"a look      {found['look'] * 1000:10.2f} ms of CPU time, {found['share']:.2%} of a processor")
-    if given.json:
-        Path(given.json).write_text(json.dumps(found) + "\n")
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--seconds", type=positive, default=2.0, help="length of a round")
+    parser.add_argument("--rounds", type=count, default=10, help="rounds of each kind")
+    parser.add_argument("--every", type=positive, default=0.5, help="seconds between two looks at the network")
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, options, lambda given: measure(given.seconds, given.rounds, given.every))

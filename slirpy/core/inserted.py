@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from slirpy.core.port import LinkPort, PortOwner
+from slirpy.core.port import Insertions, LinkPort, PortOwner
 from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, LinkSink, Poller, Timer
 from slirpy.stats import Stats
 
@@ -27,7 +27,7 @@ class InsertedLink(Link, LinkSink, Protocol):
 _M = TypeVar("_M", bound=InsertedLink)
 
 
-class Inserted:
+class Inserted(Insertions):
     """The inserted links of a port; :func:`inserted_at` returns those of one.
 
     Args:

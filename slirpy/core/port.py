@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from typing import Protocol
 
@@ -49,12 +50,16 @@ class PortOwner(Protocol):
         ...
 
 
-class Insertions(Protocol):
+class Insertions(abc.ABC):
     """Links around the link of a port, inserted while it runs; see :mod:`slirpy.core.inserted`."""
 
+    __slots__ = ()
+
+    @abc.abstractmethod
     def writable(self) -> None:
         """Note that the port's link has room again."""
 
+    @abc.abstractmethod
     def close(self) -> None:
         """Close all of them."""
 

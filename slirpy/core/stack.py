@@ -175,9 +175,10 @@ class IPStack:
             now = moment("now", now)
         network = self.network
         network.now = now
-        heap = network.timers.heap
-        if heap and heap[0][0] <= now:
-            network.timers.run(now)
+        timers = network.timers
+        heap, deferrable = timers.heap, timers.deferrable
+        if (heap and heap[0][0] <= now) or (deferrable and deferrable[0][0] <= now):
+            timers.run(now)
         # Flows that are marked meanwhile are serviced at the next flush, which deadline() makes due at once.
         dirty, network.dirty = network.dirty, []
         for flow in dirty:

@@ -66,12 +66,14 @@ class Timers:
 
     Attributes:
         heap: (time, number, alarm) of each alarm, and of those that have moved, as a heap. Others only look at it.
+        deferrable: (time, number, callback) of each deferrable call, as a heap. Others only look at it.
     """
 
-    __slots__ = ("_count", "_limit", "heap")
+    __slots__ = ("_count", "_limit", "deferrable", "heap")
 
     def __init__(self) -> None:
         self.heap: list[tuple[int, int, Alarm]] = []
+        self.deferrable: list[tuple[int, int, Callable[[], None]]] = []
         self._count = count()
         self._limit = SWEEP
 
@@ -80,6 +82,13 @@ class Timers:
         alarm = Alarm(self, callback)
         alarm.set(when)
         return alarm
+
+    def defer(self, when: int, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once, at the first :meth:`run` at or after ``when`` that has another cause.
+
+        It has no part in :meth:`deadline`: an idle network is not woken for it.
+        """
+        heapq.heappush(self.deferrable, (when, next(self._count), callback))
 
     def push(self, when: int, alarm: Alarm) -> None:
         """Add a heap entry; for :class:`Alarm`."""
@@ -104,3 +113,5 @@ class Timers:
         while heap and heap[0][0] <= now:
             when, _, alarm = heapq.heappop(heap)
             alarm.ring(when, now)
+        while self.deferrable and self.deferrable[0][0] <= now:
+            heapq.heappop(self.deferrable)[2]()

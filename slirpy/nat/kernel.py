@@ -4,7 +4,7 @@ What a guest sends to a far side that does not read fills the send buffer of a s
 guest that does not acknowledge fills the receive buffer once nothing reads it. The system announces neither, so each
 connection that may hold something is asked four times a second. A turn asks some of them only, so that it stays
 short. While the largest buffers of all connections together are within the budget nothing is asked, and while nothing
-moves it is asked less and less often.
+moves it is asked less and less often. An idle network is not woken for it.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class KernelBuffers:
         if not self._on and len(self._flows) > self._from:
             self._on = True
             self._pause = SWEEP
-            self._network.call_at(self._network.now + SWEEP, self._ask)
+            self._network.timers.defer(self._network.now + SWEEP, self._ask)
 
     def _ask(self) -> None:
         """Ask some connections, and come back."""
@@ -84,7 +84,7 @@ class KernelBuffers:
                 self._moved = True
                 self._note(flow, kernel_memory(flow.peer))
         rounds = len(flows) // BATCH + 1
-        network.call_at(network.now + self._pause // rounds, self._ask)
+        network.timers.defer(network.now + self._pause // rounds, self._ask)
 
     def _begin(self) -> bool:
         """Begin a new round, unless there are too few connections."""

@@ -20,6 +20,9 @@ NO_TIMES = {
     ("config/options/network.py", 1_000_000),  # flows
     ("config/values.py", 2_000_000),  # seconds
     ("checks.py", 1e15),  # nanoseconds that a message still writes out
+    ("cli/ctltaps.py", 1e6),  # units of amounts
+    ("cli/ctltaps.py", 1e9),
+    ("control/taps.py", 1_000_000_000),  # bytes of a file
     ("cli/demo.py", 1e6),  # bits in a megabit
     ("testing/sim/clock.py", 1_000_000),  # parts per million
     ("testing/sim/durations.py", 1e9),  # seconds

@@ -28,6 +28,7 @@ IMPLEMENTED: dict[str, tuple[Any, Any]] = {
     "Emit": ("TcpFlow.emit", "Host._emit"),
     "Entry": ("NatTcpFlow", "UdpFlow"),
     "Header": ("IPv4Header", "IPv6Header"),
+    "InsertedLink": ("CaptureLink", "FaultLink"),
     "Marked": ("NatTcpFlow", "UdpFlow"),
     "NdpOption": ("LinkAddress", "PrefixInformation"),
     "Output": ("FileOutput", "Pipe"),

@@ -20,6 +20,22 @@ def test_calls_once_when_due() -> None:
     assert timers.deadline() is None
 
 
+def test_a_deferrable_call_waits_for_another_cause() -> None:
+    timers, rung = Timers(), list[int]()
+    timers.defer(10, lambda: rung.append(10))
+    timers.defer(5, lambda: rung.append(5))
+    timers.call_at(7, lambda: rung.append(7))
+    assert timers.deadline() == 7
+    timers.run(7)
+    assert rung == [7, 5]
+    assert timers.deadline() is None
+    timers.run(9)
+    assert rung == [7, 5]
+    timers.run(12)
+    timers.run(13)
+    assert rung == [7, 5, 10]
+
+
 def test_order_is_of_time_then_of_making() -> None:
     timers, rung = Timers(), list[str]()
     for name, when in (("b", 5), ("c", 5), ("a", 1), ("d", 9)):
