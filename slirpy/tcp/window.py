@@ -10,7 +10,8 @@ A long path needs more. The handshake measures its round-trip time, from which :
 direction may have in flight, at most ``Settings.rcv_buffer`` and ``Settings.snd_buffer``. Beyond :data:`ORDINARY` the
 receive window grows by what has arrived in a round trip, not by all that has ever been taken: to twice that amount,
 or four times while it doubles (as Linux does; the idea is dynamic right-sizing, Fisk and Feng 2001). So a slow sender
-far away gets no large window. A connection over a short path stays at :data:`ORDINARY`, and measures nothing.
+far away gets no large window. A connection over a path of up to :data:`SHORT` stays at :data:`ORDINARY`, and measures
+nothing.
 
 The send buffer needs no further rule: :meth:`~slirpy.tcp.connection.Connection.write_room` follows the congestion
 window and the peer's window.
@@ -18,12 +19,14 @@ window and the peer's window.
 
 from __future__ import annotations
 
-from slirpy.units import US
+from slirpy.units import MS, US
 
-__all__ = ["ORDINARY", "PATH_RATE", "WindowPool", "most_for"]
+__all__ = ["ORDINARY", "PATH_RATE", "SHORT", "WindowPool", "most_for"]
 
 ORDINARY = 1 << 20
 """Bytes of a window that suffice for a short path."""
+SHORT = 20 * MS
+"""Round-trip time of a short path. A busy machine takes some milliseconds for the first round trip of any path."""
 PATH_RATE = 320
 """Bytes a microsecond that windows make possible over a long path: 2.5 Gbit/s, half of it during repairs."""
 
@@ -35,7 +38,7 @@ def most_for(rtt: int, limit: int) -> int:
         rtt: round-trip time in nanoseconds.
         limit: bytes.
     """
-    return min(max(rtt * PATH_RATE // US, ORDINARY), limit)
+    return min(ORDINARY + max(rtt - SHORT, 0) * PATH_RATE // US, limit)
 
 
 class WindowPool:

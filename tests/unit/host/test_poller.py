@@ -189,8 +189,8 @@ def test_hangup_alone(pairs: Pairs) -> None:
 @pytest.mark.parametrize("busy", [200, 1500])
 def test_many_of_a_group_do_not_keep_the_others_waiting(poller: SelectorPoller, busy: int) -> None:
     """Nor do they if more are ready than one wait reports."""
-    if busy >= 500 and not poller.fileno():
-        pytest.skip("too many descriptors for select")
+    if not poller.fileno():
+        busy = min(busy, 200)  # select() takes no more descriptors than 1,024
     group = poller.group()
     told: list[int] = []
     pairs = [socket.socketpair() for _ in range(busy + 1 if busy < 500 else 1)]
