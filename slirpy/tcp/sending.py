@@ -212,8 +212,7 @@ def _send_alone(conn: ControlBlock, now: int, emit: Emit) -> bool:
         options = TIMESTAMP.pack(TIMESTAMP_WORD, (now // MS + conn.ts_offset) & MASK, conn.ts_recent)
     else:
         options = b""
-        if conn.rtt_seq is None:
-            conn.rtt_seq, conn.rtt_time = (seq + size) & MASK, now
+        conn.rtt_seq, conn.rtt_time = (seq + size) & MASK, now  # nothing else is timed: all is acknowledged
     emit(seq, ack, ACK | PSH, window_field(conn), options, buf.take(size), size)
     conn.snd_nxt = conn.snd_max = (seq + size) & MASK
     conn.timer_kind, conn.timer_at = RETRANSMIT, now + conn.rtt.base

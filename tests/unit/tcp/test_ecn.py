@@ -118,6 +118,19 @@ def test_an_echo_reduces_the_window_once_a_round_trip() -> None:
     assert end.conn.stats.tcp_ecn_reductions == 2, "the next window of data"
 
 
+@pytest.mark.rfc("3168", "6.1.2 once")
+def test_an_echo_during_a_recovery_does_not_reduce_the_window_again() -> None:
+    end = End()
+    end.write(10)
+    for last in (3001, 4001, 5001, 6001):
+        end.get(ACK, ack=1001, options=TcpOptions(sack=((2001, last),)))
+    assert end.conn.in_recovery
+    threshold = end.conn.cc.ssthresh
+    end.get(ACK | ECE, ack=1001, options=TcpOptions(sack=((2001, 7001),)))
+    assert end.conn.cc.ssthresh == threshold
+    assert end.conn.stats.tcp_ecn_reductions == 0
+
+
 @pytest.mark.rfc("3168", "6.1.5 again")
 @pytest.mark.rfc("3168", "6.1.2 CWR")
 def test_a_retransmission_is_not_capable_and_its_reduction_is_reported() -> None:
