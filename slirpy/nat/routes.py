@@ -343,7 +343,7 @@ class Router:
     def _may_stand_in(
         self, request: FlowRequest, verdict: Verdict, address: bytes, asked: Verdict | None = None
     ) -> bool:
-        """Report whether rules about addresses allow another address of the name too.
+        """Report whether rules about addresses allow another address of the name too, and by the same proxy.
 
         Args:
             asked: the verdict because of which somebody was asked, and has allowed the flow, or would be asked.
@@ -359,7 +359,11 @@ class Router:
         if isinstance(answer, Verdict):
             if asked is not None and answer.action is Action.ASK:
                 return answer.rule == asked.rule
-            return answer.action is Action.ALLOW and answer.redirect is None
+            return (
+                answer.action is Action.ALLOW
+                and answer.redirect is None
+                and self._proxy_of(answer) == self._proxy_of(verdict)
+            )
         if isinstance(answer, Awaitable) and not isinstance(answer, Decision):
             getattr(answer, "close", _nothing)()
         return False  # it is not clear at once, so the flow ends here

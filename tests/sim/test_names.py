@@ -193,6 +193,17 @@ def test_another_address_of_a_name_is_none_of_other_names() -> None:
     assert world.connections() == {OTHER: 2}
 
 
+def test_another_address_that_needs_a_proxy_is_not_reached_directly() -> None:
+    world = World(f"allow {OTHER} proxy=socks5://192.0.2.99:1080", "allow moved.example:443")
+    world.zone["moved.example"] = [GOOD]
+    world.resolve("moved.example")
+    assert world.reached(GOOD, 443, client_hello("moved.example"))
+    world.zone["moved.example"] = [OTHER]
+    world.net.run(61 * SECOND)
+    assert not world.reached(GOOD, 443, client_hello("moved.example"))
+    assert world.connections() == {GOOD: 1}
+
+
 def test_a_denied_name_is_denied_where_addresses_are_allowed() -> None:
     world = World("deny evil.example", "allow any:443")
     world.zone["good.example"] = [GOOD]
