@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
+from slirpy.control.faults import Links
 from slirpy.control.shapes import CaptureRow, Captures, NewCapture
 from slirpy.control.subject import Subject
 from slirpy.control.taps import Capture
@@ -32,10 +33,6 @@ _FILE: dict[int | str, dict[str, Any]] = {
 
 Number = Annotated[int, Path(ge=1, le=1 << 53, description="Of the capture, as the list shows it.")]
 Format = Annotated[Literal["pcap", "pcapng"], Query(alias="format", description="Of the stream.")]
-Links = Annotated[
-    list[int] | None,
-    Query(alias="link", max_length=100, description="Numbers of links; without any, all of them."),
-]
 
 
 def router(subject: Subject) -> APIRouter:

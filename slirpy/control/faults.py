@@ -13,7 +13,7 @@ from slirpy.control.subject import Subject
 from slirpy.links.faultypath import FaultCounters, Faults
 from slirpy.units import SECOND
 
-__all__ = ["router"]
+__all__ = ["Links", "router"]
 
 _TIMES = ("delay", "jitter", "reorder_delay")
 """Fields in seconds here, and in nanoseconds in a :class:`~slirpy.links.Faults`."""

@@ -18,9 +18,9 @@ from slirpy.core.timers import Alarm
 from slirpy.interfaces import Buffer, Frame
 from slirpy.tcp import Connection, Segment, expire, output, segment_arrives
 from slirpy.tcp.ecn import ECT0
+from slirpy.tcp.ecnstate import EcnState
 from slirpy.tcp.segment import Emit
 from slirpy.tcp.states import NO_TIMER, SYNCHRONIZED
-from slirpy.tcp.tcb import EcnState
 from slirpy.wire import ethernet
 from slirpy.wire.checksum import ones_sum
 from slirpy.wire.headers import LAYOUT, LAYOUT6, Layout, layout_of

@@ -12,9 +12,10 @@ no state here, and costs one comparison for each batch that it sends. A mark mak
 from __future__ import annotations
 
 from slirpy.interfaces import Buffer
+from slirpy.tcp.ecnstate import EcnState
 from slirpy.tcp.segment import Emit, Segment
 from slirpy.tcp.seq import HALF, MASK
-from slirpy.tcp.tcb import ControlBlock, EcnState
+from slirpy.tcp.tcb import ControlBlock
 from slirpy.wire.tcp import ACK, CWR, ECE, RST, SYN
 
 __all__ = ["CE", "ECT0", "accept", "marking", "on_segment"]

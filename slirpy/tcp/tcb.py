@@ -20,6 +20,7 @@ import os
 from slirpy.checks import instance, whole
 from slirpy.interfaces import Buffer
 from slirpy.tcp.congestion import CongestionControl
+from slirpy.tcp.ecnstate import EcnState
 from slirpy.tcp.loss.state import RackState
 from slirpy.tcp.options import TcpOptions
 from slirpy.tcp.reassembly import Reassembly
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from slirpy.stats import Stats
     from slirpy.tcp.settings import Settings
 
-__all__ = ["DUPACK_THRESHOLD", "MIN_MSS", "ControlBlock", "EcnState"]
+__all__ = ["DUPACK_THRESHOLD", "MIN_MSS", "ControlBlock"]
 
 DUPACK_THRESHOLD = 3
 """Number of duplicate ACKs that indicate a loss (RFC 5681, section 3.2)."""
@@ -69,28 +70,6 @@ def _check_kinds(settings: Settings, stats: Stats) -> None:
     instance("settings", settings, Settings, "a Settings")
     instance("stats", stats, Stats, "a Stats")
     _RIGHT.add((type(settings), type(stats)))
-
-
-class EcnState:
-    """State of explicit congestion notification, see :mod:`slirpy.tcp.ecn`.
-
-    Args:
-        iss: initial send sequence number of the connection.
-    """
-
-    __slots__ = ("codepoint", "echo", "loss", "recover", "reduced")
-
-    def __init__(self, iss: int) -> None:
-        self.echo = False
-        """The peer's data was marked, which each segment reports until the peer confirms it."""
-        self.reduced = False
-        """The congestion window was reduced, which the next new data reports."""
-        self.recover = iss
-        """SND.MAX at the last reduction due to a mark. Until it is acknowledged, there is no further one."""
-        self.loss = iss
-        """RECOVER of the last loss that was reported as a reduction."""
-        self.codepoint = 0
-        """ECN field for the IP header of the segment that is being emitted."""
 
 
 class ControlBlock:

@@ -49,7 +49,7 @@ def test_nothing_of_this_host(options: str) -> None:
 
 
 def test_where_the_loopback_alone_is_shut() -> None:
-    """As slirp4netns has it: containers reach their host by its other addresses."""
+    """Containers behind slirp4netns reach their host by its other addresses, and keep doing so."""
     shut = config(host_loopback=False)
     assert reached(shut, *HERE[:5]) == set()
     alone = config(host_loopback=False, loopback_only=True)

@@ -145,7 +145,7 @@ def test_an_active_open_measures_the_path_too() -> None:
 
 
 def test_beyond_the_ordinary_a_window_grows_by_round_trips() -> None:
-    """It doubles with a sender that doubles, and twice of what arrives in a round trip remains."""
+    """The window doubles with a sender that doubles, and stays at twice the bytes of a round trip."""
     rtt = 200 * MS
     s = far(rtt)
     upload(s, 600 * KIB)
