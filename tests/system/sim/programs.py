@@ -11,6 +11,7 @@ import errno
 import hashlib
 import socket
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from random import Random
 from typing import Any, TypeAlias
 
@@ -61,6 +62,13 @@ async def noting(log: Log, work: Coroutine[Any, Any, None]) -> None:
     log.mark("end")
 
 
+async def finish(writer: asyncio.StreamWriter) -> None:
+    """Close a stream, and wait until its data have left the program: ``drain`` returns before that."""
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
 def server(handle: Handler, connections: int = 1) -> Program:
     """A server that ends after so many connections."""
 
@@ -72,7 +80,7 @@ def server(handle: Handler, connections: int = 1) -> Program:
             nonlocal left
             log.mark("accepted")
             await noting(log, handle(log, reader, writer))
-            writer.close()
+            await finish(writer)
             left -= 1
             if not left:
                 done.set()
@@ -98,7 +106,7 @@ def client(talk: Handler, **options: int) -> Program:
         try:
             await talk(log, reader, writer)
         finally:
-            writer.close()
+            await finish(writer)
 
     async def run(log: Log) -> None:
         log.mark("start")
@@ -228,7 +236,7 @@ def many(count: int) -> Program:
         writer.write(line)
         writer.write_eof()
         answer = await reader.read()
-        writer.close()
+        await finish(writer)
         return answer == line
 
     async def all_of_them(log: Log) -> None:
