@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -105,8 +105,8 @@ class ControlClient:
         except ValueError:
             raise LinkError(f"{self._place}: the answer to {path} is not JSON; read it with stream()") from None
 
-    def stream(self, path: str, query: Mapping[str, object] | None = None) -> Iterator[bytes]:
-        """Read an answer without an end, in the pieces that arrive.
+    def stream(self, path: str, query: Mapping[str, object] | None = None) -> Generator[bytes, None, None]:
+        """Read an answer without an end, in the pieces that arrive. ``close()`` of the generator ends the request.
 
         Raises:
             ConfigError, LinkError, ControlError: as :meth:`ask`.
@@ -114,7 +114,7 @@ class ControlClient:
         _check_target(path, query)
         return self._pieces(path, query)
 
-    def _pieces(self, path: str, query: Mapping[str, object] | None) -> Iterator[bytes]:
+    def _pieces(self, path: str, query: Mapping[str, object] | None) -> Generator[bytes, None, None]:
         with self._answer("GET", path, None, query, None) as answer:
             while piece := answer.read1(_SMALL):
                 yield piece

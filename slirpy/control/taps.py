@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from functools import partial
 from itertools import count
 from random import Random
 from typing import TYPE_CHECKING
@@ -226,9 +227,8 @@ class Taps:
         for port in self._ports(links):
             link = self._faults.get(port)
             if link is None:
-                random = Random(seed)
                 link = inserted_at(port).add(
-                    lambda inner, random=random: FaultLink(inner, random),  # type: ignore[misc] # its type is known
+                    partial(FaultLink, random=Random(seed)),
                     self._poller,
                     innermost=True,
                 )

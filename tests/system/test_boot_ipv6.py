@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.extent import FULL
 from tests.system.machine import missing
 from tests.system.ovmf import ovmf_machine
 from tests.system.qemu import QEMU, Guest, MissingError, boot_files
@@ -18,10 +17,7 @@ from tests.system.user import User
 
 pytestmark = [
     pytest.mark.system,
-    pytest.mark.skipif(
-        not FULL,
-        reason="it boots a machine from the network; set SLIRPY_FULL=1",
-    ),
+    pytest.mark.long,
 ]
 Need = Callable[..., None]
 

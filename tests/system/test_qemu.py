@@ -156,17 +156,14 @@ def stream_server(folder: Path) -> tuple[Link, str]:
     return StreamLink.connect(place, reconnect=0.2), f"stream,id=n,server=on,{place.qemu()}"
 
 
-full_only = pytest.mark.skipif(not FULL, reason="one boot more; set SLIRPY_FULL=1")
-
-
 @pytest.mark.parametrize(
     ("transport", "size"),
     [
         pytest.param(dgram_unix, SIZE, marks=pytest.mark.long),
-        pytest.param(dgram_inet, SMALL, marks=full_only),
-        pytest.param(socket_udp, SMALL, marks=full_only),
-        pytest.param(socket_listen, SMALL, marks=full_only),
-        pytest.param(stream_server, SMALL, marks=full_only),
+        pytest.param(dgram_inet, SMALL, marks=pytest.mark.long),
+        pytest.param(socket_udp, SMALL, marks=pytest.mark.long),
+        pytest.param(socket_listen, SMALL, marks=pytest.mark.long),
+        pytest.param(stream_server, SMALL, marks=pytest.mark.long),
     ],
 )
 def test_a_guest_does_everything_on_a_link(

@@ -11,17 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.extent import FULL
 from tests.system.machine import missing
 from tests.system.qemu import QEMU, Guest, MissingError, boot_files
 from tests.system.user import User
 
 pytestmark = [
     pytest.mark.system,
-    pytest.mark.skipif(
-        not FULL,
-        reason="it boots a machine by its ROM; set SLIRPY_FULL=1",
-    ),
+    pytest.mark.long,
 ]
 Need = Callable[..., None]
 

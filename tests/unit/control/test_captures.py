@@ -174,7 +174,7 @@ def test_a_stream(client: ControlClient, net: Slirp) -> None:
     talk(net, b"streamed")
     while payloads(data) != 2 * b"streamed":
         data += next(stream)
-    stream.close()  # type: ignore[attr-defined] # it is a generator
+    stream.close()
     _until_none(client)
     assert inside(net) == before
 
@@ -200,7 +200,7 @@ def test_a_slow_reader_holds_nothing(
         talk(net, bytes(16_000))
         lost = client.ask("GET", "/v1/captures")["captures"][0]["lost"]
     assert net.stats.control_capture_lost >= lost
-    stream.close()  # type: ignore[attr-defined] # it is a generator
+    stream.close()
     _until_none(client)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from slirpy import Action, Config, Decision, FlowRequest, RulePolicy, Slirp, Verdict
 from slirpy.control import ControlServer, shapes
+from slirpy.interfaces import Asker
 from slirpy.nat import questions as module
 from slirpy.nat.questions import ANSWERS, Question
 from slirpy.testing import Echo, VirtualNetwork
@@ -19,8 +20,8 @@ ASK = RulePolicy(["allow 192.0.2.99", "ask tcp:any:7"], Action.ASK)
 class World:
     """A network whose policy asks, and somebody who reads the questions."""
 
-    def __init__(self, asker: object = None, readers: int = 1) -> None:
-        self.net = VirtualNetwork(Config(policy=ASK, asker=asker))  # type: ignore[arg-type] # what a test gives
+    def __init__(self, asker: Asker | None = None, readers: int = 1) -> None:
+        self.net = VirtualNetwork(Config(policy=ASK, asker=asker))
         self.net.host.serve_tcp(SERVER, 7, Echo)
         self.net.host.serve_tcp(SERVER, 8, Echo)
         self.net.boot()
