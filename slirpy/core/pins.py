@@ -5,9 +5,9 @@ does so for as long as the answer lives, while a flow uses it, and for a grace t
 for longer than they should. That is no right to the address. A new flow goes to an address to which the name resolves
 now, so a pin whose answer has expired only says which name to resolve.
 
-Addresses that no answer from outside should contain are never pinned (:func:`slirpy.config.special.is_pinnable`), or
-the owner of an allowed name could open the host's own network (DNS rebinding). Records of the operator, such as
-``dns_records``, may name any address.
+Addresses that no answer from outside should contain (:func:`slirpy.config.special.is_pinnable`) are never opened by a
+name, or the owner of an allowed name could open the host's own network (DNS rebinding). Such pins count for rules
+that refuse the name, and for nothing else. Records of the operator, such as ``dns_records``, may name any address.
 
 A guest is a MAC address behind a link. When a link is detached, the pins of its guests wait for the same MAC address
 behind another link, so that a guest that reconnects keeps them.
@@ -16,7 +16,7 @@ behind another link, so that a guest that reconnects keeps them.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from slirpy.config.special import is_pinnable
 from slirpy.units import SECOND
@@ -39,17 +39,18 @@ class Pin:
         name: the name, in lower case, without a full stop at the end.
         fresh_until: time until which the answer lives.
         until: time until which the address counts for the name, apart from its use.
-        trusted: True if the operator's own record said so.
+        opens: False if the address is one that no answer from outside may open.
+        trusted: True if the operator's own record said so, which may open any address.
         uses: flows that use it.
     """
 
-    __slots__ = ("address", "fresh_until", "name", "trusted", "until", "uses")
+    __slots__ = ("address", "fresh_until", "name", "opens", "trusted", "until", "uses")
 
     def __init__(self, address: bytes, name: str) -> None:
         self.address = address
         self.name = name
         self.fresh_until = self.until = self.uses = 0
-        self.trusted = False
+        self.opens = self.trusted = False
 
 
 class _Guest:
@@ -127,16 +128,12 @@ class Pins:
         """Record an answer to a guest: all addresses of ``length`` bytes of a name, each with its seconds to live.
 
         Returns:
-            The addresses that count for the name.
+            The addresses that the name may open.
         """
-        counted = tuple(
-            (address, ttl)
-            for address, ttl in addresses
-            if trusted or (is_pinnable(address) and not self._is_own(address))
-        )
+        found = tuple(addresses)
         guest = self._guest(link, mac)
         if guest is None:
-            if not counted:
+            if not found:
                 return ()
             if len(self._guests) >= GUESTS_MAX:
                 self._guests.popitem(last=False)
@@ -145,7 +142,7 @@ class Pins:
         for pin in guest.by_name.get(name, {}).values():
             if len(pin.address) == length:
                 pin.fresh_until = min(pin.fresh_until, now)  # the name resolves to others now
-        for address, ttl in counted:
+        for address, ttl in found:
             known = guest.pins.get((address, name))
             if known is None and len(guest.pins) >= PINS_MAX:
                 guest.make_room()
@@ -153,11 +150,27 @@ class Pins:
             pin.fresh_until = now + min(max(ttl, TTL_MIN), TTL_MAX) * SECOND
             pin.until = max(pin.until, pin.fresh_until + self._grace)
             pin.trusted = trusted
+            pin.opens = trusted or is_pinnable(address)
             guest.put(pin)
-        return tuple(address for address, _ in counted)
+        return tuple(address for address, _ in found if trusted or self.may_open(address))
+
+    def may_open(self, address: bytes) -> bool:
+        """Report whether an answer from outside may open an address."""
+        return is_pinnable(address) and not self._is_own(address)
+
+    def _opens(self, pin: Pin) -> bool:
+        return pin.trusted or (pin.opens and not self._is_own(pin.address))
 
     def names(self, link: object, mac: bytes, address: bytes, now: int) -> tuple[str, ...]:
         """Return the names that an address stands for, the latest answer first."""
+        return tuple(pin.name for pin in self._known(link, mac, address, now) if self._opens(pin))
+
+    def unpinned(self, link: object, mac: bytes, address: bytes, now: int) -> tuple[str, ...]:
+        """Return the names whose answers contained an address that they may not open, the latest answer first."""
+        return tuple(pin.name for pin in self._known(link, mac, address, now) if not self._opens(pin))
+
+    def _known(self, link: object, mac: bytes, address: bytes, now: int) -> Sequence[Pin]:
+        """The pins of an address, the latest answer first."""
         guest = self._guest(link, mac)
         pins = None if guest is None else guest.by_address.get(address)
         if guest is None or not pins:
@@ -166,10 +179,10 @@ class Pins:
         for pin in list(pins.values()):
             if not pin.uses and now >= pin.until:
                 guest.drop(pin)
-            elif pin.trusted or not self._is_own(address):
+            else:
                 found.append(pin)
         found.sort(key=_by_freshness, reverse=True)
-        return tuple(pin.name for pin in found)
+        return found
 
     def current(self, link: object, mac: bytes, name: str, length: int, now: int) -> list[bytes]:
         """Return the addresses, of ``length`` bytes, in answers for a name that live now; empty: ask again."""
@@ -180,9 +193,7 @@ class Pins:
         return [
             pin.address
             for pin in pins.values()
-            if now < pin.fresh_until
-            and len(pin.address) == length
-            and (pin.trusted or not self._is_own(pin.address))
+            if now < pin.fresh_until and len(pin.address) == length and self._opens(pin)
         ]
 
     def use(self, link: object, mac: bytes, name: str, address: bytes) -> Pin | None:

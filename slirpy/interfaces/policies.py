@@ -56,7 +56,7 @@ class FlowRequest:
     Args:
         source: text, an :mod:`ipaddress` object, or four or sixteen bytes, as ``destination``.
         mac: six bytes, or text.
-        names: domain names in any case, with or without a full stop at the end.
+        names: domain names in any case, with or without a full stop at the end, as ``unpinned``.
         lease: text, or a function that finds out when it is needed.
         own: True or False, or such a function.
 
@@ -84,6 +84,7 @@ class FlowRequest:
     address was in the answer. In lower case, without a full stop at the end, the latest first."""
     _lease: str | Callable[[], str] = field(compare=False)
     _own: bool | Callable[[], bool] = field(compare=False)
+    _unpinned: tuple[str, ...] | Callable[[], tuple[str, ...]] = field(compare=False)
 
     def __init__(
         self,
@@ -99,6 +100,7 @@ class FlowRequest:
         lease: str | Callable[[], str] = "",
         names: Sequence[str] = (),
         own: bool | Callable[[], bool] = False,
+        unpinned: Sequence[str] = (),
     ) -> None:
         put = object.__setattr__
         put(self, "protocol", _protocol(protocol))
@@ -118,6 +120,7 @@ class FlowRequest:
         put(self, "_lease", lease)
         put(self, "names", _names("names", names))
         put(self, "_own", _plain_function(own) if callable(own) else switch("own", own))
+        put(self, "_unpinned", _names("unpinned", unpinned))
 
     @property
     def mac(self) -> str:
@@ -134,6 +137,15 @@ class FlowRequest:
         """True if the destination is an address of this host, whatever interface it belongs to, or leads to it."""
         own = self._own
         return self.host or (own() if callable(own) else own)
+
+    @property
+    def unpinned(self) -> tuple[str, ...]:
+        """Names for which this guest got the destination from our DNS server, though no answer from outside may open
+        it: it is private, link-local or this host's, for example. Rules that refuse a name heed them. Never allow a
+        flow because of them.
+        """
+        unpinned = self._unpinned
+        return unpinned() if callable(unpinned) else unpinned
 
     @property
     def source(self) -> IPAddress:
@@ -170,6 +182,7 @@ class FlowRequest:
         put(new, "names", ())
         put(new, "_lease", "")
         put(new, "_own", False)
+        put(new, "_unpinned", ())
         return new
 
     def _changed(self, **parts: object) -> FlowRequest:

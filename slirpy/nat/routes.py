@@ -51,6 +51,14 @@ class NameSource(Protocol):
         """Return the names that the destination stands for, the latest first."""
         ...
 
+    def unpinned(self, request: FlowRequest) -> tuple[str, ...]:
+        """Return the names whose answers contained a destination that they may not open."""
+        ...
+
+    def may_open(self, address: bytes) -> bool:
+        """Report whether an answer from outside may open an address."""
+        ...
+
     def resolve(
         self, request: FlowRequest, name: str, done: Callable[[list[bytes]], object]
     ) -> Callable[[], object] | None:
@@ -179,14 +187,26 @@ class Router:
             # Under one name, so that rules about the gateway also hold for broadcasts.
             gateway = self._config.gateway_address if address is LOOPBACK else self._config.gateway_address6
             request = request._changed(destination_bytes=gateway, host=True)
-        names = () if self.names is None else self.names.names(request)
+        known = self.names
         lease_of, source, is_own, target = (
             self.lease_of,
             request.source_bytes,
             self.is_own,
             request.destination_bytes,
         )
-        return request._changed(names=names, _lease=lambda: lease_of(source), _own=lambda: is_own(target))
+        return request._changed(
+            names=() if known is None else known.names(request),
+            _unpinned=() if known is None else lambda: known.unpinned(request),
+            _lease=lambda: lease_of(source),
+            _own=lambda: is_own(target),
+        )
+
+    def _with_names(self, request: FlowRequest, said: tuple[str, ...]) -> FlowRequest:
+        """The flow under the names that its client has said. Not all may open its destination."""
+        if self.names is None or self.names.may_open(request.destination_bytes):
+            return request._changed(names=said)
+        names = tuple(name for name in said if name in request.names)
+        return request._changed(names=names, _unpinned=tuple(name for name in said if name not in names))
 
     def allows(self, request: FlowRequest, said: tuple[str, ...] = ()) -> Verdict | Decision | None:
         """The policy's present verdict about a flow that it has allowed before; None: there is no policy.
@@ -200,7 +220,7 @@ class Router:
         if host is not None and host != UNASSIGNED:
             request = request._changed(destination_bytes=host)
         request = self._known(request, self._lookup(request.destination_bytes)[1])
-        answer = self.policy(request._changed(names=said) if said else request)
+        answer = self.policy(self._with_names(request, said) if said else request)
         if isinstance(answer, Verdict | Decision):
             return answer
         return self.awaiter(answer) if isinstance(answer, Awaitable) else checked_verdict(answer)
@@ -304,7 +324,9 @@ class Router:
             except OSError:
                 return Refusal.NET_UNREACHABLE  # its interface is gone
         if verdict.names and self.names is not None:
-            return self._by_name(request, verdict, self.names, asked)
+            first = verdict.names[0]
+            if first in request.names or first not in request.unpinned:
+                return self._by_name(request, verdict, self.names, asked)
         otherwise = self._other_loopback(request, request.destination_bytes)
         return Route(address, request.destination_port, otherwise, *more)
 
@@ -353,7 +375,11 @@ class Router:
         host = address in self._gateways
         is_own = self.is_own
         other = request._changed(
-            destination_bytes=address, host=host, names=verdict.names, _own=lambda: is_own(address)
+            destination_bytes=address,
+            host=host,
+            names=verdict.names,
+            _own=lambda: is_own(address),
+            _unpinned=(),
         )
         answer = self.policy(other)
         if isinstance(answer, Verdict):

@@ -212,6 +212,45 @@ def test_a_denied_name_is_denied_where_addresses_are_allowed() -> None:
     assert world.reached(GOOD, 443)
 
 
+def test_a_denied_name_is_denied_at_an_address_that_no_name_opens() -> None:
+    """Rules about the address allow it, except under a name that is denied at this port."""
+    world = World("deny evil.example:443", "allow any")
+    server = world.net.host.serve_tcp("10.1.2.3", None, Echo)
+    world.zone["evil.example"] = world.zone["good.example"] = ["10.1.2.3"]
+    assert world.reached("10.1.2.3", 443, client_hello("evil.example")), "nobody has asked for the name"
+    world.resolve("evil.example")
+    assert world.reached("10.1.2.3", 22)
+    assert len(server.connections) == 2
+    assert not world.reached("10.1.2.3", 443)
+    assert len(server.connections) == 2
+    world.resolve("good.example")
+    assert world.reached("10.1.2.3", 443, client_hello("good.example"))
+    before = world.net.stack.stats.tcp_flows_misnamed
+    assert not world.reached("10.1.2.3", 443, client_hello("evil.example"))
+    assert world.net.stack.stats.tcp_flows_misnamed == before + 1
+    world.net.run(2 * 3600 * SECOND)
+    assert world.reached("10.1.2.3", 443, client_hello("evil.example")), "answers are forgotten in time"
+
+
+@pytest.mark.parametrize("rules", [["allow good.example"], ["allow *.example:443 tls=off", "deny any"]])
+def test_a_name_that_was_said_at_such_an_address_does_not_open_it(rules: list[str]) -> None:
+    world = World("deny evil.example:443", "allow any")
+    world.net.host.serve_tcp("10.1.2.3", None, Echo)
+    world.zone["evil.example"] = world.zone["good.example"] = ["10.1.2.3"]
+    world.resolve("evil.example")
+    world.resolve("good.example")
+    stream = world.net.guest.connect("10.1.2.3", 443)
+    hello = client_hello("good.example")
+    stream.write(hello)
+    world.net.run_until(lambda: stream.received == hello)
+    world.net.stack.policy = RulePolicy(["deny evil.example:443", "allow private"])
+    world.net.run(100 * MS)
+    assert not stream.error
+    world.net.stack.policy = RulePolicy(rules)
+    world.net.run(100 * MS)
+    assert stream.error
+
+
 def test_the_far_side_hears_nothing_before_the_name() -> None:
     world = World("allow good.example:443")
     world.zone["good.example"] = [GOOD]

@@ -37,6 +37,7 @@ class RulePolicy:
     __slots__ = (
         "_asks",
         "_closing",
+        "_denies_names",
         "_exact",
         "_general",
         "_heeds_addresses",
@@ -69,6 +70,7 @@ class RulePolicy:
                 table = self._wild if rule.destination[0] == "*" else self._exact
                 table.setdefault(rule.destination.removeprefix("*."), []).append(number)
         self.has_names = bool(self._exact or self._wild)
+        self._denies_names = any(rule.by_name and rule.action in _REFUSALS for rule in self.rules)
         self._heeds_addresses = any(self.rules[number].destination != ANY for number in self._general)
         self._asks = default is Action.ASK or any(rule.action is Action.ASK for rule in self.rules)
         # The first rule that may allow a flow to any name, and the first that refuses all flows.
@@ -104,14 +106,14 @@ class RulePolicy:
         """Decide about a flow.
 
         Each name that the destination stands for is judged by itself, with the rules about addresses, and any that is
-        allowed suffices.
+        allowed suffices. Names that may not open the destination count where they are denied.
         """
         first = self._first_about_address(request)
-        if not request.names or not self.has_names:
+        unpinned = request.unpinned if self._denies_names else ()
+        if not (request.names or unpinned) or not self.has_names:
             return self._unmatched(request) if first is None else self.rules[first].verdict(request)
         end = len(self.rules) if first is None else first
         judged = {name: self._first_about_name(request, name, end) for name in request.names}
-        deciding = sorted({number for number in judged.values() if number is not None})
         allowing = [
             number
             for number in judged.values()
@@ -124,6 +126,10 @@ class RulePolicy:
             names = tuple(name for name, number in judged.items() if number in alike)
             tls = max((self.rules[number].tls for number in alike), key=TLS_MODES.index)  # the most lenient
             return rule.verdict_for(request, names, tls)
+        for name in unpinned:
+            number = self._first_about_name(request, name, end)
+            judged[name] = None if number is None or self.rules[number].action not in _REFUSALS else number
+        deciding = sorted({number for number in judged.values() if number is not None})
         others = tuple(name for name, number in judged.items() if number is None)
         if deciding and not others:
             return self.rules[deciding[0]].verdict_for(request, (), "strict")

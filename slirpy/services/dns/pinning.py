@@ -77,7 +77,7 @@ class PinnedNames:
         self._server = ask, give_up
 
     def answered(self, question: Question, message: bytes) -> tuple[bytes, ...]:
-        """Record the addresses in an answer that a guest gets. Returns those that count for the name."""
+        """Record the addresses in an answer that a guest gets. Returns those that the name may open."""
         query = question.query
         if not question.mac or query.qtype not in (A, AAAA):
             return ()
@@ -104,6 +104,18 @@ class PinnedNames:
         if not request.mac_bytes:
             return ()
         return self._pins.names(request.link, request.mac_bytes, request.destination_bytes, self._network.now)
+
+    def unpinned(self, request: FlowRequest) -> tuple[str, ...]:
+        """Return the names whose answers contained a destination that they may not open."""
+        if not request.mac_bytes:
+            return ()
+        return self._pins.unpinned(
+            request.link, request.mac_bytes, request.destination_bytes, self._network.now
+        )
+
+    def may_open(self, address: bytes) -> bool:
+        """Report whether an answer from outside may open an address."""
+        return self._pins.may_open(address)
 
     def _current(self, request: FlowRequest, name: str) -> list[bytes]:
         length = len(request.destination_bytes)

@@ -165,6 +165,9 @@ class Attack:
             for message in socket.received:
                 judge.answered(message.payload)
         self.watched.clear()
+        for stream, number, address, port in self.streams:
+            if stream.state.name == "SYN_SENT":  # it repeats its SYN for longer than the judge remembers
+                self.tried("tcp", address, port, number)
         judge.granted = {goal: time for goal, time in judge.granted.items() if time > now - 40 * SECOND}
         self.net.transcript.clear()
 
@@ -213,7 +216,8 @@ class Attack:
         self.net.run(30 * MS)
         for address in found.answers:
             if kind in ("A", "AAAA"):
-                self.judge.known[number][name, str(ip_address(address))] = self.net.now
+                place = self.judge.meant(str(ip_address(address)))
+                self.judge.known[number][name, place or address] = self.net.now
         self.judge.answered(found.message)
         return found.answers if kind in ("A", "AAAA") else []
 

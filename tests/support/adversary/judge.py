@@ -56,7 +56,7 @@ class Tried:
     address: str
     port: int
     guest: int
-    time: int
+    time: int = field(compare=False)
 
 
 @dataclass
@@ -103,7 +103,7 @@ class Judge:
     asked: list[set[str]] = field(default_factory=lambda: [set(), set()])
     """Names for which each guest has asked."""
     known: list[dict[tuple[str, str], int]] = field(default_factory=lambda: [{}, {}])
-    """Names and addresses that each guest has heard, and when."""
+    """Names and addresses, as the host knows them, that each guest has heard, and when."""
     granted: dict[tuple[str, str, int], int] = field(default_factory=dict)
     """Flows that somebody who was asked has allowed, by address or name, and when."""
     ever_granted: set[tuple[str, str, int]] = field(default_factory=set)
@@ -126,8 +126,9 @@ class Judge:
         """Note what a guest does."""
         now = self.net.now
         self.guest = guest
-        self.tries = [each for each in self.tries if each.time > now - RECENT][-400:]
-        self.tries.append(Tried(protocol, address, 0 if protocol == "icmp" else port, guest, now))
+        new = Tried(protocol, address, 0 if protocol == "icmp" else port, guest, now)
+        self.tries = [each for each in self.tries if each.time > now - RECENT and each != new][-400:]
+        self.tries.append(new)
 
     # -------------------------------------------------------------------------------------- names
 
@@ -237,7 +238,7 @@ class Judge:
         for each in self.tries:
             if each.protocol != protocol:
                 continue
-            where, names = self._meant(each), frozenset(self.asked[each.guest])
+            where, names = self.meant(each.address), frozenset(self.asked[each.guest])
             if where is None:
                 return any(rule.target is not None and rule.target[0] == address for rule in self.rules)
             for name in (None, *names):
@@ -248,9 +249,9 @@ class Judge:
                         return True
         return False
 
-    def _meant(self, tried: Tried) -> str | None:
-        """The address of a try as the host knows it; None: whichever, as it stands for another host."""
-        address: Address = parse(tried.address)
+    def meant(self, text: str) -> str | None:
+        """An address of a guest as the host knows it; None: whichever, as it stands for another host."""
+        address: Address = parse(text)
         if isinstance(address, IPv4Address):
             if self.pool and address in ip_network(DNS46):
                 return None
