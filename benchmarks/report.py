@@ -42,6 +42,8 @@ class Bar:
     at_least: bool
     """True if ``limit`` is a minimum or a maximum."""
     unit: str = ""
+    digits: int | None = None
+    """Digits after the point; None: 2 for values below 2, such as ratios, and 1 for others."""
 
     @property
     def held(self) -> bool:
@@ -50,7 +52,7 @@ class Bar:
 
     def line(self) -> str:
         """Return the target as an item of a Markdown list."""
-        digits = 2 if abs(self.value) < 2 else 1  # ratios near 1
+        digits = self.digits if self.digits is not None else 2 if abs(self.value) < 2 else 1
         sign, verdict = "at least" if self.at_least else "at most", "held" if self.held else "**missed**"
         return f"- {self.what}: {self.value:.{digits}f}{self.unit}, bar {sign} {self.limit:g}{self.unit}: {verdict}"
 
