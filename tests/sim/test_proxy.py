@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from slirpy import Config, ConfigError
+from slirpy import Action, Config, ConfigError, RulePolicy
 from slirpy.testing import Remote, SimServer, VirtualNetwork
 from slirpy.testing.guest.tcp import GuestStream
 from tests.support.hellos import openssl_hello
@@ -255,6 +255,23 @@ def test_a_known_name_goes_to_the_proxy() -> None:
         stream.write(hello)
         net.run(SECOND)
         assert bytes(proxy.connections[0].received).endswith(hello)
+
+
+def test_a_name_is_not_the_proxys_to_resolve_where_the_default_has_allowed_the_address() -> None:
+    """The other name of the address is denied, so the verdict has names; the rules about addresses have to hold."""
+    rules = RulePolicy(["deny private", "deny b.example:443"], Action.ALLOW)
+    records = [f"a.example A {WORLD}", f"b.example A {WORLD}"]
+    net = VirtualNetwork(
+        Config(resolvers=[], proxy=f"http://{PROXY}:3128", policy=rules, dns_records=records)
+    )
+    proxy = net.host.serve_tcp(PROXY, 3128, Remote)
+    net.boot()
+    for name in ("a.example", "b.example"):
+        net.guest.resolve(name)
+    net.run(SECOND)
+    net.guest.connect(WORLD, 443)
+    net.run(SECOND)
+    assert bytes(proxy.connections[0].received).startswith(f"CONNECT {WORLD}:443 ".encode())
 
 
 @pytest.mark.parametrize(("rule", "through"), [("proxy=none", False), (f"proxy=socks5://{PROXY}:1080", True)])

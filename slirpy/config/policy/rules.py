@@ -218,7 +218,7 @@ class RulePolicy:
             return not self._heeds_addresses and verdict.rule in allowing
         if not self._heeds_addresses:
             return True
-        if not verdict.names:
+        if not verdict.names or (not verdict.rule and self.default is Action.ALLOW):
             return False
         try:
             return parse_rule(verdict.rule).by_name
