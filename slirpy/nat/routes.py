@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from slirpy.config import Config
 from slirpy.config.policy import checked_verdict
@@ -18,8 +18,9 @@ from slirpy.core.pins import Pin
 from slirpy.core.translation import UNASSIGNED, Translation
 from slirpy.errors import ConfigError
 from slirpy.fair import TokenBuckets
-from slirpy.interfaces import TLS_MODES, Action, Decision, FlowRequest, Policy, Verdict
+from slirpy.interfaces import Action, Decision, FlowRequest, Policy, Verdict
 from slirpy.nat.answers import as_asked, with_names
+from slirpy.nat.namesource import NameSource
 from slirpy.nat.outcomes import HOLD_TIME, Pending, Refusal, Route
 from slirpy.nat.ownports import OwnPorts
 from slirpy.wire.ip import family_of
@@ -28,7 +29,7 @@ from slirpy.wire.scope import is_link_local, with_interface
 if TYPE_CHECKING:
     from slirpy.core.network import Network
 
-__all__ = ["LOOPBACK", "LOOPBACK6", "NO_LOG", "NameSource", "Refusal", "Route", "Router", "onward_ttl"]
+__all__ = ["LOOPBACK", "LOOPBACK6", "NO_LOG", "Refusal", "Route", "Router", "onward_ttl"]
 
 LOOPBACK = b"\x7f\0\0\x01"
 LOOPBACK6 = bytes(15) + b"\x01"
@@ -40,42 +41,6 @@ _UNDECIDED = Verdict(Action.REJECT, reason="nobody decided in time")
 _NOBODY = Verdict(Action.REJECT, reason="nobody to ask")
 _ALLOWED = Verdict(Action.ALLOW)
 _UNRESOLVED = "{} does not resolve to an address that may be used"
-
-
-class NameSource(Protocol):
-    """The names that addresses stand for, and their addresses now. All addresses are as the host knows them, or those
-    of virtual hosts.
-    """
-
-    def names(self, request: FlowRequest) -> tuple[str, ...]:
-        """Return the names that the destination stands for, the latest first."""
-        ...
-
-    def unpinned(self, request: FlowRequest) -> tuple[str, ...]:
-        """Return the names whose answers contained a destination that they may not open."""
-        ...
-
-    def may_open(self, address: bytes) -> bool:
-        """Report whether an answer from outside may open an address."""
-        ...
-
-    def resolve(
-        self, request: FlowRequest, name: str, done: Callable[[list[bytes]], object]
-    ) -> Callable[[], object] | None:
-        """Find the addresses of a name now, of the destination's family; empty: none that may be used.
-
-        Returns:
-            None if ``done`` has been called; else a function that gives up.
-        """
-        ...
-
-    def use(self, request: FlowRequest, name: str) -> Pin | None:
-        """Keep the pin of a name for a flow, until :meth:`release`."""
-        ...
-
-    def release(self, pin: Pin) -> None:
-        """End the use of a pin by one flow."""
-        ...
 
 
 def onward_ttl(ttl: int, address: bytes) -> int:
@@ -225,54 +190,11 @@ class Router:
             return answer
         return self.awaiter(answer) if isinstance(answer, Awaitable) else checked_verdict(answer)
 
-    def may_keep(self, request: FlowRequest, route: Route | None, verdict: Verdict, *, reads: bool) -> bool:
-        """Report whether a flow may go on along its route, after a new policy has decided about it again.
+    def leads_to(self, destination: bytes) -> bytes:
+        """Return the address at the host to which a guest's destination leads, whatever the policy says."""
+        return self._lookup(self._translation.host(destination) or destination)[1]
 
-        It may not if the verdict would lead it elsewhere, or demands first bytes that have not been read.
-
-        Args:
-            request: the flow.
-            route: that which it has; None: the policy had nothing to say about it.
-            verdict: the new policy's, from :meth:`allows`.
-            reads: whether the names that its client says later are read, as the former policy demands.
-        """
-        before = (None if route is None else route.verdict) or _ALLOWED
-        if not self._leads_as_before(verdict, before):
-            return False
-        if before.names and route is not None and before.redirect is None:
-            wanted = self._lookup(
-                self._translation.host(request.destination_bytes) or request.destination_bytes
-            )
-            asked = verdict if verdict.action is Action.ASK else None
-            if route.address != wanted[1] and not self._may_stand_in(request, verdict, route.address, asked):
-                return False
-        if not reads:
-            return True
-        later = self.allows(request, before.names)
-        return (
-            isinstance(later, Verdict)
-            and later.action in (Action.ALLOW, verdict.action)
-            and self._leads_as_before(later, before)
-            and (not later.names or set(before.names) <= set(later.names))
-        )
-
-    def _leads_as_before(self, verdict: Verdict, before: Verdict) -> bool:
-        """Report whether a verdict leads a flow along the same route as an earlier one, and demands no more.
-
-        Where it asks, the flow may stay as it is: somebody would be asked about a new flow only, and could choose a
-        redirect, which replaces the demands of the rule, or a proxy if the rule names none.
-        """
-        asks = verdict.action is Action.ASK
-        if asks and before.redirect is not None:
-            return True
-        if not (asks or verdict.action is Action.ALLOW) or verdict.redirect != before.redirect:
-            return False
-        if not (asks and verdict.proxy is None) and self._proxy_of(verdict) != self._proxy_of(before):
-            return False
-        mode = before.tls if before.names else "off"
-        return not verdict.names or TLS_MODES.index(verdict.tls) >= TLS_MODES.index(mode)
-
-    def _proxy_of(self, verdict: Verdict) -> str | None:
+    def proxy_of(self, verdict: Verdict) -> str | None:
         """The proxy of a verdict; empty: none; None: that of the network, or none as ``no_proxy`` says."""
         return "" if verdict.proxy is None and self._config.proxy is None else verdict.proxy
 
@@ -339,7 +261,7 @@ class Router:
         def resolved(addresses: list[bytes]) -> None:
             wanted, used = request.destination_bytes, verdict
             if wanted not in addresses:
-                others = (each for each in addresses if self._may_stand_in(request, verdict, each, asked))
+                others = (each for each in addresses if self.may_stand_in(request, verdict, each, asked))
                 wanted = next(others, b"")
                 # Other names of the address that the guest sent need not be names of this one.
                 here = names.names(request._changed(destination_bytes=wanted)) if wanted else ()
@@ -362,7 +284,7 @@ class Router:
             pending.on_cancel.append(give_up)
         return pending.outcome or pending
 
-    def _may_stand_in(
+    def may_stand_in(
         self, request: FlowRequest, verdict: Verdict, address: bytes, asked: Verdict | None = None
     ) -> bool:
         """Report whether rules about addresses allow another address of the name too, and by the same proxy.
@@ -388,7 +310,7 @@ class Router:
             return (
                 answer.action is Action.ALLOW
                 and answer.redirect is None
-                and self._proxy_of(answer) == self._proxy_of(verdict)
+                and self.proxy_of(answer) == self.proxy_of(verdict)
             )
         if isinstance(answer, Awaitable) and not isinstance(answer, Decision):
             getattr(answer, "close", _nothing)()

@@ -23,6 +23,7 @@ from slirpy.core.pins import Pins
 from slirpy.core.switch import Switch
 from slirpy.interfaces import Action, FlowRequest, IPProtocol, Passed, Verdict
 from slirpy.nat import ownports as ownports_module
+from slirpy.nat import recheck as recheck_module
 from slirpy.nat import routes as routes_module
 from slirpy.nat.inspected import InspectedStream
 from slirpy.nat.inspection import first_bytes
@@ -169,7 +170,7 @@ HOLES: dict[str, list[tuple[object, str, object]]] = {
     ],
     "private addresses are pinned": [(pins_module, "is_pinnable", always(True))],
     "the address that the guest sent is used": [(Router, "_by_name", sent_as_asked)],
-    "other addresses of a name are not checked": [(Router, "_may_stand_in", always(True))],
+    "other addresses of a name are not checked": [(Router, "may_stand_in", always(True))],
     "answers live for ever": [(Pins, "current", for_ever)],
     "the last rule about addresses decides": [(RulePolicy, "_first_about_address", rules_in_reverse)],
     "names that are denied are allowed later": [(RulePolicy, "_first_about_name", never_first)],
@@ -179,7 +180,7 @@ HOLES: dict[str, list[tuple[object, str, object]]] = {
     "odd queries pass": [(OutsideFilter, "refusal", always(None))],
     "types are not looked at": [(filter_module, "_TYPES_ONLY_ASKED", frozenset())],
     "everything is allowed": [(RulePolicy, "__call__", always(Verdict(Action.ALLOW)))],
-    "a new policy leaves flows alone": [(Router, "may_keep", always(True))],
+    "a new policy leaves flows alone": [(recheck_module, "_may_keep", always(True))],
     "refusals are routes": [
         (Router, "refuse", lambda self, request, verdict: sent_as_asked(self, request, verdict, 0))
     ],
@@ -199,7 +200,7 @@ HOLES: dict[str, list[tuple[object, str, object]]] = {
     "the other loopback may be a forward": [(Router, "_other_loopback", any_loopback)],
     "guests reach each other": [(Switch, "__init__", together)],
     "sources are not checked": [(Neighbors, "_is_leased", always(True))],
-    "answers lose the demands of their rule": [(routes_module, "_as_asked", lambda asked, answer: answer)],
+    "answers lose the demands of their rule": [(routes_module, "as_asked", lambda asked, answer: answer)],
     "nobody is asked": [(RulePolicy, "__call__", never_asked)],
     "redirects are forgotten": [(RulePolicy, "__call__", never_redirected)],
     "redirects hold for everything": [(RulePolicy, "__call__", redirected_always)],

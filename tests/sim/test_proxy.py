@@ -261,9 +261,7 @@ def test_a_name_is_not_the_proxys_to_resolve_where_the_default_has_allowed_the_a
     """The other name of the address is denied, so the verdict has names; the rules about addresses have to hold."""
     rules = RulePolicy(["deny private", "deny b.example:443"], Action.ALLOW)
     records = [f"a.example A {WORLD}", f"b.example A {WORLD}"]
-    net = VirtualNetwork(
-        Config(resolvers=[], proxy=f"http://{PROXY}:3128", policy=rules, dns_records=records)
-    )
+    net = VirtualNetwork(Config(resolvers=[], proxy=f"http://{PROXY}:3128", policy=rules, dns_records=records))
     proxy = net.host.serve_tcp(PROXY, 3128, Remote)
     net.boot()
     for name in ("a.example", "b.example"):

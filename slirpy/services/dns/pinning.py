@@ -53,7 +53,7 @@ Asking: TypeAlias = Callable[[OwnQuestion], object]
 
 
 class PinnedNames:
-    """The names of destinations; a :class:`~slirpy.nat.routes.NameSource`.
+    """The names of destinations; a :class:`~slirpy.nat.namesource.NameSource`.
 
     Args:
         pins: the table.
@@ -124,7 +124,7 @@ class PinnedNames:
     def resolve(
         self, request: FlowRequest, name: str, done: Callable[[list[bytes]], object]
     ) -> Callable[[], object] | None:
-        """Find the addresses of a name now; see :meth:`slirpy.nat.routes.NameSource.resolve`."""
+        """Find the addresses of a name now; see :meth:`slirpy.nat.namesource.NameSource.resolve`."""
         addresses = self._current(request, name)
         if addresses or self._server is None:
             done(addresses)
