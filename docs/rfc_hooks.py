@@ -1,4 +1,4 @@
-"""Tables of the rules of each RFC and the tests that prove them, made when the documentation is built.
+"""Tables of the rules of each RFC and the tests that prove them, generated when the documentation is built.
 
 The rows are in ``reference/rfc/NUMBER.toml``. The proofs are the markers of the tests, ``pytest.mark.rfc("9293",
 "MUST-13")``, and the heads of the scripts under ``tests/packetdrill``, ``# RFC 9293 MUST-13``. In a page, ``<!-- rfc:
@@ -32,11 +32,11 @@ TESTS = ROOT / "tests"
 MARKER = re.compile(r"^<!-- rfc: (\w+) -->$", re.MULTILINE)
 STATUSES = {
     "met": "tests prove it",
-    "different": "done otherwise, for a reason",
-    "left out": "not asked of everybody, and not done",
-    "not applicable": "asks for something that does not exist here",
+    "different": "slirpy does something else, for a reason",
+    "left out": "optional, and not implemented",
+    "not applicable": "the rule concerns something that does not exist here",
 }
-"""States of a row. Without one the rule is met."""
+"""States of a row. A row without one is met."""
 
 
 class Proof(NamedTuple):
@@ -78,10 +78,10 @@ class Table:
 
 
 def markers(tests: Path = TESTS) -> Iterator[tuple[str, str, Proof]]:
-    """RFC, rule and proof, of all tests and scripts below a folder; of those that are wanted only, none.
+    """RFC, rule and proof of all tests and scripts below a folder, except those under ``wanted``.
 
     Raises:
-        ValueError: a marker is not of two plain texts.
+        ValueError: the arguments of a marker are not two string literals.
     """
     for path in sorted(tests.rglob("*.py")):
         if "mark.rfc" in (text := path.read_text()):
@@ -99,7 +99,7 @@ def markers(tests: Path = TESTS) -> Iterator[tuple[str, str, Proof]]:
 
 
 def _marked(node: ast.stmt, path: str, name: str) -> Iterator[tuple[str, str, Proof]]:
-    """The markers in a statement: those of a class's methods bear the methods' names."""
+    """Markers in a statement; those of methods are named after the method."""
     inner = list[ast.stmt]()
     if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         name = node.name
@@ -114,7 +114,7 @@ def _marked(node: ast.stmt, path: str, name: str) -> Iterator[tuple[str, str, Pr
         ):
             continue
         if id(call) in theirs or ast.unparse(call) == "pytest.mark.rfc(*rule)":
-            continue  # the methods', or the scripts', which are read below
+            continue  # counted with its method, or with its script in `markers`
         words = [
             word.value for word in call.args if isinstance(word, ast.Constant) and isinstance(word.value, str)
         ]
@@ -130,7 +130,7 @@ def tables(folder: Path = TABLES, tests: Path = TESTS) -> dict[str, Table]:
     """All tables by number of the RFC, with their proofs.
 
     Raises:
-        ValueError: a row is wrong, or a test proves a row that is not there; all that was found is told.
+        ValueError: a row is wrong, or a test proves a row that does not exist; the message lists all mistakes.
     """
     found: dict[str, Table] = {}
     wrong: list[str] = []
@@ -167,15 +167,15 @@ def _mistakes(row: Row, others: dict[str, Row]) -> Iterator[str]:
     if row.status not in STATUSES:
         yield f"status {row.status!r} is none of {', '.join(STATUSES)}"
     if row.status == "left out" and row.level == "MUST":
-        yield "what an RFC demands cannot be left out: it is met, done differently, or does not apply"
+        yield "what an RFC demands cannot be left out: it is met, different or not applicable"
     if (row.status != "met") != bool(row.reason):
-        yield "a reason is for rows that are not met, and those need one"
+        yield "a reason is for rows that are not met, and each of those needs one"
     if row.level not in ("MUST", "SHOULD", "MAY", "rule"):
         yield f"level {row.level!r} is none of MUST, SHOULD, MAY, rule"
 
 
 def state(row: Row) -> str:
-    """The status, as people see it."""
+    """Status as shown in the table: a met rule without a test is open."""
     return "open" if row.status == "met" and not row.proofs else row.status
 
 
@@ -193,7 +193,7 @@ def unproven(found: dict[str, Table]) -> list[str]:
 
 
 def table(number: str, found: dict[str, Table]) -> str:
-    """The rows of one RFC as Markdown, a table for each group; for pages in ``reference/``."""
+    """Render the rows of one RFC as Markdown, a table for each group, for pages in ``reference/``."""
     numbered = any(_level(rule) for rule in found[number].rows)
     head = f"| rule | {'section' if numbered else ''} | what | state | proof |"
     out = [found[number].about.strip()]
@@ -235,7 +235,7 @@ def _all() -> dict[str, Table]:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the tests that rows point at, as texts."""
+    """Add the tests to which rows link, as text files."""
     _all.cache_clear()
     rows = [row for entry in _all().values() for row in entry.rows.values()]
     for path in sorted({proof.path for row in rows for proof in row.proofs}):
