@@ -17,8 +17,11 @@ from slirpy.interfaces import (
     Verdict,
 )
 from slirpy.nat.inspection import first_bytes
+from slirpy.nat.inspection.quic import MAX_BYTES, MAX_CONNECTIONS
 from slirpy.nat.inspection.streams import WEB_PORTS, StreamInspection
+from slirpy.wire.http1 import METHODS, forbidden
 from slirpy.wire.http2 import PREFACE
+from slirpy.wire.tls import ALERT_ACCESS_DENIED
 from tests.support.hellos import client_hello, extension, openssl_hello, record, recorded, records, server_name
 from tests.support.quic import crypto, initial
 
@@ -184,6 +187,147 @@ def test_old_hellos_are_refused_anywhere() -> None:
     assert isinstance(say(b"\x80", port=443), Refused)
 
 
+def taken_for(reader: FirstBytes, start: bytes) -> str:
+    """The protocol of some first bytes; the end of the client shows it of those that decide nothing."""
+    finding = reader.feed(start)
+    if finding != UNDECIDED:
+        return getattr(finding, "kind", "") or "refused"
+    ended = reader.end()
+    assert ended == Passed("other") or (isinstance(ended, Refused) and ended.reason == UNNAMED)
+    return ended.kind if isinstance(ended, Refused) and ended.kind else "undecided"
+
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: "
+GREASE = extension(0xFE0D, b"\0\0\1\0\1\7\0\1e\0\1p")
+UNNAMED = "the client ended before it said a name"
+WRONG_SNI = "SNI evil.example is not an allowed name of this address"
+WRONG_HOST = "Host evil.example is not an allowed name of this address"
+OLD_HELLO = "SSL 2 hello, or no web protocol"
+
+
+@pytest.mark.parametrize(
+    ("data", "tls", "reason", "names", "kind"),
+    [
+        (openssl_hello("evil.example"), "strict", WRONG_SNI, ("evil.example",), "tls"),
+        (openssl_hello(None), "strict", "no SNI", (), "tls"),
+        (b"\x16\3\1\0\0", "strict", "TLS record of a forbidden length", (), "tls"),
+        (b"\x16\2\1\0\0", "strict", "unknown TLS version", (), "tls"),
+        (record(client_hello(server_name(b"a.example"), GREASE)), "strict",
+         "ECH may hide the name (browsers need tls=ech)", ("a.example",), "tls"),
+        (record(client_hello(GREASE)), "ech", "no SNI", (), "tls"),
+        (REQUEST + b"evil.example\r\n\r\n", "strict", WRONG_HOST, ("evil.example",), "http/1"),
+        (b"GET / HTTP/1.0\r\n\r\n", "ech", "no Host", (), "http/1"),
+        (b"HELLO\r\n\r\n", "strict", "malformed HTTP request line", (), "http/1"),
+        (PREFACE + SETTINGS + h2_request(1, "evil.example"), "strict", WRONG_HOST, ("evil.example",), "h2"),
+        (b"\x80", "strict", OLD_HELLO, (), ""),
+    ],
+)  # fmt: skip
+def test_refusals_name_reason_protocol_and_what_was_said(
+    data: bytes, tls: str, reason: str, names: tuple[str, ...], kind: str
+) -> None:
+    """A client of TLS hears an alert, one of HTTP/1 a response, all others nothing."""
+    answer = ALERT_ACCESS_DENIED if kind == "tls" else b""
+    if data.startswith(b"GET"):
+        answer = forbidden(reason)
+    assert say(data, tls=tls) == Refused(reason, names, kind, answer)
+
+
+def test_a_later_request_is_refused_without_an_answer() -> None:
+    allowed = REQUEST + b"a.example\r\n\r\n"
+    assert say(allowed, REQUEST + b"evil.example\r\n\r\n") == Refused(WRONG_HOST, ("evil.example",), "http/1")
+    assert say(allowed, b"bogus\r\n\r\n") == Refused("malformed HTTP request line", (), "http/1")
+
+
+def test_hosts_of_several_requests_are_named_once_in_their_order() -> None:
+    first, second = REQUEST + b"a.example\r\n\r\n", REQUEST + b"b.example\r\n\r\n"
+    assert say(second + second + first) == Passed("http/1", ("b.example", "a.example"), more=True)
+
+
+@pytest.mark.parametrize(
+    ("start", "web", "elsewhere"),
+    [
+        (b"", "undecided", "undecided"),
+        (b"\x16\2", "tls", "other"),  # only version 3 is TLS
+        (b"\x16\3", "tls", "tls"),
+        (b"\x80", "refused", "undecided"),
+        (b"\x80\x2e\1", "refused", "undecided"),
+        (b"\x80\x2e\2", "refused", "other"),
+        (b"\x80\x2e\1\0", "refused", "refused"),
+        (b"\x80\x2e\1\2", "refused", "other"),
+        (b"\x80\x2e\1\3", "refused", "refused"),
+        (b"\x80\x2e\2\3", "refused", "other"),
+        (b"\xff\x2e\1\3", "refused", "refused"),
+        (b"\x7f\x2e\1\3", "http/1", "other"),
+        (b"PRI ", "h2", "h2"),
+        (b"PRI", "undecided", "undecided"),
+        (b"PRx", "http/1", "other"),
+        (b"SSH-", "http/1", "ssh"),
+        (b"MKCALENDAR", "http/1", "undecided"),
+        (b"MKCALENDAR ", "http/1", "http/1"),
+        (b"MKCALENDARS ", "http/1", "other"),
+        (b"GETS ", "http/1", "other"),
+    ],
+)
+def test_what_a_start_is_taken_for(start: bytes, web: str, elsewhere: str) -> None:
+    assert taken_for(inspection(443), start) == web
+    assert taken_for(inspection(22), start) == elsewhere
+    assert taken_for(inspection(443, "sni-optional"), start) == elsewhere
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_each_method_is_recognized_at_any_port(method: bytes) -> None:
+    reader = inspection(22)
+    assert [reader.feed(method[:1]), reader.feed(method[1:])] == [UNDECIDED, UNDECIDED]
+    assert taken_for(reader, b" ") == "http/1"
+
+
+def test_an_end_after_a_name_is_no_refusal() -> None:
+    for kind, data in (
+        ("http/1", REQUEST + b"a.example\r\n\r\n"),
+        ("h2", PREFACE + SETTINGS + h2_request(1, "a.example")),
+    ):
+        reader = inspection()
+        reader.feed(data)
+        assert reader.end() == Passed(kind)
+    assert quic().end() == UNDECIDED
+
+
+def test_a_hello_has_no_body() -> None:
+    reader = inspection(80)
+    assert isinstance(reader, StreamInspection)
+    assert reader.body == 0
+    reader.skip(3)
+    reader.feed(b"\x16\3")
+    assert reader.body == 0
+    reader.skip(3)
+
+
+def test_http2_bodies_are_not_read() -> None:
+    reader = inspection(80)
+    assert isinstance(reader, StreamInspection)
+    reader.feed(PREFACE + SETTINGS + h2_request(1, "a.example") + b"\0\0\x64\0\0\0\0\0\1")
+    assert reader.body == 100
+    reader.skip(100)
+    assert reader.body == 0
+    assert isinstance(reader.feed(h2_request(3, "evil.example")), Refused)
+
+
+@pytest.mark.parametrize(
+    ("port", "rule", "reads"),
+    [
+        (443, "", True),
+        (853, "", False),
+        (443, "allow tcp:x", True),
+        (853, "allow quic:x", True),
+        (853, "quic:x", False),
+    ],
+)
+def test_quic_is_read_at_its_port_and_where_a_rule_says_so(port: int, rule: str, *, reads: bool) -> None:
+    request = FlowRequest(IPProtocol.UDP, "10.0.2.15", 40000, "192.0.2.1", port)
+    verdict = Verdict(Action.ALLOW, names=NAMES, rule=rule)
+    assert (first_bytes(request, verdict) is not None) == reads
+
+
 # ---------------------------------------------------------------------------------------- QUIC
 
 
@@ -206,6 +350,40 @@ def test_quic_has_to_say_an_allowed_name() -> None:
     assert isinstance(
         quic().feed(initial(crypto(0, hello(b"a.example", extension(0xFE0D, b"\0" * 8 + b"\0\1p"))))), Refused
     )
+
+
+@pytest.mark.parametrize(
+    ("datagram", "reason", "names"),
+    [
+        (initial(crypto(0, hello(b"evil.example"))), WRONG_SNI, ("evil.example",)),
+        (initial(crypto(0, client_hello())), "no SNI", ()),
+        (initial(crypto(0, hello(b"a.example", GREASE))), "ECH may hide the name (browsers need tls=ech)",
+         ("a.example",)),
+        (b"\xc1\0\0\0\1", "malformed QUIC connection ID", ()),
+        (b"\xc1\xff\0\0\x1d" + bytes(60), "QUIC version 0xff00001d", ()),
+        (initial(b"")[:-1] + b"x", "QUIC packet that cannot be read", ()),
+    ],
+)  # fmt: skip
+def test_quic_refusals_name_reason_and_what_was_said(
+    datagram: bytes, reason: str, names: tuple[str, ...]
+) -> None:
+    assert quic().feed(datagram) == Refused(reason, names, "quic")
+
+
+def test_quic_may_say_no_name_where_that_is_allowed() -> None:
+    assert quic("sni-optional").feed(initial(crypto(0, client_hello()))) == Passed("quic", more=True)
+
+
+def test_each_packet_of_a_datagram_is_read() -> None:
+    """A packet of a connection that exists hides no later one."""
+    reader = quic()
+    good = initial(crypto(0, hello(b"a.example")))
+    assert isinstance(reader.feed(good), Passed)
+    foreign = initial(b"", destination=b"servers")[:-1] + b"x"
+    other = initial(crypto(0, hello(b"b.example")), destination=b"another")
+    assert reader.feed(foreign + other + good) == Passed("quic", ("b.example", "a.example"), more=True)
+    evil = initial(crypto(0, hello(b"evil.example")), destination=b"third")
+    assert isinstance(reader.feed(foreign + good + evil), Refused)
 
 
 def test_quic_hellos_in_two_datagrams() -> None:
@@ -236,9 +414,21 @@ def test_a_quic_hello_cannot_be_exchanged_later() -> None:
 
 def test_quic_connections_of_a_port_are_bounded() -> None:
     reader = quic()
-    findings = [
-        reader.feed(initial(crypto(0, hello(b"a.example")), destination=number.to_bytes(8, "big")))
-        for number in range(200)
-    ]
-    assert isinstance(findings[100], Passed)
-    assert isinstance(findings[-1], Refused)
+
+    def opened(number: int) -> Finding:
+        return reader.feed(initial(crypto(0, hello(b"a.example")), destination=number.to_bytes(8, "big")))
+
+    findings = {opened(number) for number in range(MAX_CONNECTIONS)}
+    assert findings == {Passed("quic", ("a.example",), more=True)}
+    assert opened(MAX_CONNECTIONS) == Refused("too many QUIC connections from one port", kind="quic")
+
+
+def test_bytes_of_quic_hellos_of_a_port_are_bounded() -> None:
+    """An incomplete hello counts up to the last byte that came."""
+    reader = quic()
+    sizes = [16384] * (MAX_BYTES // 16384)
+    for number, size in enumerate(sizes):
+        datagram = initial(crypto(size - 1, b"x"), destination=number.to_bytes(8, "big"))
+        assert reader.feed(datagram) == UNDECIDED
+    last = initial(crypto(1, b"x"), destination=b"the last")
+    assert reader.feed(last) == Refused("too many QUIC connections from one port", kind="quic")
