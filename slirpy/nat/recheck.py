@@ -18,7 +18,7 @@ from slirpy.nat.udp import UdpNat
 from slirpy.nat.udpflow import UdpFlow
 from slirpy.wire.ip import split_key
 
-__all__ = ["recheck"]
+__all__ = ["may_keep", "recheck"]
 
 _ALLOWED = Verdict(Action.ALLOW)
 
@@ -65,7 +65,7 @@ def _reset_unless_allowed(nat: TcpNat, flow: NatTcpFlow, request: FlowRequest, v
     """Reset a flow unless a verdict lets it stay."""
     router, reads = nat.router, isinstance(flow.peer, InspectedStream) and flow.peer.reads
     misled = flow.resolved_outside and not router.may_say_name(verdict)
-    if misled or not _may_keep(router, request, flow.route, verdict, reads=reads):
+    if misled or not may_keep(router, request, flow.route, verdict, reads=reads):
         _reset(nat, flow)
 
 
@@ -97,7 +97,7 @@ def _end_unless_allowed(
 ) -> bool:
     """End a flow unless a verdict lets it keep a destination. Returns whether it may."""
     destination = request.destination_bytes, request.destination_port
-    keeps = _may_keep(
+    keeps = may_keep(
         nat.router, request, flow.routes.get(destination), verdict, reads=flow.still_reads(destination)
     )
     if not keeps and nat.flows.get(flow.key) is flow:
@@ -106,7 +106,7 @@ def _end_unless_allowed(
     return keeps
 
 
-def _may_keep(
+def may_keep(
     router: Router, request: FlowRequest, route: Route | None, verdict: Verdict, *, reads: bool
 ) -> bool:
     """Report whether a flow may go on along its route, after a new policy has decided about it again.

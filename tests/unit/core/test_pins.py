@@ -36,6 +36,10 @@ def names(
     return pins.names(link, mac, address, now)
 
 
+def unpinned(pins: Pins, address: bytes = A, now: int = NOW) -> tuple[str, ...]:
+    return pins.unpinned(LINK, MAC, address, now)
+
+
 def current(pins: Pins, name: str = NAME, now: int = NOW, length: int = 4) -> list[bytes]:
     return pins.current(LINK, MAC, name, length, now)
 
@@ -109,11 +113,24 @@ def test_only_the_operator_may_name_addresses_of_the_host_and_its_network() -> N
     pins = store()
     assert noted(pins, OWN, private, A) == (A,)
     assert (names(pins, OWN), names(pins, private), current(pins)) == ((), (), [A])
+    assert (unpinned(pins, OWN), unpinned(pins, private), unpinned(pins, A)) == ((NAME,), (NAME,), ())
+    assert (pins.may_open(OWN), pins.may_open(private), pins.may_open(A)) == (False, False, True)
     assert noted(pins, OWN, private, trusted=True) == (OWN, private)
     assert (names(pins, OWN), names(pins, private)) == ((NAME,), (NAME,))
     assert current(pins) == [OWN, private]
     noted(pins, private, ttl=10)  # of the same name, now from outside
     assert current(pins) == []
+
+
+def test_names_that_open_nothing_count_no_longer_and_the_latest_first() -> None:
+    pins = store()
+    noted(pins, OWN)
+    noted(pins, OWN, name=OTHER, now=NOW + SECOND)
+    assert unpinned(pins, OWN, NOW + SECOND) == (OTHER, NAME)
+    assert unpinned(pins, OWN, NOW + (10 + GRACE) * SECOND) == (OTHER,)
+    assert unpinned(pins, OWN, NOW + (11 + GRACE) * SECOND) == ()
+    assert noted(pins, OWN, now=NOW + 100 * SECOND) == ()
+    assert current(pins, now=NOW + 100 * SECOND) == []
 
 
 def test_an_address_that_became_the_hosts_own_counts_no_more() -> None:
@@ -122,13 +139,13 @@ def test_an_address_that_became_the_hosts_own_counts_no_more() -> None:
     noted(pins, A)
     noted(pins, A, name=OTHER, trusted=True)
     own.add(A)
-    assert names(pins) == (OTHER,)
+    assert (names(pins), unpinned(pins)) == ((OTHER,), (NAME,))
     assert (current(pins), current(pins, OTHER)) == ([], [A])
 
 
 def test_answers_without_addresses_make_no_guest() -> None:
     pins = store()
-    assert noted(pins) == noted(pins, OWN) == ()
+    assert noted(pins) == ()
     assert len(pins) == 0
     assert pins.use(LINK, MAC, NAME, A) is None
 

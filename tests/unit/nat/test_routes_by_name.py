@@ -9,6 +9,7 @@ import pytest
 from slirpy.core.pins import Pin
 from slirpy.interfaces import TLS_MODES, Action, Decision, FlowRequest, IPProtocol, Verdict
 from slirpy.nat.outcomes import Pending
+from slirpy.nat.recheck import may_keep
 from slirpy.nat.routes import LOOPBACK, LOOPBACK6, Refusal, Route, Router
 from tests.support.harness import GATEWAY, GUEST, config, ip
 
@@ -31,9 +32,17 @@ class Names:
         self.asked: list[str] = []
         self.later: list[Callable[[list[bytes]], object]] = []
         self.given_up = 0
+        self.opened: set[bytes] | None = None
+        """Addresses that an answer may open; None: all."""
 
     def names(self, request: FlowRequest) -> tuple[str, ...]:
         return self.of.get(request.destination_bytes, ())
+
+    def unpinned(self, request: FlowRequest) -> tuple[str, ...]:
+        return () if self.may_open(request.destination_bytes) else (NAME,)
+
+    def may_open(self, address: bytes) -> bool:
+        return self.opened is None or address in self.opened
 
     def resolve(
         self, request: FlowRequest, name: str, done: Callable[[list[bytes]], object]
@@ -174,6 +183,17 @@ def test_a_name_that_resolves_later() -> None:
     assert names.given_up == given_up + 1
 
 
+def test_a_name_that_may_not_open_the_address_is_not_resolved() -> None:
+    """A rule may allow the flow by the name all the same; it then goes where the guest said."""
+    names = Names(SECOND)
+    names.opened = set()
+    bench = Bench(names)
+    assert bench.router.route(request()) == Route(FIRST, 80)
+    assert (bench.seen[0].unpinned, names.asked) == ((NAME,), [])
+    names.of = {FIRST: (NAME,)}  # the operator's own record says so, too
+    assert bench.router.route(request()) == Route(SECOND, 80)
+
+
 def test_without_a_source_of_names_the_address_counts() -> None:
     assert Bench(None).router.route(request()) == Route(FIRST, 80)
 
@@ -246,7 +266,7 @@ def kept(
     Of a flow whose client says names, the new policy says ``later``.
     """
     bench = Bench(None, {FIRST: later}, proxy=proxy)
-    return bench.router.may_keep(request(), Route(FIRST, 80, None, before), verdict, reads=reads)
+    return may_keep(bench.router, request(), Route(FIRST, 80, None, before), verdict, reads=reads)
 
 
 @pytest.mark.parametrize("proxy", [None, PROXY])
@@ -321,14 +341,13 @@ def test_an_address_that_stood_in_must_still_be_allowed() -> None:
     ):
         bench = Bench(None, {SECOND: there})
         route = Route(SECOND, 80, None, before)
-        assert bench.router.may_keep(request(), route, verdict, reads=False) is expected, (there, verdict)
-    assert Bench(None, {SECOND: Verdict(Action.REJECT)}).router.may_keep(
-        request(SECOND), Route(SECOND, 80, None, before), before, reads=False
-    )
+        assert may_keep(bench.router, request(), route, verdict, reads=False) is expected, (there, verdict)
+    bench = Bench(None, {SECOND: Verdict(Action.REJECT)})
+    assert may_keep(bench.router, request(SECOND), Route(SECOND, 80, None, before), before, reads=False)
     # Where nothing was allowed by name, the address is the guest's own choice, or a redirect.
     for unnamed in (Verdict(Action.ALLOW), Verdict(Action.ALLOW, names=[NAME], redirect=(SECOND, 80))):
         bench = Bench(None, {SECOND: Verdict(Action.REJECT)})
-        assert bench.router.may_keep(request(), Route(SECOND, 80, None, unnamed), unnamed, reads=False)
+        assert may_keep(bench.router, request(), Route(SECOND, 80, None, unnamed), unnamed, reads=False)
 
 
 def test_what_a_client_has_said_counts_instead_of_the_names_of_its_destination() -> None:
@@ -337,6 +356,14 @@ def test_what_a_client_has_said_counts_instead_of_the_names_of_its_destination()
     assert bench.router.allows(request(), (OTHER,)) == ALLOW
     assert [asked.names for asked in bench.seen] == [(NAME,), (OTHER,)]
     assert Router(config()).allows(request()) is None
+
+
+def test_what_a_client_has_said_opens_no_address_that_names_may_not_open() -> None:
+    names = Names(of={FIRST: (NAME,)})
+    names.opened = set()
+    bench = Bench(names)
+    bench.router.allows(request(), (OTHER, NAME))
+    assert (bench.seen[0].names, bench.seen[0].unpinned) == ((NAME,), (OTHER,))
 
 
 def test_only_a_name_that_was_allowed_may_be_said_to_a_proxy() -> None:
