@@ -53,7 +53,7 @@ costs speed is seen here. How fast the code runs is another matter, which `make 
 
 Each cell: **Mbit/s** of payload in the first {DURATION // SECOND} s, handshake and slow start included, where
 {RATE * (MTU - 52) / MTU / 1e6:.1f} are possible; in brackets how many segments were sent again, and how many
-time-outs there were. With losses it is the mean of some transfers.
+timeouts there were. With losses it is the mean of some transfers.
 
 `python benchmarks/virtual.py --write` makes this page and prints the changes; `tests/sim/test_tcp_throughput.py`
 fails when it is not what the engine does now."""

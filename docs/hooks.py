@@ -326,7 +326,7 @@ PLACES: dict[State | str, tuple[int, int]] = {
     END: (630, 550),
 }
 HALF_WIDTH, HALF_HEIGHT = 66, 17
-ALWAYS = "reset, abort or time-out"
+ALWAYS = "reset, abort or timeout"
 """The cause that leads from every state to CLOSED; said once below the diagram."""
 
 

@@ -1,4 +1,4 @@
-"""A network in a trio program (``pip install trio``): a task waits for the descriptor and the time-out, and polls.
+"""A network in a trio program (``pip install trio``): a task waits for the descriptor and the timeout, and polls.
 
 Run it with ``python examples/with_trio.py``. It needs no privileges and sends nothing beyond this machine. On Windows
 there is no such descriptor: use ``net.start()`` and ``trio.from_thread`` there.
@@ -17,7 +17,7 @@ from slirpy.testing import Guest
 
 
 async def drive(net: Slirp, changed: trio.MemoryReceiveChannel[None]) -> None:
-    """Poll when there is work. A frame that the guest sends may shorten the time-out, so it ends a wait too."""
+    """Poll when there is work. A frame that the guest sends may shorten the timeout, so it ends a wait too."""
     descriptor = net.fileno()
     assert descriptor is not None
     while True:

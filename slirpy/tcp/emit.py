@@ -58,7 +58,7 @@ def start_timer(conn: ControlBlock, now: int) -> None:
 
 
 def limit_timer(conn: ControlBlock) -> None:
-    """Let the timer expire no later than the user time-out, even if the back-off has grown beyond it."""
+    """Let the timer expire no later than the user timeout, even if the backoff has grown beyond it."""
     conn.timer_at = min(conn.timer_at, conn.progress_at + conn.settings.user_timeout)
 
 

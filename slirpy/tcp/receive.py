@@ -333,7 +333,7 @@ def acknowledge(
     if acked:
         _new_data_acked(conn, ack, acked, echoed, now)
     elif outstanding and not length and not fin and window == conn.snd_wnd and not conn.sack_ok:
-        # After a time-out, and after window probes, repeated ACKs are normal.
+        # After a timeout, and after window probes, repeated ACKs are normal.
         duplicate = conn.snd_nxt == conn.snd_max
     # The window is updated if SND.WL1 < SEG.SEQ, or if they are equal and SND.WL2 =< SEG.ACK. It is also updated if
     # the segment acknowledges new data, as by Linux: such a segment is newer, even if its text is a retransmission.

@@ -1,4 +1,4 @@
-"""Round-trip time and retransmission time-out (RFC 6298)."""
+"""Round-trip time and retransmission timeout (RFC 6298)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RtoEstimator:
         """Smoothed round-trip time; 0 before the first sample."""
         self.rttvar = 0
         self.base = INITIAL_RTO
-        """RTO before back-off."""
+        """RTO before backoff."""
         self.backoff = 0
         """Number of times that it was doubled since the last acknowledgement of new data."""
 
@@ -49,10 +49,10 @@ class RtoEstimator:
 
     @property
     def rto(self) -> int:
-        """Current time-out, with back-off (5.5)."""
+        """Current timeout, with backoff (5.5)."""
         return min(self.base << self.backoff, MAX_RTO) if self.backoff else self.base
 
     def back_off(self) -> None:
-        """Double the time-out, after it has expired."""
+        """Double the timeout, after it has expired."""
         if self.base << self.backoff < MAX_RTO:
             self.backoff += 1

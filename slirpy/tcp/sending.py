@@ -133,7 +133,7 @@ def output(conn: ControlBlock, now: int, emit: Emit) -> bool:
     if (conn.ack_now and conn.state in _MAY_ACKNOWLEDGE) or (
         (growth >= 2 * conn.mss or 2 * growth >= conn.rcv_limit) and _window_update_due(conn, growth)
     ):
-        # With SND.MAX, which is the RFC's SND.NXT. After a time-out our SND.NXT is an old number, and the peer would
+        # With SND.MAX, which is the RFC's SND.NXT. After a timeout our SND.NXT is an old number, and the peer would
         # not accept the ACK. If both sides had gone back, neither would accept anything from the other.
         if conn.spare_acks:
             acknowledge_twice(conn, now, emit)
@@ -326,10 +326,10 @@ def _persist(conn: ControlBlock, now: int, emit: Emit) -> None:
         conn.probe = False
         conn.stats.tcp_zero_window_probes += 1
         if not conn.probes:
-            conn.progress_at = now  # the user time-out counts from here
+            conn.progress_at = now  # the user timeout counts from here
         conn.probes += 1
         # One byte that does not fit (or the FIN) makes the peer report its window. If the window is open but small,
-        # it is filled (section 3.8.6.2.1, the override time-out). SND.NXT does not move.
+        # it is filled (section 3.8.6.2.1, the override timeout). SND.NXT does not move.
         size = min(conn.snd_buf.length, max(conn.snd_wnd, 1), conn.mss)
         flags = ACK if size else ACK | FIN
         emit(

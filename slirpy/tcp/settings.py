@@ -88,21 +88,21 @@ class Settings:
     ecn: bool = False
     """Accept explicit congestion notification if the peer's SYN offers it (RFC 3168)."""
     rto_margin: int = 1 * MS
-    """Minimum difference between the retransmission time-out and the smoothed round-trip time: G of RFC 6298, section
+    """Minimum difference between the retransmission timeout and the smoothed round-trip time: G of RFC 6298, section
     2. Linux has 200 ms."""
     peer_ack_delay: int = 50 * MS
     """Longest delay of the acknowledgement of a lone segment that a tail loss probe allows for: TLP.max_ack_delay of
     RFC 8985, section 7.2. Linux and Windows delay for 40 ms; if a peer takes longer, a probe is sent in vain, which
     costs one segment. As a sender, Linux allows for 200 ms."""
     syn_linear_timeouts: int = 0
-    """Number of times that a SYN is sent again without doubling the time-out. Linux has 4 since version 6.5."""
+    """Number of times that a SYN is sent again without doubling the timeout. Linux has 4 since version 6.5."""
     syn_timeout: int = 180 * SECOND
     """Time after which an attempt to connect fails: R2 of a SYN, at least three minutes (RFC 9293, MUST-23)."""
     user_timeout: int = 900 * SECOND
     """Time for which data is retransmitted, or a closed window probed, without any answer: R2 of RFC 9293,
-    section 3.8.3, and the user time-out of its section 3.9.1."""
+    section 3.8.3, and the user timeout of its section 3.9.1."""
     r1: int = 3
-    """Number of time-outs of the same data, or of unanswered probes, after which the peer may be gone, and
+    """Number of timeouts of the same data, or of unanswered probes, after which the peer may be gone, and
     :attr:`Connection.soft_error` reports it: R1 of RFC 9293, section 3.8.3."""
     keepalive: bool = False
     """Check whether a silent peer is still there (RFC 9293, section 3.8.4)."""
@@ -116,7 +116,7 @@ class Settings:
     time_wait: int = 60 * SECOND
     """2 MSL. The RFC's MSL of two minutes is for paths through the Internet; this path is one virtual cable."""
     idle_restart: bool = True
-    """Restart with the initial window when nothing was sent for a retransmission time-out (RFC 5681, section 4.1)."""
+    """Restart with the initial window when nothing was sent for a retransmission timeout (RFC 5681, section 4.1)."""
     congestion: CongestionFactory = Cubic
     """Factory of the congestion control, a class or function of the segment size; see
     :mod:`slirpy.tcp.congestion`."""

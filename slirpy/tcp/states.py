@@ -54,8 +54,8 @@ TRANSITIONS: dict[tuple[State, State], str] = {
     (FIN_WAIT_2, TIME_WAIT): "FIN",
     (CLOSING, TIME_WAIT): "ACK of our FIN",
     (CLOSE_WAIT, LAST_ACK): "shutdown",
-    **{(state, CLOSED): "reset, abort or time-out" for state in State if state is not CLOSED},
-    (LAST_ACK, CLOSED): "ACK of our FIN, reset, abort or time-out",
+    **{(state, CLOSED): "reset, abort or timeout" for state in State if state is not CLOSED},
+    (LAST_ACK, CLOSED): "ACK of our FIN, reset, abort or timeout",
     (TIME_WAIT, CLOSED): "2 MSL have passed, or reset",
 }
 """All transitions, with their causes. ``Connection.enter`` asserts them, and the documentation draws them."""

@@ -1,7 +1,7 @@
 """Transmission control block: the state of one connection (RFC 9293, section 3.3.1).
 
 Theory. A connection is two streams that are nearly independent, and one state machine that opens and closes them. The
-send side is a buffer that starts at SND.UNA, with SND.NXT as a cursor. After a time-out SND.NXT goes back to SND.UNA,
+send side is a buffer that starts at SND.UNA, with SND.NXT as a cursor. After a timeout SND.NXT goes back to SND.UNA,
 and SND.MAX keeps the previous position, so that acknowledgements of data sent earlier remain acceptable. SYN and FIN
 take a sequence number each, but no room in the buffer: SYN precedes its start, FIN follows its end. The receive side
 delivers data in order (``rcv_queue``). Data that the user has not consumed counts against the window, and the

@@ -38,7 +38,7 @@ FIGURE_5 = frozenset(
         *((state, S.CLOSED) for state in S if state is not S.CLOSED),
     }
 )  # fmt: skip
-"""RFC 9293, figure 5, copied by hand; and every state may end by a reset, a CLOSE or a time-out."""
+"""RFC 9293, figure 5, copied by hand; and every state may end by a reset, a CLOSE or a timeout."""
 
 
 class Watched(Connection):

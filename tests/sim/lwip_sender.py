@@ -2,8 +2,8 @@
 
 It has what decides how fast it recovers from losses: no SACK, no timestamps, a send buffer of eight segments, fast
 retransmit after exactly three duplicate ACKs (empty ones that leave the edge of the window where it was), one timer
-that ticks every 500 ms, and a time-out of whole ticks that begins at three seconds and stays above one. The
-first new ACK ends a fast recovery (no NewReno), and after a time-out everything is sent again.
+that ticks every 500 ms, and a timeout of whole ticks that begins at three seconds and stays above one. The
+first new ACK ends a fast recovery (no NewReno), and after a timeout everything is sent again.
 """
 
 from __future__ import annotations

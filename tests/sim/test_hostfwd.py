@@ -1,4 +1,4 @@
-"""Ports of the host that lead to guests: whom they lead to, opening, time-outs, what the guest sees, run time."""
+"""Ports of the host that lead to guests: whom they lead to, opening, timeouts, what the guest sees, run time."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def test_the_same_twice() -> None:
 
 @pytest.mark.parametrize("rtt", [10, 20])
 def test_detection_by_time_carries_no_less_at_a_loss_of_5_percent(rtt: int) -> None:
-    """Losses on both sides of the path, retransmissions among them. Without it, time-outs follow, and cost more."""
+    """Losses on both sides of the path, retransmissions among them. Without it, timeouts follow, and cost more."""
     by_time, by_count = (
         sum(virtual.carry("cubic", 5.0, rtt, seed=seed, rack=rack).mbits for seed in range(1, 9))
         for rack in (True, False)

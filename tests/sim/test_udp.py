@@ -1,4 +1,4 @@
-"""UDP outward: the mapping, who may answer, time-outs, aliases of the host, refusals, sizes."""
+"""UDP outward: the mapping, who may answer, timeouts, aliases of the host, refusals, sizes."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def pattern(size: int) -> bytes:
 
 
 class Reader:
-    """A client that reads one file, with a time-out of its own; ``lose`` says which of the packets to it are lost."""
+    """A client that reads one file, with a timeout of its own; ``lose`` says which of the packets to it are lost."""
 
     def __init__(self, net: Net, port: int = 3000) -> None:
         self.net = net
@@ -97,7 +97,7 @@ class Reader:
                 self.send(answer)
                 last_sent = answer
             elif quiet and quiet % 50 == 0:
-                self.send(last_sent)  # the client's own time-out, every 5 s
+                self.send(last_sent)  # the client's own timeout, every 5 s
             self.net.run(0.1 if not packets else 0.001)
         raise AssertionError(f"silence after {len(data)} bytes")
 

@@ -26,7 +26,7 @@ from tests.sim.programs.failing import Failing
 from tests.system.real_bugs import background, relay
 
 PATIENCE = 6.0
-"""Seconds; the time-outs that the programs are given have one or two."""
+"""Seconds; the timeouts that the programs are given have one or two."""
 
 
 def silent() -> int:

@@ -108,7 +108,7 @@ def test_a_silent_resolver_is_passed_over(
 
 
 @pytest.mark.long
-@pytest.mark.client("dig", "time-out")
+@pytest.mark.client("dig", "timeout")
 def test_silence_everywhere_is_a_failure_in_the_end(slirpy: User, need: Need, silent: Resolver) -> None:
     need("dig")
     command = ["dig", "+tries=1", "+time=20", NAME, "@10.0.2.3"]

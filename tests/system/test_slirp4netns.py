@@ -182,7 +182,7 @@ def test_without_the_hosts_loopback(slirpy: User, program: Sequence[str], inside
 
 
 def test_without_dns(slirpy: User, program: Sequence[str], inside: Holder) -> None:
-    """No answer at all, as ncat's time-out in the original's test wants it."""
+    """No answer at all, as ncat's timeout in the original's test wants it."""
     with serve(slirpy, program, "-c", "--disable-dns", str(inside.pid), "tap11"):
         told = inside.run(sys.executable, "-c", CONNECT.format("10.0.2.3", 53, 0.5), check=False)
         assert "timed out" in told

@@ -40,7 +40,7 @@ def blocks(path: Path, language: str) -> Iterator[tuple[int, str]]:
 
 # ------------------------------------------------------------------------------------------- Python
 
-# Traffic that would leave this machine is an error, as is all that takes longer than the time-out.
+# Traffic that would leave this machine is an error, as is all that takes longer than the timeout.
 GUARDED = """
 import ipaddress, sys
 def guard(event, arguments):

@@ -307,7 +307,7 @@ def test_poll_wakes_for_a_timer(guest: Guest) -> None:
 def test_poll_does_not_wait_longer_than_asked_for_a_timer(
     guest: Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    guest.nic.send(udp(b"x", destination=GATEWAY))  # its idle time-out is in four minutes
+    guest.nic.send(udp(b"x", destination=GATEWAY))  # its idle timeout is in four minutes
     waits = record_waits(monkeypatch)
     guest.net.poll(0.05)
     guest.net.poll(0.05)

@@ -121,7 +121,7 @@ class Cubic:
         cwnd = self.cwnd
         if cwnd < self.w_max:
             self.k = cube_root((self.w_max - cwnd) * _PER_CUBE // self.mss)
-        else:  # sections 4.8 and 4.10: after a time-out, or if nothing was lost yet
+        else:  # sections 4.8 and 4.10: after a timeout, or if nothing was lost yet
             self.k = 0
             self.w_max = cwnd
         self.w_est = cwnd << SHIFT

@@ -3,7 +3,7 @@
 With SACK this is RFC 6675: the congestion window limits the *pipe*, the data that is assumed to be in flight, and
 lost data is sent before new data. Without SACK it is RFC 6582 (NewReno): each duplicate ACK shows that one segment
 has left the network, and only SND.UNA shows which ones are missing. Both include limited transmit (RFC 3042). After a
-time-out everything is sent again in slow start, except data that the peer has reported by SACK since then.
+timeout everything is sent again in slow start, except data that the peer has reported by SACK since then.
 
 With SACK, :mod:`slirpy.tcp.loss.recovery` does this by time, unless ``Settings.rack`` is off.
 """
@@ -160,7 +160,7 @@ def _has_new(conn: ControlBlock, flight: int) -> bool:
 
 
 def resend_after_timeout(conn: ControlBlock, now: int, emit: Emit) -> int:
-    """After a time-out, continue from SND.NXT, skipping data that the peer has reported by SACK.
+    """After a timeout, continue from SND.NXT, skipping data that the peer has reported by SACK.
 
     Returns:
         1: everything up to SND.MAX is done. 0: the congestion window is full. -1: call again at once.

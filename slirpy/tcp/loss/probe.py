@@ -1,4 +1,4 @@
-"""Tail loss probes, which detect losses at the end of a flight before the time-out (RFC 8985, section 7).
+"""Tail loss probes, which detect losses at the end of a flight before the timeout (RFC 8985, section 7).
 
 Nothing follows the last segments of a flight, so no ACK reveals their loss. After two round trips of silence, one
 more segment is sent: new data, or the last segment again. The peer's answer lets :mod:`slirpy.tcp.loss.rack` detect
@@ -53,7 +53,7 @@ def on_timer(conn: ControlBlock, state: RackState, now: int) -> None:
     if state.loss_timer is LossTimer.REORDER:
         state.has_news = True
     elif conn.timer_kind is RETRANSMIT and (state.seen_una, state.seen_nxt) == (conn.snd_una, conn.snd_nxt):
-        start_timer(conn, now)  # the probe replaces a time-out that is due by now
+        start_timer(conn, now)  # the probe replaces a timeout that is due by now
     else:
         return
     state.timer_expired = True

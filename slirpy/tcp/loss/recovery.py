@@ -2,7 +2,7 @@
 6937).
 
 Lost data is sent before new data. The amount is determined by the proportional rate reduction in a recovery, and by
-the congestion window after a time-out. Without SACK, or with ``Settings.rack`` off, :mod:`slirpy.tcp.loss.newreno` is
+the congestion window after a timeout. Without SACK, or with ``Settings.rack`` off, :mod:`slirpy.tcp.loss.newreno` is
 used instead.
 """
 
@@ -102,7 +102,7 @@ def window(conn: ControlBlock, state: RackState, now: int, emit: Emit) -> int:
 
 
 def below_recover(conn: ControlBlock) -> bool:
-    """Report whether SND.UNA has not reached RECOVER, so retransmissions belong to a time-out or recovery in
+    """Report whether SND.UNA has not reached RECOVER, so retransmissions belong to a timeout or recovery in
     progress.
     """
     return 0 < (conn.recover - conn.snd_una) & MASK <= (conn.snd_max - conn.snd_una) & MASK

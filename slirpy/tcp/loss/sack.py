@@ -1,7 +1,7 @@
 """Scoreboard of the data that the peer has reported by SACK (RFC 2018, RFC 2883, RFC 6675).
 
 The scoreboard is ``conn.sacked``: ranges between SND.UNA and SND.MAX, disjoint, sorted, with holes between them. SACK
-is advisory: data is kept until it is acknowledged, and a time-out clears the scoreboard, since the peer may have
+is advisory: data is kept until it is acknowledged, and a timeout clears the scoreboard, since the peer may have
 discarded the data (RFC 2018, section 8). Data below SND.UNA does not matter, so all distances are relative to
 SND.UNA.
 """

@@ -4,7 +4,7 @@ If a segment was late rather than lost, it was retransmitted for nothing, and th
 are two ways to detect that. The first ACK that follows echoes the timestamp of the original, not of the
 retransmission (Eifel, RFC 3522). Or D-SACKs report, one after another, that all retransmitted data has arrived twice
 (RFC 3708). The congestion control then restores its state, and data that counts as lost counts as in flight again.
-After a time-out the first segment is sufficient: if it had arrived, there is no reason to retransmit the others.
+After a timeout the first segment is sufficient: if it had arrived, there is no reason to retransmit the others.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _undo(conn: ControlBlock, state: RackState, episode: Episode, now: int) -> N
     conn.stats.tcp_undone += 1
     if episode.timeout:
         if conn.snd_nxt != conn.snd_max and conn.timer_kind is RETRANSMIT:  # not a window probe
-            # The data in flight at the time-out still is. It counts as sent now, since its time is unknown.
+            # The data in flight at the timeout still is. It counts as sent now, since its time is unknown.
             advance(conn, conn.snd_max)
             state.spans.items[:] = [(conn.snd_una, now, AGAIN)]
     else:

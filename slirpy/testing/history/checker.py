@@ -6,7 +6,7 @@ set of operations done and a state is searched twice, and operations on differen
 
 An operation whose result is unknown may be done at any time after it began, or never. Of several such operations
 with the same name and input, the oldest comes first, as all others lead to the same states; otherwise a client that
-repeats a request would double the work with each time-out.
+repeats a request would double the work with each timeout.
 """
 
 from __future__ import annotations

@@ -152,8 +152,8 @@ NAMES: dict[str, tuple[Callable[[Host], Any], str]] = {
         lambda h: _ca_state(h.conn),
         "`TCP_CA_Open`, `TCP_CA_Disorder`, `TCP_CA_Recovery` or `TCP_CA_Loss`",
     ),
-    "tcpi_retransmits": (lambda h: h.conn.retries, "time-outs since something new was acknowledged"),
-    "tcpi_backoff": (lambda h: h.conn.rtt.backoff, "how often the time-out has doubled"),
+    "tcpi_retransmits": (lambda h: h.conn.retries, "timeouts since something new was acknowledged"),
+    "tcpi_backoff": (lambda h: h.conn.rtt.backoff, "how often the timeout has doubled"),
     "tcpi_probes": (lambda h: h.conn.probes, "probes and keep-alives without an answer"),
     "tcpi_options": (
         lambda h: h.conn.ts_ok + 2 * h.conn.sack_ok + 4 * h.conn.wscale_ok,
@@ -161,7 +161,7 @@ NAMES: dict[str, tuple[Callable[[Host], Any], str]] = {
     ),
     "tcpi_snd_wscale": (lambda h: h.conn.snd_wscale, "the peer's window scale"),
     "tcpi_rcv_wscale": (lambda h: h.conn.rcv_wscale, "ours"),
-    "tcpi_rto": (lambda h: h.conn.rtt.rto // US, "retransmission time-out, microseconds"),
+    "tcpi_rto": (lambda h: h.conn.rtt.rto // US, "retransmission timeout, microseconds"),
     "tcpi_rtt": (lambda h: h.conn.rtt.srtt // US, "smoothed round-trip time, microseconds"),
     "tcpi_rttvar": (lambda h: h.conn.rtt.rttvar // US, "its variation, microseconds"),
     "tcpi_min_rtt": (
@@ -220,7 +220,7 @@ NAMES: dict[str, tuple[Callable[[Host], Any], str]] = {
     ),
     "cwnd": (lambda h: h.conn.cc.cwnd + h.conn.inflation, "congestion window, bytes"),
     "ssthresh": (lambda h: h.conn.cc.ssthresh, "where slow start ends, bytes"),
-    "rto": (lambda h: h.conn.rtt.rto / SECOND, "retransmission time-out, seconds"),
+    "rto": (lambda h: h.conn.rtt.rto / SECOND, "retransmission timeout, seconds"),
     "readable": (lambda h: h.conn.rcv_pending, "bytes that have arrived and were not read"),
     "unacked": (lambda h: h.conn.snd_buf.length, "bytes written and not acknowledged"),
     "fin_received": (lambda h: h.conn.fin_received, "whether everything has arrived"),

@@ -127,8 +127,8 @@ SYSCTLS: dict[str, tuple[Callable[[str], dict[str, Any]], str]] = {
 """Supported variables, and the settings to which they map. They apply to sockets opened later."""
 
 ONLY: dict[str, tuple[tuple[str, ...], str]] = {
-    "net.ipv4.tcp_rto_max_ms": (("60000", "120000"), "the longest time-out is 60 s"),
-    "net.ipv4.tcp_rto_min_us": (("200000",), "the shortest time-out is 200 ms"),
+    "net.ipv4.tcp_rto_max_ms": (("60000", "120000"), "the longest timeout is 60 s"),
+    "net.ipv4.tcp_rto_min_us": (("200000",), "the shortest timeout is 200 ms"),
     "net.ipv4.tcp_dsack": (("1",), "what comes twice is always reported"),
     "net.ipv4.tcp_reordering": (("3",), "three duplicate ACKs are a loss"),
     "net.ipv4.tcp_early_retrans": (("3", "4"), "the end of a flight is always probed (TLP)"),

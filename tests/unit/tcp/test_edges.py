@@ -313,7 +313,7 @@ def test_each_unanswered_probe_counts() -> None:
 
 @pytest.mark.rfc("9293", "MUST-36")
 def test_a_small_window_is_filled_by_a_probe_and_no_more() -> None:
-    """The override time-out: what fits goes out after a while, as far as the window says."""
+    """The override timeout: what fits goes out after a while, as far as the window says."""
     s = passive(wnd=10_000)
     s.recv("A", 1, 1, wnd=100)
     s.write(bytes(5000)).silence()

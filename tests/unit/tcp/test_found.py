@@ -78,9 +78,9 @@ def test_duplicates_after_a_time_out_let_nothing_new_out() -> None:
 @pytest.mark.rfc("9293", "MUST-36")
 @pytest.mark.parametrize("window", [0, 1])
 def test_a_probe_of_the_window_outlasts_what_undoes_a_time_out(window: int) -> None:
-    """The probe is no data that a time-out went back over: with SND.NXT behind it nobody would ask again."""
+    """The probe is no data that a timeout went back over: with SND.NXT behind it nobody would ask again."""
     s = passive(wnd=100, mss=1000, sack_permitted=True)
-    s.write(bytes(300)).wait(SECOND)  # a probe of the tail, and time-outs
+    s.write(bytes(300)).wait(SECOND)  # a probe of the tail, and timeouts
     assert s.conn.retries
     s.recv("A", 1, 101, wnd=0).wait(SECOND)  # and then one of the window
     s.out.clear()

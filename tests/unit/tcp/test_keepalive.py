@@ -124,7 +124,7 @@ def test_a_shorter_user_timeout_holds_for_probes_too() -> None:
     s.recv("A", 1, 11, wnd=0)
     s.out.clear()
     s.wait(20 * SECOND)
-    first = 200 * SECOND // 1000  # after the window closed: from there the time-out counts
+    first = 200 * SECOND // 1000  # after the window closed: from there the timeout counts
     assert s.conn.stats.tcp_zero_window_probes > 3
     s.conn.configure(Settings(user_timeout=25 * SECOND))
     s.wait(5 * SECOND + first - 1).state(State.ESTABLISHED)

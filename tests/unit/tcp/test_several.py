@@ -262,7 +262,7 @@ def test_a_syn_that_is_sent_again_is_not_measured_whatever_the_reason() -> None:
         s.flush()
         s.now += 20 * MS
         if again:
-            s.conn.go_back()  # as where the path turns out to be narrower: no time-out has passed
+            s.conn.go_back()  # as where the path turns out to be narrower: no timeout has passed
             s.flush()
         assert [one.flags for one in s.out] == ["S"] * (1 + again)
         s.now += 20 * MS

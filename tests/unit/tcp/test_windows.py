@@ -314,5 +314,5 @@ def test_two_whose_windows_are_full_hear_each_other_when_both_paths_narrow() -> 
     for end in (pair.a, pair.b):
         assert end.snd_max == (end.snd_una + end.snd_wnd) & MASK
         assert too_big(end, end.snd_una, 140, 1090, ip_header=20, least_mtu=68)
-        end.cc.cwnd = end.mss  # as after a time-out
+        end.cc.cwnd = end.mss  # as after a timeout
     pair.run_until(lambda: pair.a_received == pair.b_received == data, 600 * SECOND)

@@ -62,7 +62,7 @@ class End(abc.ABC):
 
     Attributes:
         error: a value of ``errno`` that the next call reports; 0: none.
-        nonblocking: True if calls through a descriptor do not wait (O_NONBLOCK), whatever the time-out of a socket.
+        nonblocking: True if calls through a descriptor do not wait (O_NONBLOCK), whatever the timeout of a socket.
         options: values set by ``setsockopt``, by level and name.
     """
 

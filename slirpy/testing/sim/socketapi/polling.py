@@ -140,7 +140,7 @@ class SimPoll:
         del self._masks[_number(fd)]
 
     def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
-        """See :meth:`select.poll.poll`; the time-out is in milliseconds."""
+        """See :meth:`select.poll.poll`; the timeout is in milliseconds."""
         ends = descriptors(self._host.net).ends
 
         def attempt() -> list[tuple[int, int]]:
@@ -208,7 +208,7 @@ class SimEpoll:
         del self._ends[number]
 
     def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
-        """See :meth:`select.epoll.poll`; the time-out is in seconds."""
+        """See :meth:`select.epoll.poll`; the timeout is in seconds."""
         open_ends = descriptors(self._host.net).ends
         for number in [number for number in self._ends if number not in open_ends]:
             del self._ends[number]  # a kernel forgets what is closed

@@ -151,7 +151,7 @@ class SimSocket(OptionCalls):
     # --------------------------------------------------------------------------------------- waiting
 
     def _call(self, what: str, attempt: Callable[[], T], flags: int = 0) -> T:
-        """Return ``attempt()``; if it would block, wait for the socket, for as long as its time-out allows."""
+        """Return ``attempt()``; if it would block, wait for the socket, for as long as its timeout allows."""
         end = self.end
         try:
             return attempt()

@@ -1,4 +1,4 @@
-"""The TFTP server: transfers as the RFCs have them, loss, duplicates, time-outs, bounds."""
+"""The TFTP server: transfers as the RFCs have them, loss, duplicates, timeouts, bounds."""
 
 from __future__ import annotations
 

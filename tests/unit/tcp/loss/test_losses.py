@@ -45,7 +45,7 @@ def test_a_recovery_keeps_nobody_waiting(settings: Settings) -> None:
 
 @BOTH
 def test_going_back_keeps_nobody_waiting_and_reaches_what_is_new(settings: Settings) -> None:
-    """After a time-out: around what the peer tells of, in rounds, then on with new data."""
+    """After a timeout: around what the peer tells of, in rounds, then on with new data."""
     s = sending(settings, 40)
     s.write(bytes(10 * MSS)).silence()
     s.wait(1000 * MS)
@@ -77,7 +77,7 @@ def test_going_back_stops_where_the_congestion_window_ends(settings: Settings) -
 
 @pytest.mark.rfc("6675", "5.1")
 def test_what_was_told_of_during_a_time_out_begins_a_recovery_after_it() -> None:
-    """A recovery without a single duplicate: the ACK that ends the time-out's business tells of nothing new."""
+    """A recovery without a single duplicate: the ACK that ends the timeout's business tells of nothing new."""
     s = sending(COUNTING, 4)
     s.wait(300 * MS)
     s.out.clear()
@@ -282,7 +282,7 @@ def test_what_is_acknowledged_is_not_lost() -> None:
 
 
 def test_a_late_answer_to_what_waits_to_be_sent_again_tells_nothing_of_the_path() -> None:
-    """After a time-out: what the peer tells of is not what was sent since."""
+    """After a timeout: what the peer tells of is not what was sent since."""
     s = sending(RACK, 6)
     state = s.conn.rack
     assert state is not None

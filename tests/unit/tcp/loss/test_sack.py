@@ -393,7 +393,7 @@ def test_limited_transmit_is_for_new_data_and_for_two_duplicates() -> None:
     s.conn.cc.cwnd = s.conn.flight
     before = s.conn.snd_max
     for _ in range(5):
-        s.recv("A", 1, segment(9))  # no new recovery: SND.UNA is not where we were at the time-out
+        s.recv("A", 1, segment(9))  # no new recovery: SND.UNA is not where we were at the timeout
     assert not s.conn.in_recovery
     assert (s.conn.snd_max - before) & MASK == 2 * MSS
 

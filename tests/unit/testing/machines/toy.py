@@ -1,4 +1,4 @@
-"""A toy TCP, as small as one that works: one segment under way, no options, a fixed time-out. With planted bugs."""
+"""A toy TCP, as small as one that works: one segment under way, no options, a fixed timeout. With planted bugs."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_two_losses() -> None:
 
 
 def test_lost_syns() -> None:
-    """The first four time-outs of a SYN are a second each, as with Linux."""
+    """The first four timeouts of a SYN are a second each, as with Linux."""
     net, client = exchange(Cut(0, 4500, "client", "server"))
     assert client.got == b"hello"
     assert net.now == 5_006 * MS

@@ -61,7 +61,7 @@ def run(server: Any, client: Any, seed: int = 1) -> tuple[Any, str]:
 
 
 def test_trio() -> None:
-    """Streams, time-outs and names of trio, over lossy paths; two runs are the same."""
+    """Streams, timeouts and names of trio, over lossy paths; two runs are the same."""
     (got, seconds), digest = run(lambda: trio.run(trio_server), lambda: trio.run(trio_client))
     assert got == bytes(100_000)
     assert 1.2 < seconds < 20
