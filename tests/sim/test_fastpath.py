@@ -310,6 +310,8 @@ ODD: dict[str, Any] = {
     "cut short": lambda p: [p.frame(ACK, b"data" * 20)[:-7], p.frame(ACK, b"data" * 20)[:60], p.frame(ACK)[:50]],
     "trailer": lambda p: [p.frame(ACK, b"data" * 20) + b"trailer"],
     "bad sum": lambda p: [p.frame(ACK, b"data" * 20)[:-1] + b"!"],
+    "fin, bad sum": lambda p: [p.frame(FIN | ACK, b"data" * 20)[:-1] + b"!", p.frame(FIN | ACK)[:-20] + bytes(20)],
+    "early, bad sum": lambda p: [p.frame(ACK, b"data" * 20, seq=p.seq + 9)[:-1] + b"!", p.frame(ACK, b"but 1")],
     "no hop limit": lambda p: [_ip_byte(p.frame(ACK, b"data"), 8 if _at(p) == 34 else 7, n) for n in (0, 1)],
     "traffic class": lambda p: [_ip_byte(p.frame(ACK, b"data"), 1, 0xB8)],
     "length too small": lambda p: [
@@ -332,6 +334,7 @@ ODD: dict[str, Any] = {
     "new card": lambda p: [_claim(p, b"\2\2\2\2\2\3"), p.frame(ACK, b"data"), echo() if _at(p) == 34 else echo6()],
     # With IPv4 alone:
     "bad ip sum": lambda p: [_put(p.frame(ACK, b"data"), 24, b"\xaa\xbb")],
+    "fin, bad ip sum": lambda p: [_put(p.frame(FIN | ACK, b"data"), 24, b"\xaa\xbb"), p.frame(ACK, b"but 1")],
     "a fragment": lambda p: [_ip_byte(p.frame(ACK, b"data"), 6, 0x20)],
     "don't fragment": lambda p: [_ip_byte(p.frame(ACK, b"data"), 6, 0x40)],
     "reserved bit": lambda p: [_ip_byte(p.frame(ACK, b"data"), 6, 0x80)],
@@ -341,6 +344,7 @@ ODD: dict[str, Any] = {
 }  # fmt: skip
 OF_ONE_FAMILY = {
     "bad ip sum": 4,
+    "fin, bad ip sum": 4,
     "a fragment": 4,
     "don't fragment": 4,
     "reserved bit": 4,
@@ -567,8 +571,12 @@ def test_the_fast_path_is_taken(sent_alone: list[ControlBlock]) -> None:
     assert len(sent_alone) == 1
 
 
-def test_only_the_syn_of_a_usual_connection_takes_the_slow_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    twins = TcpTwins(ts=1)
+@pytest.mark.parametrize("features", [None, OFFLOAD])
+def test_only_the_syn_of_a_usual_connection_takes_the_slow_path(
+    features: LinkFeatures | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link that vouches for the checksums has frames without one."""
+    twins = TcpTwins(features, ts=1)
     slow = [0, 0]
     for index, net in enumerate(twins.nets):
         for name in ("ipv4", "ipv6"):
@@ -589,6 +597,20 @@ def test_only_the_syn_of_a_usual_connection_takes_the_slow_path(monkeypatch: pyt
     (flow,) = twins.nets[0].stack.tcp_flows.values()
     assert flow.conn.state is TIME_WAIT
     assert slow == [1, 4]
+
+
+def test_a_flow_is_serviced_once_a_batch() -> None:
+    twins = TcpTwins()
+    twins.open()
+    net, peer = twins.nets[0], twins.peer
+    assert net.wire.sink is not None
+    before = twins.fast
+    for number in range(3):
+        net.wire.sink.input(peer.frame(ACK, b"x", seq=peer.seq + number))
+    assert twins.fast == before + 3
+    (flow,) = net.stack.tcp_flows.values()
+    assert net.stack.network.dirty == [flow]
+    assert flow.dirty
 
 
 def test_somebody_else_who_speaks_with_the_address_keeps_it_no_longer_than_until_the_next_segment() -> None:
