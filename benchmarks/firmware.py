@@ -2,7 +2,7 @@
 
 The program is the kernel of the tests' guests, about 8 MB. Each boot starts from a machine that was just switched on,
 without KVM, and has no other way. HTTP over IPv6 includes the half minute in which the firmware tries IPv4, which it
-cannot be told to leave out.
+cannot leave out.
 """
 
 from __future__ import annotations

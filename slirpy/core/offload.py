@@ -202,7 +202,7 @@ def deliver(
                 stats.drop_tcp_checksum += 1
                 return
             sound = True
-        # Only the first segment may have CWR, and links cannot be told so.
+        # Only the first segment may have CWR, and links have no flag for that.
         whole = where.ip == ethernet.HEADER_LENGTH and not view[where.transport + 13] & tcp.CWR
         if port.segmentation_offload and whole:
             _queue(port, partial(view, where, size))

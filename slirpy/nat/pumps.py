@@ -39,7 +39,7 @@ class PumpedFlow(TcpFlow, Holder):
         memory: the budget for the data of all connections.
         held: bytes of data, as far as the budget knows.
         kernel: bytes in the buffers of the far side's socket, as last asked.
-        unnoted: bytes of data for the guest beyond which the budget has to be told.
+        unnoted: bytes of data for the guest beyond which the budget must be updated.
         read_ready: whether the peer may have data.
         write_blocked: whether the peer accepts no data for now.
         shut: whether the guest's end of data has been passed on.

@@ -84,7 +84,7 @@ class IPv6Header(NamedTuple):
 
     @property
     def dont_fragment(self) -> bool:
-        """True if the sender can be told that the packet is too big: it has not fragmented it already."""
+        """True if a "packet too big" is useful to the sender, because it has not fragmented the packet already."""
         return not self.reassembled
 
     @property

@@ -10,8 +10,7 @@ The hello of SSL 2 (RFC 5246, appendix E.2) has no extensions, and is refused as
 
 **Encrypted ClientHello** (RFC 9849). A client that has a server's keys sends the real name encrypted, in the
 extension ``encrypted_client_hello``, and another one in the clear. A client without keys sends the same extension
-with random content (GREASE), so that the two cannot be told apart; that is its purpose. :attr:`ClientHello.ech` is
-true for both.
+with random content (GREASE), so that observers cannot distinguish the two. :attr:`ClientHello.ech` is true for both.
 """
 
 from __future__ import annotations

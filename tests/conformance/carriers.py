@@ -14,7 +14,7 @@ from tests.support.platforms import require
 
 
 class StreamPeer:
-    """QEMU's end of a stream, without a framing of ours."""
+    """QEMU's end of a stream, without our framing."""
 
     def __init__(self, connect: Callable[[], socket.socket]) -> None:
         self._connect = connect

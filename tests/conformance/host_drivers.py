@@ -68,7 +68,7 @@ class Driver(ABC):
 
     host: HostNetwork
     sees_reset_unasked: bool
-    """Whether a reset is told while the owner neither reads nor wants to write."""
+    """True if a reset is reported while the owner neither reads nor wants to write."""
 
     def __init__(self, family: int) -> None:
         self.family = family
@@ -361,7 +361,7 @@ class SimDriver(Driver):
 MECHANISMS = [
     name for name in ("Select", "Poll", "Epoll", "Devpoll", "Kqueue") if hasattr(selectors, f"{name}Selector")
 ]
-"""Those of :mod:`selectors` that this system has; the BSDs and macOS wait with the last."""
+"""Selectors of :mod:`selectors` that this system has; the BSDs and macOS use the last."""
 
 
 def _waiting_with(mechanism: str) -> Callable[[int], Driver]:
@@ -377,7 +377,7 @@ DRIVERS: dict[str, Callable[[int], Driver]] = {
 
 
 def has_ipv6() -> bool:
-    """Whether this machine has the loopback address of IPv6."""
+    """Report whether this machine has the IPv6 loopback address."""
     try:
         socket.create_server(name_of(LOOPBACK6, 0), family=socket.AF_INET6).close()
     except OSError:

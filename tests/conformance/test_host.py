@@ -224,7 +224,7 @@ def test_large_transfer_out_against_back_pressure(driver: Driver) -> None:
     far.paused = True
     sent = 0
     owner.may_write = True
-    while owner.may_write:  # until it is full: no room is told while the far side does not read
+    while owner.may_write:  # until it is full: no room is reported while the far side does not read
         owner.may_write = False
         while taken := stream.send([memoryview(data)[sent : sent + 65536]]):
             sent += taken
@@ -236,7 +236,7 @@ def test_large_transfer_out_against_back_pressure(driver: Driver) -> None:
     told = owner.calls.count("writable")
     for _ in range(20):
         driver.step()
-    assert owner.calls.count("writable") == told, "room is told once for each short send"
+    assert owner.calls.count("writable") == told, "room is reported once for each short send"
     send_all(driver, stream, owner, data[sent:])
     stream.shutdown()
     driver.wait(lambda: far.ended)
@@ -283,7 +283,7 @@ def test_end_from_the_far_side_leaves_the_other_direction(driver: Driver) -> Non
     assert stream.recv(10) == b""
     send_all(driver, stream, owner, b"after")
     driver.wait(lambda: far.received == b"after")
-    assert set(owner.calls[told:]) <= {"writable"}, "the end is told once"
+    assert set(owner.calls[told:]) <= {"writable"}, "the end is reported once"
 
 
 def test_end_from_our_side_leaves_the_other_direction(driver: Driver) -> None:

@@ -124,7 +124,7 @@ def dgram_unix(sink: LinkSink) -> LinkUnderTest:
 
 
 class MulticastPeer:
-    """Another who joined the group: a link of ours would not hear itself, but this one does, and sorts it out."""
+    """A socket that joined the group. Our links do not hear themselves; this one does, and filters its own frames."""
 
     def __init__(self, group: str, port: int) -> None:
         self._in = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -26,7 +26,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 
 class Owner:
-    """Takes note of what it is told, and moves when it is stepped."""
+    """Owner that records its calls, and advances when it is stepped."""
 
     def __init__(self, limit: int = 65536, thrifty: bool = True) -> None:
         self.calls: list[str] = []
@@ -115,7 +115,7 @@ def test_all_arrives_and_then_the_end(place: Place, size: int, limit: int, thrif
     assert stream.recv(10) == b""
     for _ in range(5):
         place.step()
-    assert "readable" not in owner.calls[told:], "the end is told once"
+    assert "readable" not in owner.calls[told:], "the end is reported once"
     stream.close()
     stream.close()
 

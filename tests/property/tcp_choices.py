@@ -41,7 +41,7 @@ def examples(count: int, steps: int = 50) -> settings:
 
 
 def chosen(count: int) -> Callable[[Test], Test]:
-    """The same for a test with ``@given``: with a seed, others that can be chosen again."""
+    """Variant for a test with ``@given``: a seed selects other examples, repeatably."""
 
     def decorate(test: Test) -> Test:
         test = examples(count)(test)

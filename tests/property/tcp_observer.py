@@ -76,9 +76,9 @@ class Observer:
     edge_told: int = 0
     """Right edge of the window, as the peer can read it from its segments."""
     edge_cut: bool = False
-    """It may have been further than 16 bits can say."""
+    """True if the edge may lie further than 16 bits can express."""
     sack_told: int = 0
-    """Offsets that it has told of by SACK."""
+    """Offsets that it has reported by SACK."""
     ts_told: int | None = None
     bytes_in_flush: int = 0
     # What has reached it.
@@ -93,7 +93,7 @@ class Observer:
     """Highest right edge that the peer has told of."""
     progress_at: int = 0
     path_mtu: int = 65535
-    """Smallest that was told of and may have been believed."""
+    """Smallest MTU that was reported and may have been accepted."""
     # What held before.
     rcv_adv: int | None = None
     una: int = 0
@@ -103,7 +103,7 @@ class Observer:
     tail_probe: bool = False
     unacknowledged_since: int | None = None
     owes_dsack: bool = False
-    """All of a segment's text was here already, and the peer asked to be told."""
+    """True if all text of a segment was a duplicate, and the peer permits SACK."""
 
     # ------------------------------------------------------------------------------------ small words
 
@@ -123,7 +123,7 @@ class Observer:
 
     @property
     def agreed_mss(self) -> int:
-        """The same before the path was heard of."""
+        """Agreed MSS, before any report about the path."""
         assert self.syn is not None
         told = 536 if self.syn.mss is None else self.syn.mss
         return min(told, self.settings.mss)
@@ -151,7 +151,7 @@ class Observer:
         self.tail_probe = state is not None and state.timer_expired and state.loss_timer is LossTimer.PROBE
 
     def sent(self, seq: int, ack: int, flags: int, wnd: int, opts: bytes, data: bytes, urg: int = 0) -> None:
-        """It sends a segment, or a piece that the link will cut."""
+        """Check a segment that is sent, or a piece that the link will cut."""
         conn = self.conn
         assert 0 <= seq <= MASK
         assert 0 <= ack <= MASK
@@ -242,7 +242,7 @@ class Observer:
         if not blocks:
             return
         assert self.peer.syn is not None or self.conn.sack_ok
-        assert self.conn.sack_ok, "SACK is told to who asked for it"
+        assert self.conn.sack_ok, "SACK is sent only if it was permitted"
         sets = [bits(self.theirs(left), self.theirs(right)) for left, right in blocks]
         assert all(sets), "blocks are not empty"
         first = sets[0]
@@ -253,7 +253,7 @@ class Observer:
             sets = sets[1:]
         union = 0
         for block in sets:
-            assert not block & union, "blocks are told once"
+            assert not block & union, "each block is reported once"
             union |= block
         assert union & self.arrived == union, "SACK tells of what has arrived"
         assert not union & bits(0, ack + 1), "and not of what is acknowledged, or would be"
@@ -305,7 +305,7 @@ class Observer:
                     self.progress_at = now
 
     def tells_nothing_new(self, seg: Segment) -> bool:
-        """Whether a segment was sent before another that is here already, so that its window is an old one."""
+        """Report whether a later segment has arrived already, so that the window of this one is out of date."""
         conn = self.conn
         if conn.state not in SYNCHRONIZED or self.mine(seg.ack) > self.mine(conn.snd_una):
             return False
@@ -408,7 +408,7 @@ class Observer:
             assert nxt < self.theirs(left), "what is next does not wait"
             held |= bits(self.theirs(left), self.theirs(right))
         assert held & self.arrived == held, "what is held has arrived"
-        assert self.sack_told & held == self.sack_told, "what was told of by SACK is kept"
+        assert self.sack_told & held == self.sack_told, "SACKed data is kept"
         if self.ack_told < nxt and conn.state in SYNCHRONIZED:
             assert deadline is not None, "what has arrived will be acknowledged"
             assert conn.ack_now or 0 < conn.delack_at - now <= LONGEST_DELAYED_ACK
@@ -422,7 +422,7 @@ class Observer:
             )
         else:
             self.unacknowledged_since = None
-        assert not self.owes_dsack, "what came twice is told"
+        assert not self.owes_dsack, "duplicates are reported"
         assert conn.fin_received == (self.peer.shut and nxt == self.peer.written + 2)
         if conn.state in (S.ESTABLISHED, S.FIN_WAIT_1, S.FIN_WAIT_2) and nxt > 1:
             known = self.edge_told - nxt + (1 << conn.rcv_wscale)

@@ -95,12 +95,12 @@ class World:
         self.too_big: list[tuple[int, int, int, int]] = []
         """ICMP on its way: to whom, SEQ, MTU, length of what did not fit."""
         self.broken = False
-        """Somebody gave up, or was told to: data may be lost now."""
+        """True if a side gave up or was aborted: data may be lost now."""
         self.sent_count = 0
         self.calls = 0
         """Actions of the users so far."""
         self.sane = True
-        """Nothing has failed yet."""
+        """True as long as nothing has failed."""
         self.emitters = [self._emitter(0), self._emitter(1)]
         self.ends[0].conn.connect(now)
         if path.simultaneous:
@@ -256,7 +256,7 @@ class World:
             self.wire[to].append(self.wire[to][which % len(self.wire[to])])
 
     def delay(self, to: int, which: int = 0) -> None:
-        """It arrives behind all that is on its way."""
+        """Move a segment behind all others in flight."""
         if self.wire[to]:
             self.wire[to].append(self.wire[to].pop(which % len(self.wire[to])))
 
@@ -332,7 +332,7 @@ class World:
             self.complain(to, seq, mtu, length)
 
     def complain(self, to: int, seq: int, mtu: int, length: int) -> None:
-        """Somebody says by ICMP that a packet was too big."""
+        """Report by ICMP that a packet was too big."""
         end = self.ends[to]
         if end.conn.state is not S.CLOSED and pathmtu.too_big(
             end.conn, seq, mtu, length, ip_header=20, least_mtu=68
@@ -340,7 +340,7 @@ class World:
             end.path_mtu = min(end.path_mtu, mtu)
 
     def refuse(self, to: int, code: int) -> None:
-        """Somebody says by ICMP that the last SYN or segment could not be delivered."""
+        """Report by ICMP that the last SYN or segment could not be delivered."""
         conn = self.ends[to].conn
         before = conn.state
         trouble = icmp.read_error(3, code, 0)
@@ -441,5 +441,5 @@ class World:
 
 
 def patient(settings: Settings) -> Settings:
-    """Nobody gives up."""
+    """Return settings with which neither side gives up."""
     return replace(settings, syn_timeout=10**15 * MS, user_timeout=10**15 * MS, keepalive_count=10**9)

@@ -117,7 +117,7 @@ def test_wsgi_takes_whatever_comes(data: bytes) -> None:
 
 
 class Writer:
-    """As much of a StreamWriter as is used."""
+    """Part of a StreamWriter that is used."""
 
     def __init__(self) -> None:
         self.data = b""

@@ -1,4 +1,4 @@
-"""Nothing reaches what a policy forbids, whatever guests and their resolver do; and the judge would see it."""
+"""A policy holds whatever guests and their resolver do: the judge would notice a breach."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ MASK = 0xFFFFFFFF
 TURN = 0.0005
 """Seconds from a burst to the answers to it."""
 Loss = Callable[[str], bool]
-"""Whether the next frame is lost; called with ``"data"`` or ``"ack"``."""
+"""Function that decides whether the next frame is lost; called with ``"data"`` or ``"ack"``."""
 
 
 class LwipSender:

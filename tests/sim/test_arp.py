@@ -1,4 +1,4 @@
-"""ARP: who is answered, who is learnt, and what waits for an answer."""
+"""ARP: requests that are answered, addresses that are learnt, and packets that wait for a reply."""
 
 from __future__ import annotations
 

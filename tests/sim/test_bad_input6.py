@@ -1,4 +1,4 @@
-"""Bad input over IPv6: each frame counts under one name, and nobody else's traffic is touched.
+"""Bad input over IPv6: each frame counts under one name, and other guests' traffic is not affected.
 
 The table names the frames, the counters they move, and the answers they get, as ICMPv6 type and code. The fuzzer
 (tests/property/test_fuzz6.py) tries what nobody has thought of.

@@ -13,7 +13,7 @@ from tests.support.harness import WORLD, Net, Peer, config
 
 
 class Mine(Reno):
-    """Somebody's own."""
+    """User-defined algorithm."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""The same seed gives the same frames, byte for byte, in virtual time; another seed gives others.
+"""Determinism: a seed gives the same frames in each run, byte for byte; another seed gives others.
 
 The scenario has everything in it that could be left to chance: DHCP, DNS over a resolver that fails at first, UDP,
 TCP in both directions through a lossy link, a forward, short writes, resets and refusals of the simulated host.

@@ -20,7 +20,7 @@ SAME = (61, b"\xff\0\0\0\1\0\2\0\0\xab\x11machine")
 
 
 class Guest:
-    """A card on a link of its own, or on another's; it answers ARP for its address if it is told to."""
+    """A card on a link of its own, or on another's; it answers ARP for its address if asked to."""
 
     def __init__(self, net: Net, number: int, wire: Wire | None = None) -> None:
         self.net = net

@@ -1,4 +1,4 @@
-"""At a bound: who has most gives; what is open outlasts what only tries; and so it is without descriptors."""
+"""Fairness at a limit: the heaviest user loses entries, and established connections outlive half-open ones."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_without_window_scaling_no_window_grows() -> None:
 
 
 def test_a_crowd_before_a_forward_that_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bounded, a reset for who has to go; the guest's own connections go on, and it may still answer the others."""
+    """Outside connections are limited and reset on eviction; the guest's own go on, and it can answer the others."""
     monkeypatch.setattr(tcp_module, "MAX_OPENING", 100)
     net = Net(config(hostfwd=["tcp::8080-:80"]))
     server = net.host.serve_tcp(WORLD, 80)

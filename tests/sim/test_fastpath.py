@@ -363,7 +363,7 @@ def _put(frame: bytes, at: int, value: bytes) -> bytes:
 
 
 def _claim(peer: Peer, mac: bytes) -> bytes:
-    """Somebody else says that the address is his."""
+    """Let another host claim the address."""
     if len(peer.guest) == 4:
         return arp(1, sender_mac=mac)
     return neighbor_advertisement(peer.guest, mac=mac)

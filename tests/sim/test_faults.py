@@ -21,7 +21,7 @@ DATA = Random(7).randbytes(1_000_000)
 
 
 class Cable:
-    """A guest at a network in virtual time, for whatever is to be put around the link."""
+    """A guest of a network in virtual time, whose link can be wrapped."""
 
     features = LinkFeatures()
 

@@ -47,7 +47,7 @@ from tests.support.harness import (
 
 BYSTANDER, BYSTANDER_MAC = ip("10.0.2.77"), bytes.fromhex("525400000077")
 BLACK = ip("198.51.100.99")
-"""Nobody answers there."""
+"""Address at which nobody answers."""
 BATCH = 250
 FLOWS = 400
 """The bounds of flows in these tests; the real ones are checked against the documentation elsewhere."""

@@ -1,4 +1,4 @@
-"""Flows that are over are told of: how they ended, and what they had carried."""
+"""Records of ended flows: how they ended, and how much they carried."""
 
 from __future__ import annotations
 

@@ -277,13 +277,13 @@ class Plenty:
         return bytes(limit) if self.left >= 0 else b""
 
     def shutdown(self) -> None:
-        """It goes on all the same."""
+        """Do nothing: data continues to flow."""
 
     def abort(self) -> None:
         raise AssertionError
 
     def close(self) -> None:
-        """As with all."""
+        """Do nothing."""
 
 
 def test_who_has_much_and_says_so_once() -> None:

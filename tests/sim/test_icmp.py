@@ -1,4 +1,4 @@
-"""ICMP of the gateway and the DNS server, and the errors that guests are told."""
+"""ICMP of the gateway and the DNS server, and the errors that guests receive."""
 
 from __future__ import annotations
 

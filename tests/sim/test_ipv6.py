@@ -564,7 +564,7 @@ def test_an_existing_flow_does_not_widen_the_scope(net: Net) -> None:
 
 
 def test_to_a_guest_with_a_link_local_address_all_clients_are_the_gateway() -> None:
-    """It could answer nobody else."""
+    """The guest could not answer any other address."""
     net = Net(config(hostfwd=[f"{kind}:[::]:70-[fe80::5054:ff:fe12:3456]:80" for kind in ("udp", "tcp")]))
     know6(net, LINK_LOCAL)
     net.silence()

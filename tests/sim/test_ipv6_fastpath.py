@@ -37,7 +37,7 @@ OTHER = ip6("2001:db8:7::9")
 
 
 def numbered(size: int, number: int = 0, **more: Any) -> bytes:
-    """A datagram that can be told from others by its number."""
+    """A datagram identified by its number."""
     return udp6(bytes([number & 0xFF]) * size, **more)
 
 

@@ -33,7 +33,7 @@ def only6() -> VirtualNetwork:
 
 
 def clean(net: VirtualNetwork) -> None:
-    """Nothing went wrong on the way."""
+    """Assert that nothing went wrong on the way."""
     counters = net.guest.counters
     assert (counters.bad_checksum, counters.malformed, counters.unhandled, counters.unreachable) == (0, 0, 0, 0)
     assert not [name for name in net.stack.stats.nonzero() if name.startswith("drop_")]
@@ -181,7 +181,7 @@ def test_a_host_without_ipv4_says_so_at_once(net: VirtualNetwork) -> None:
 
 
 def test_routers_on_the_way_are_seen(net: VirtualNetwork) -> None:
-    """As traceroute does it: hop limits from 1 on."""
+    """Like traceroute, with hop limits from 1 on."""
     net.host.path(FAR, ROUTERS)
     net.host.answer_ping(FAR)
     pings = [net.guest.ping(FAR, ttl=hops) for hops in (1, 2, 3, 4)]

@@ -49,7 +49,7 @@ def test_half_open_flood(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(net.stack.tcp_flows) == 100
     assert len(net.host._open) == 100
     assert net.stats.tcp_flows_evicted == 2900
-    assert {f.data.data.flags for f in net.take()} == {RST | ACK}  # who has to go is told
+    assert {f.data.data.flags for f in net.take()} == {RST | ACK}  # evicted connections are reset
     assert net.timer() < 1100
     net.run(80)
     assert net.stack.tcp_flows == {}

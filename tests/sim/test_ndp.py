@@ -58,7 +58,7 @@ def neighbor(target: bytes = ROUTER, options: bytes = SLLA, code: int = 0, **mor
 
 
 def read(frame: bytes) -> Any:
-    """A frame of ours: the IPv6 packet, as dpkt reads it, and verified."""
+    """Return the IPv6 packet of one of our frames, parsed by dpkt and verified."""
     packet = dpkt.ethernet.Ethernet(frame)
     assert (packet.src, packet.type) == (ROUTER_MAC, 0x86DD)
     ip6 = packet.data

@@ -518,7 +518,7 @@ def test_no_error_about_an_error(net: Net) -> None:
     ],
 )
 def test_what_an_error_may_be_about(net: Net, packet: bytes, said: bool) -> None:
-    """RFC 1122, section 3.2.2, asked of the one place that all errors of ours pass."""
+    """RFC 1122, section 3.2.2, tested at the one place that all our errors pass."""
     net.know()
     header = slirpy_ipv4.parse(packet)
     assert header is not None

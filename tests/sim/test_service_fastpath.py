@@ -135,7 +135,7 @@ def test_a_transfer_of_tftp_goes_the_fast_way() -> None:
 
 
 def test_the_same_guest_behind_another_port_takes_the_path_along() -> None:
-    """Its first datagram from there goes the slow way, which tells where answers go from now on."""
+    """The first datagram from there takes the slow path, which learns where to send answers."""
     twins = ServiceTwins()
     twins.send(twins.frame(b"1"), twins.frame(b"2"))
     assert twins.fast == 1

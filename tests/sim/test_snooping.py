@@ -106,7 +106,7 @@ class World:
 
 
 def check_query(frame: bytes) -> None:
-    """Check a query of ours as RFC 3810 section 5.1 has it."""
+    """Check one of our queries against RFC 3810, section 5.1."""
     packet = frame[14:]
     group = packet[56:72]
     destination = ALL_NODES if group == UNSPECIFIED else group
@@ -155,7 +155,7 @@ def test_what_stays_on_the_link_and_nobody_reported_is_flooded(group: bytes) -> 
 
 
 def test_a_guest_without_mld_gets_everything() -> None:
-    """It says something, but no report. The others are asked for all the same."""
+    """The guest sends packets, but no report. The others are queried nevertheless."""
     world = World()
     world.report(0, (TO_EX, solicited(LOCALS[0])))
     world.report(1, (TO_EX, solicited(LOCALS[1])))
@@ -267,7 +267,7 @@ def test_an_answer_keeps_a_group() -> None:
 
 
 def test_a_guest_that_stops_reporting_gets_everything() -> None:
-    """It may have started another system."""
+    """The guest may have started another system."""
     world = World()
     world.join_all()
     world.net.run(LISTENER_INTERVAL / SECOND - 1)
@@ -410,7 +410,7 @@ def test_a_switch_alone_floods_until_there_is_a_querier() -> None:
 
 
 def test_leaving_without_a_querier_here() -> None:
-    """Nobody asks the others, so that the group stays until the report lapses."""
+    """The others are not queried, so the group stays until the report expires."""
     world = Alone()
     world.join_all()
     world.send(2, query(ip6("fe80::2"), MACS[2]))

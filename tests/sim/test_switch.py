@@ -53,7 +53,7 @@ def guests(count: int, **more: Any) -> VirtualNetwork:
 
 
 def transfer(net: VirtualNetwork, client: Guest, server: Guest, size: int) -> None:
-    """So many bytes up and down, equal at the far end."""
+    """Transfer this many bytes up and down, and compare them at the far end."""
     up, down = Random(1).randbytes(size), Random(2).randbytes(size)
     listener = server.listen(8000)
     assert server.address is not None
@@ -70,7 +70,7 @@ def transfer(net: VirtualNetwork, client: Guest, server: Guest, size: int) -> No
 
 
 def quiet(net: VirtualNetwork) -> None:
-    """Nothing was dropped, and no guest saw anything wrong."""
+    """Assert that nothing was dropped, and that no guest saw an error."""
     assert net.stack.stats.dropped() == 0, net.stack.stats.nonzero()
     for guest in net.guests:
         assert guest.counters.bad_checksum == guest.counters.malformed == 0
@@ -304,7 +304,7 @@ def test_a_new_place_is_home_when_the_old_one_is_forgotten() -> None:
 
 
 def owns(switch: Hub, number: int) -> bool:
-    """Whether a port gets A back at once when somebody has taken it in a silence."""
+    """Report whether a port regains A at once after another port took it during a silence."""
     (other,) = {0, 1, 2} - {number, 1}
     switch.now += HOLD + 1
     switch.send(other, frame(A, BROADCAST, b"taken"))

@@ -1,4 +1,4 @@
-"""Rules about TCP that the stack obeys, not the engine: IP options, fragments, ICMP, who is told of trouble."""
+"""Rules about TCP that the stack obeys, not the engine: IP options, fragments, ICMP, reports of problems."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ CELLS = [(name, loss, rtt) for name in ("cubic", "reno") for loss in virtual.LOS
 
 
 def quick(loss: float, rtt: int) -> bool:
-    """Those that carry little are soon done."""
+    """Report whether a case carries little data, so that it is fast."""
     return loss >= 1 and rtt >= 100
 
 

@@ -147,7 +147,7 @@ def test_the_same_run_twice() -> None:
 
 
 def test_a_guest_that_goes_away() -> None:
-    """It asks, and never says another word: some packets, then nothing, and nothing is left."""
+    """The guest sends a request and nothing else: after some packets the transfer ends, and nothing is left."""
     net = network(pattern(2000))
     net.send(udp(b"\0\1f\0octet\0", dport=69, destination=GATEWAY))
     net.run(120)

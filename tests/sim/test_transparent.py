@@ -57,7 +57,7 @@ def net() -> Net:
 
 
 class Guest(Peer):
-    """Its router is at another MAC address than usual."""
+    """The router has an unusual MAC address."""
 
     mac_of_router = GATEWAY_MAC
 

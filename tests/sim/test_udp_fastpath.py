@@ -36,7 +36,7 @@ OTHER = ip("198.51.100.9")
 
 def datagram(size: int, number: int = 0, *, ttl: int = 64, fragment: int = 0, dport: int = 9, sport: int = 5000,
              destination: bytes = WORLD) -> bytes:  # fmt: skip
-    """One that can be told from others by its number."""
+    """A datagram identified by its number."""
     payload = bytes([number & 0xFF]) * size
     segment = udp_segment(payload, sport, dport, GUEST, destination)
     return eth(ipv4(17, segment, destination=destination, ttl=ttl, fragment=fragment))

@@ -64,7 +64,7 @@ def summed(
     wrong: int = 0,
     **more: Any,
 ) -> bytes:
-    """The same; the payload's checksum, at ``at``, is filled in."""
+    """Build the packet, and fill in the payload's checksum at ``at``."""
     payload = checked(protocol, payload, at, source, destination, wrong)
     return ipv6(protocol, payload, source=source, destination=destination, **more)
 

@@ -384,7 +384,7 @@ class Net:
         return [piece for frame in sent for piece in segments(frame)]
 
     def take(self, wire: Wire | None = None) -> list[Any]:
-        """The same, read and verified by dpkt."""
+        """Return the frames, parsed and verified by dpkt."""
         port = self._ports[wire or self.wire]
         return [check(frame, port.mtu) for frame in self.raw(wire)]
 
@@ -395,7 +395,7 @@ class Net:
         return frames[0]
 
     def silence(self) -> None:
-        """Nothing has come."""
+        """Assert that no frame has arrived."""
         assert self.take() == []
 
     def know(self, *, address: bytes = GUEST, mac: bytes = GUEST_MAC, wire: Wire | None = None) -> None:
@@ -442,7 +442,7 @@ def options(
 
 
 class Peer:
-    """The guest's end of one TCP connection. It sends what it is told and acknowledges nothing by itself."""
+    """The guest's end of one TCP connection. It sends only on request, and acknowledges nothing by itself."""
 
     def __init__(
         self,

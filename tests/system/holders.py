@@ -24,7 +24,7 @@ class Holder:
 
     @property
     def pid(self) -> int:
-        """Its process id, by which the namespace is named."""
+        """Process id, by which the namespace is named."""
         return self.process.pid
 
     def command(self, *argv: str) -> list[str]:
@@ -74,7 +74,7 @@ class Served:
     """Close it to end the program."""
 
     def status(self) -> int:
-        """Its exit status."""
+        """Exit status."""
         return self.process.wait(SECONDS)
 
     def hang_up(self) -> None:

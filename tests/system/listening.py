@@ -25,7 +25,7 @@ class Listening:
         )
         assert self._process.stdout is not None
         self.card = shlex.split(self._process.stdout.readline())
-        """QEMU's arguments, as they were told."""
+        """QEMU's arguments, as printed."""
         self.forward = 0
         if "--hostfwd" in arguments:
             assert self._process.stderr is not None

@@ -1,4 +1,4 @@
-"""The same script of frames for QEMU's user network (libslirp) and for slirpy, and a record of what comes out.
+"""A script of frames, played to QEMU's user network (libslirp) and to slirpy, and a record of the responses.
 
 A script is a function that takes a :class:`Talk`, sends frames by steps, and plays the host's programs; it must do
 the same whichever network it talks to, and may be played over either IP family. :mod:`tests.system.oracle_compare`
@@ -149,7 +149,7 @@ class Talk:
         return seen
 
     def exchange(self, *frames: bytes, until: Until = 0, within: float = WITHIN) -> list[Seen]:
-        """The same as :meth:`step`, and nothing is written down: for what depends on timing in its parts."""
+        """Do the same as :meth:`step` without recording it, for exchanges whose details depend on timing."""
         self._solicited = any(frame[12:14] == b"\x86\xdd" and frame[54:55] == b"\x85" for frame in frames)
         for frame in frames:
             self.decoder.watch(frame)
@@ -165,7 +165,7 @@ class Talk:
         return seen
 
     def note_flows(self, state: str) -> None:
-        """Write down what the network tells of connections, or forwards, in a state."""
+        """Record the network's list of connections, or forwards, in a state."""
         rows = sorted(self.decoder.names(row) for row in self.net.flows() if f"[{state}]" in row)
         self.note("flows", rows=", ".join(rows) or "none")
 

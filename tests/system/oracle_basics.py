@@ -94,7 +94,7 @@ def echo(talk: Talk) -> None:
 
 
 def echo_nobody(talk: Talk) -> None:
-    """Echo requests to addresses that nobody has, and to everybody."""
+    """Echo requests to unused and broadcast addresses."""
     hello(talk)
     for name, to in (
         ("nobody", NOBODY),

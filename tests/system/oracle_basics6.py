@@ -151,7 +151,7 @@ def echo(talk: Talk) -> None:
 
 
 def echo_nobody(talk: Talk) -> None:
-    """Echo requests to addresses that nobody has, and to groups."""
+    """Echo requests to unused addresses and multicast groups."""
     hello(talk)
     for name, to in (
         ("nobody", NOBODY),

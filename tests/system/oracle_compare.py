@@ -49,7 +49,7 @@ class Script:
     name: str
     play: Play
     options: str = ""
-    """As QEMU's ``-netdev user`` has them; both get the same. ``{folder}`` is one with ``files``."""
+    """Options in the syntax of QEMU's ``-netdev user``, for both. ``{folder}`` becomes a folder of ``files``."""
     isolated: bool = False
     resolver: bool = False
     """With a name server that answers, for which it must be isolated."""
@@ -90,14 +90,14 @@ class Row:
     slirpy: str = "*"
 
     def covers(self, found: Found) -> bool:
-        """Whether it tells of this difference."""
+        """Report whether this row covers a difference."""
         return all(
             any(fnmatchcase(getattr(found, part), one) for one in getattr(self, part).split("|"))
             for part in ("at", "frame", "field", "libslirp", "slirpy")
         )
 
     def may_cover(self, script: str) -> bool:
-        """Whether it tells of something in this script."""
+        """Report whether this row may cover a difference in a script."""
         return any(fnmatchcase(script, at.partition(".")[0]) for at in self.at.split("|"))
 
 

@@ -1,6 +1,6 @@
 """Frames as named fields, so that two networks can be compared field by field. dpkt reads, our codecs judge nothing.
 
-All values are text. What is legitimately random is told in relation to something: sequence numbers to the first of
+All values are text. Legitimately random values are relative to others: sequence numbers to the first of
 their flow, ports of the host by the name that a script gave them. IP identifications are left out.
 """
 

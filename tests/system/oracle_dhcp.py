@@ -102,7 +102,7 @@ def odd(talk: Talk) -> None:
 
 
 def answer(talk: Talk) -> None:
-    """All that a client is told."""
+    """All parameters that a client gets."""
     wanted = bytes((1, 3, 6, 12, 15, 26, 28, 42, 51, 58, 59, 66, 67, 119, 121))
     talk.step("discover", dhcp(DISCOVER, (55, wanted), (57, (1400).to_bytes(2, "big")), xid=1))
     talk.step("request", dhcp(REQUEST, (55, wanted), (57, (1400).to_bytes(2, "big")), wants(GUEST), xid=2))

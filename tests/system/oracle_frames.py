@@ -92,7 +92,7 @@ def plan_of(address: bytes) -> Plan:
 
 
 def fragments(destination: bytes, protocol: int, payload: bytes, size: int, ident: int) -> list[bytes]:
-    """The same in pieces of ``size`` bytes, a multiple of eight."""
+    """Build a datagram in fragments of ``size`` bytes, a multiple of eight."""
     pieces = []
     for offset in range(0, len(payload), size):
         more = ipv4.MF if offset + size < len(payload) else 0

@@ -44,7 +44,7 @@ def connected(
     options: bytes = b"\x02\x04\x05\xb4",
     prepare: Callable[[socket.socket], object] = lambda _: None,
 ) -> Iterator[tuple[TcpEnd, socket.socket]]:
-    """The same, and the connection is there: the guest's end and the program's."""
+    """Open a connection; returns the guest's end and the program's."""
     with listening(talk) as (guest, listener):
         prepare(listener)
         guest.open(options)
@@ -74,7 +74,7 @@ def got(talk: Talk, sock: socket.socket, count: int = 1) -> None:
 
 
 def until_bytes(count: int) -> Callable[[list[Seen]], bool]:
-    """So many bytes of text have come."""
+    """Condition: this many bytes of text have arrived."""
     return lambda seen: sum(len(one.stream[2]) for one in seen if one.stream is not None) >= count
 
 
@@ -84,7 +84,7 @@ def until_acknowledged(number: bytes) -> Callable[[list[Seen]], bool]:
 
 
 def reset_on_close(sock: socket.socket) -> None:
-    """Its close shall send a RST."""
+    """Make its close send a RST."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
@@ -158,7 +158,7 @@ def host_resets(talk: Talk) -> None:
 
 
 def refused(talk: Talk) -> None:
-    """Nobody listens."""
+    """A closed port."""
     hello(talk)
     guest = TcpEnd(talk, PORT, closed_port(talk, socket.SOCK_STREAM))
     guest.step("syn", SYN, options=b"\x02\x04\x05\xb4", until="tcp RST")
@@ -313,7 +313,7 @@ def much(talk: Talk) -> None:
 
 
 def nobody(talk: Talk) -> None:
-    """Addresses that nobody has."""
+    """Unused addresses."""
     hello(talk)
     plan = talk.plan
     addresses = {"nobody": plan.nobody, "own": plan.guest}

@@ -27,7 +27,7 @@ FILES = {
 
 
 class Client:
-    """A client at a port of its own: it sends what it is told to, to where the last answer came from."""
+    """A client with its own port. It sends on request, to the address of the last answer."""
 
     def __init__(self, talk: Talk, number: int) -> None:
         self._talk = talk

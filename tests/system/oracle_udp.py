@@ -158,7 +158,7 @@ def everybody(talk: Talk) -> None:
 
 
 def nobody(talk: Talk) -> None:
-    """Addresses of the network that nobody has, and groups."""
+    """Unused addresses of the network, and multicast groups."""
     hello(talk)
     plan = talk.plan
     addresses = {"nobody": plan.nobody, "own": plan.guest}

@@ -212,7 +212,7 @@ class Boot:
         self.output = output
         """Output of the script, with plain ends of lines."""
         self.status = status
-        """Its exit status; None if it did not come to its end."""
+        """Exit status; None if it did not finish."""
 
     def after(self, mark: str) -> str:
         """The first line that begins with ``mark``, without it."""

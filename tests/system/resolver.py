@@ -34,7 +34,7 @@ class Resolver:
 
     @staticmethod
     def _bind(address: str, port: int) -> tuple[socket.socket, socket.socket]:
-        """The same free port for both; another when somebody has the one of UDP."""
+        """Bind a TCP and a UDP socket to one free port; tries another if its UDP port is in use."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         while True:
             tcp = socket.create_server((address, port), family=family)

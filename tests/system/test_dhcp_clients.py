@@ -1,4 +1,4 @@
-"""Real DHCP and BOOTP clients in the namespace: what they are told, and what becomes of their leases."""
+"""Real DHCP and BOOTP clients in the namespace: the parameters that they get, and their leases."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_dhclient_leases_renews_and_comes_back(user: User, need: Need, folder: P
 
 # ------------------------------------------------------------------------- everything that a client can do
 
-# What the server is told to tell. A lease of five seconds: half of it is two, and rebinding begins after four.
+# Options of the server. A lease of five seconds is renewed after two, and rebinding begins after four.
 SERVER = (
     "--stats", "--dns", "127.0.0.1:9", "--lease-time", "5", "--mtu", "1400",
     "--hostname", "guest", "--domain", "example.test", "--dns-search", "eng.example.test", "--dns-search",

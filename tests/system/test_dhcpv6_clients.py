@@ -1,4 +1,4 @@
-"""Real DHCPv6 clients in the namespace: what they are told, and what becomes of their leases."""
+"""Real DHCPv6 clients in the namespace: the parameters that they get, and their leases."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ mv $0.$reason.part $0.$reason
 
 DHCLIENT_CONF = "request dhcp6.name-servers, dhcp6.domain-search, dhcp6.bootfile-url, dhcp6.fqdn;\n"
 
-# What the server is told to tell. A lease of eight seconds is renewed after three.
+# Options of the server. A lease of eight seconds is renewed after three.
 SERVER = (
     "--stats", "--dns", "127.0.0.1:9", "--lease-time", "8", "--domain", "example.test",
     "--dns-search", "eng.example.test", "--dns-search", "example.test", "--bootfile", "grubx64.efi",

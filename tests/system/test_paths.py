@@ -42,7 +42,7 @@ def test_traceroute_by_tcp(guest: Callable[..., str], port: int) -> None:
 
 
 def test_a_connection_with_a_short_time_to_live(guest: Callable[..., str]) -> None:
-    """It ends at the second router, and the guest's program hears so; with one more it works."""
+    """The SYN expires at the second router, and the guest's program gets the error; with one hop more it connects."""
     script = f"""
         import errno, socket
         for ttl in (1, 2, 3, 4):

@@ -35,7 +35,7 @@ class Site(NamedTuple):
 
     web: TlsWeb
     folder: Path
-    """Its files."""
+    """Files of the program."""
     ca: Path
 
     @property

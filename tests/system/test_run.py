@@ -1,4 +1,4 @@
-"""``slirpy run``: what CMD finds, how it ends, what goes wrong and how that is told, and what is left behind."""
+"""``slirpy run``: the environment of CMD, how it ends, errors and how they are reported, and what is left behind."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ def test_many_udp_services(slirpy: User) -> None:
 
 
 def refused(port: int) -> bool:
-    """Whether a connection is reset without an answer."""
+    """Report whether a connection is reset without an answer."""
     try:
         return tcp(port) == b""
     except ConnectionError:

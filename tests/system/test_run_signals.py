@@ -40,7 +40,7 @@ def test_the_command_begins_with_no_signal_blocked_or_ignored(slirpy: User) -> N
 
 
 def test_an_ignored_signal_stays_ignored(slirpy: User) -> None:
-    """As ``nohup`` wants it."""
+    """Required by ``nohup``."""
     old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         result = slirpy.run("run", "sh", "-c", "kill -HUP $$; echo alive")
@@ -164,7 +164,7 @@ def test_keys_of_the_terminal_reach_the_command_once(slirpy: User, need: Need) -
 
 
 def stopped(pid: int) -> bool:
-    """Whether a process is stopped by a signal."""
+    """Report whether a process is stopped by a signal."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
     except OSError:

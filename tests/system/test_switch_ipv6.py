@@ -114,7 +114,7 @@ def tools(need: Callable[..., None]) -> None:
 
 
 def is_up(guest: Guest) -> bool:
-    """Whether a guest has the default route by the gateway and an address of its prefix, and may use them."""
+    """Report whether a guest has the default route through the gateway and a usable address of its prefix."""
     route = guest.run("ip", "-6", "route", "show", "default")
     addresses = guest.run("ip", "-6", "address", "show", "dev", "tap0")
     return "via fe80::2" in route and "fec0::" in addresses and "tentative" not in addresses

@@ -83,7 +83,7 @@ def served(slirpy: User, folder: Path) -> Served:
 
 @pytest.fixture
 def anyone(user: User, folder: Path) -> Served:
-    """As root, and as nobody."""
+    """Run as root and as nobody."""
     return Served(user, folder)
 
 

@@ -49,7 +49,7 @@ def root(folder: Path) -> Path:
 @pytest.mark.client("iPXE in QEMU", "PXE boot", "read", "tsize", "blksize chosen by a ROM")
 @pytest.mark.client("iPXE in QEMU", "boot file", service="DHCPv6")
 def test_a_machine_boots_over_the_network(slirpy: User, root: Path, need: Need) -> None:
-    """Script and kernel over IPv4, initial file system over IPv6; what runs in the end is told on the console."""
+    """Script and kernel over IPv4, initial file system over IPv6; the console shows what was booted."""
     need(QEMU)
     machine = ["-M", "q35", "-m", "512", "-nographic", "-no-reboot", "-boot", "n"]
     options = ["--tftp", str(root), "--bootfile", "boot.ipxe", "--stats", "--dns", "127.0.0.1:9"]

@@ -35,7 +35,7 @@ def test_help(name: str) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the benchmarks are for Unix")
 def test_a_mistake_in_the_options_is_told() -> None:
-    """Nothing is measured with options that make no sense."""
+    """Options that make no sense are refused before anything is measured."""
     done = subprocess.run(
         [sys.executable, str(BENCHMARKS / "throughput.py"), "--seconds", "-1"],
         capture_output=True,

@@ -153,7 +153,7 @@ PLACES: dict[str, Callable[[Any], object]] = {
 
 
 def said_otherwise(place: str, value: Any) -> bool:
-    """Whether a value has another meaning at a place, or a refusal in other words."""
+    """Report whether a value has a different meaning at a place, or is refused in other words."""
     return (value is None and place == "the delay that fault returned") or (
         value == -1 and place in OTHER_WORDS
     )

@@ -1,4 +1,4 @@
-"""docs/limits.md tells of every bound, and what it tells is so."""
+"""docs/limits.md lists every limit, with the right value."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ PUBLIC = {
     "LinkPeer": "slirpy.testing.LinkPeer",
     "TargetOpener": "slirpy.Stack",
 }
-"""Those that callers implement, beside the ones in ``slirpy.interfaces``, and what takes them."""
+"""Protocols that callers implement, in addition to those in ``slirpy.interfaces``, and what takes them."""
 
 IMPLEMENTED: dict[str, tuple[Any, Any]] = {
     "Emit": ("TcpFlow.emit", "Host._emit"),

@@ -1,4 +1,4 @@
-"""Values of a wrong type, or that make no sense, are refused at the call, in words of ours."""
+"""Values of a wrong type, or that make no sense, are refused at the call, with slirpy's own messages."""
 
 # Nearly every call here has an argument of a wrong type: they are mistakes on purpose.
 # mypy: disable-error-code="arg-type, dict-item, return-value"
@@ -62,11 +62,11 @@ FAR = bytes([192, 0, 2, 7])
 
 
 async def coroutine(*_: object) -> None:
-    """Nobody awaits it."""
+    """Coroutine function that is never awaited."""
 
 
 class AsyncCall:
-    """Its call is a coroutine function."""
+    """Object whose call is a coroutine function."""
 
     async def __call__(self, *_: object) -> None: ...
 
@@ -266,7 +266,7 @@ FORMS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], object], tuple[str,
 OTHERS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], object]]] = {
     "GuestRoute": (lambda a: GuestRoute("198.51.100.0/24", a), lambda made: made.gateway),
 }
-"""The same of those that take text and objects."""
+"""Further classes that take text and objects."""
 
 
 @pytest.mark.parametrize(("make", "read", "addresses"), FORMS.values(), ids=FORMS)

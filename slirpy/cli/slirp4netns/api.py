@@ -310,7 +310,7 @@ class _Client:
         self._rest = memoryview(b"")
         self._answered = False
         self.end = monotonic() + SECONDS
-        """When the connection is closed, whatever its state."""
+        """Time at which the connection is closed, whatever its state."""
         net.watch(sock.fileno(), self._ready)
 
     def _ready(self, _: int) -> None:

@@ -106,7 +106,7 @@ class Lease:
     reserved: bool = False
     """Bound for as long as the program runs, by :meth:`slirpy.Slirp.reserve`, whether or not the guest uses DHCP."""
     heard: int | None = None
-    """When its client last requested it, in monotonic nanoseconds; None if that was before the program started."""
+    """Time of the client's last request, in monotonic nanoseconds; None if that was before the program started."""
     iaid: bytes = b""
     """See :class:`Client`."""
 

@@ -40,7 +40,7 @@ class Refusal(tuple[int, str]):
 
 
 def registered_domain(name: str) -> str:
-    """Return the domain that somebody has registered, as far as that can be told without a list of suffixes.
+    """Return the registered domain, as far as it can be determined without a list of suffixes.
 
     It has two labels, or three where the second is short and the last the code of a country: ``example.co.uk``.
     """

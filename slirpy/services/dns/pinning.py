@@ -1,4 +1,5 @@
-"""Names of destinations: what guests were told by the DNS server, and what the names resolve to now."""
+"""Names of destinations: the answers that guests got from the DNS server, and the addresses to which the names
+resolve now."""
 
 from __future__ import annotations
 

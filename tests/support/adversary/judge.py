@@ -50,7 +50,7 @@ class Said:
 
 @dataclass
 class Tried:
-    """Something that a guest has sent, with the address as the guest names it."""
+    """Packet from a guest, with the address as the guest sees it."""
 
     protocol: str
     address: str
@@ -75,7 +75,7 @@ class Listener(Remote):
 
     @property
     def place(self) -> tuple[str, int]:
-        """Its address and port."""
+        """Address and port."""
         assert self.stream is not None
         return str(ip_address(self.stream.local[0])), self.stream.local[1]
 

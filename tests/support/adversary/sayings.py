@@ -109,7 +109,7 @@ def http2(random: Random, name: str, other: str) -> bytes:
 
 
 def anything(random: Random, name: str, other: str) -> bytes:
-    """Something that a client may say."""
+    """Message that a client may send."""
     kind = random.choice((tls, tls, http1, http1, http2, None))
     if kind is not None:
         return kind(random, name, other)

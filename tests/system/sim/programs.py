@@ -228,7 +228,7 @@ def stream_lines(count: int, pause: float) -> Handler:
 
 
 def many(count: int) -> Program:
-    """So many connections at once."""
+    """Return a program that opens ``count`` connections at once."""
 
     async def one(number: int) -> bool:
         reader, writer = await asyncio.open_connection(SERVER, PORT)

@@ -71,7 +71,7 @@ def test_an_unknown_command_is_a_usage_error() -> None:
 
 
 def test_version_and_help_import_nothing_large() -> None:
-    """They are asked for by scripts and by completion: rich, pyroute2 and subcommands stay out."""
+    """Scripts and completion run these, so rich, pyroute2 and subcommands are not imported."""
     for option in ("--version", "--help"):
         result = slirpy(
             option,

@@ -173,7 +173,7 @@ def test_nothing_listens(monkeypatch: pytest.MonkeyPatch) -> None:
             """A selector would see a socket that does not listen as readable."""
 
         def shutdown(self) -> None:
-            """Nothing runs."""
+            """Do not run anything."""
 
     monkeypatch.setattr(module, "WebServer", Closed)
     assert "Connection refused" in failure(monkeypatch)

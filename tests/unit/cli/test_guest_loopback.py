@@ -28,7 +28,7 @@ Done = Callable[[socket.socket | None], None]
 
 
 class Opener:
-    """Opens sockets, at once or when it is told to."""
+    """Opener of sockets, immediately or on request."""
 
     def __init__(self, family: int = socket.AF_INET) -> None:
         self._family = family

@@ -53,7 +53,7 @@ RULES = [("run", flag) for flag in ("--allow", "--deny", "--reject", "--drop", "
 
 @pytest.mark.parametrize(("command", "flag"), sorted({*TEXTS, *RULES}))
 def test_no_option_takes_an_empty_value(command: str, flag: str) -> None:
-    """As ``"$UNSET"`` gives it: an empty path is the current folder to most functions of the system."""
+    """``"$UNSET"`` gives an empty value, and most system functions take an empty path as the current folder."""
     for words in ([flag, ""], [f"{flag}="]) if flag.startswith("--") else ([flag, ""],):
         rest = ["-netdev", "user"] if command == "switch" and flag != "-netdev" else []
         said = mistake(command, *words, *(rest if command in ("switch", "demo") else ["x"]))

@@ -87,7 +87,7 @@ def test_refusals_are_told_where_there_can_be_some(capsys: pytest.CaptureFixture
         assert capsys.readouterr().err == told
 
 
-# ------------------------------------------------------------------------------- what is told
+# ------------------------------------------------------------------------------------ reports
 
 
 class Teller:

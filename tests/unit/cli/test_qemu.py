@@ -28,7 +28,7 @@ GATEWAY, GUEST = bytes((10, 0, 2, 2)), bytes((10, 0, 2, 15))
 
 WHO_HAS = b"\xff" * 6 + MAC + b"\x08\x06" + arp.build(arp.ArpPacket(arp.REQUEST, MAC, GUEST, bytes(6), GATEWAY))
 
-# Prints its arguments, asks who has the gateway, prints the first frame that comes, and does as it was told.
+# Prints its arguments, sends an ARP request for the gateway, prints the first frame received, and runs its commands.
 FAKE_QEMU = f"""
 import os, re, signal, socket, sys, time
 print(*sys.argv[1:], flush=True)
@@ -118,7 +118,7 @@ def test_qemu_killed_by_a_signal_is_told_as_a_shell_does() -> None:
 
 
 def test_qemu_s_end_is_noticed_by_who_inherits_that_children_are_ignored() -> None:
-    """As programs are started by some shells and supervisors."""
+    """Some shells and supervisors start programs like this."""
     ignore = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN)"
     become = "os.execv(sys.argv[1], sys.argv[1:])"
     assert run(sys.executable, "-c", f"{ignore}; {become}", *qemu(does="exit 5")).returncode == 5
@@ -214,7 +214,7 @@ def test_listen_serves_guests_at_each_address(tmp_path: Path) -> None:
 
 
 def ask(sock: socket.socket, number: int) -> None:
-    """Ask who has the gateway, as one of several guests, and wait for the answer."""
+    """Send an ARP request for the gateway, as one of several guests, and wait for the reply."""
     mac, address = MAC[:5] + bytes((number,)), bytes((10, 0, 2, 20 + number))
     question = arp.build(arp.ArpPacket(arp.REQUEST, mac, address, bytes(6), GATEWAY))
     frame = b"\xff" * 6 + mac + b"\x08\x06" + question

@@ -38,7 +38,7 @@ def test_a_closed_standard_output_is_one_line(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["demo", "--size", "1"]], ids=" ".join)
 def test_a_reader_of_standard_output_that_goes_away_is_no_line(arguments: list[str]) -> None:
-    """As of ``slirpy --help | head -1``."""
+    """Like ``slirpy --help | head -1``."""
     reader, writer = os.pipe()
     os.close(reader)
     process = subprocess.run(
@@ -88,7 +88,7 @@ def test_descriptors_of_closed_streams_are_not_used_for_anything_else() -> None:
 @pytest.mark.parametrize("arguments", [["listen", "tcp:127.0.0.1:0"], ["qemu", "--", "true"], ["demo"]])
 @pytest.mark.parametrize("room", [0, 1, 2, 3])
 def test_out_of_descriptors_is_one_line(arguments: list[str], room: int) -> None:
-    """As under ``ulimit -n``; the modules are there already, whose import takes descriptors too."""
+    """Like ``ulimit -n``. The modules are imported before, because importing takes descriptors too."""
     limit = f"""
 import resource, os, sys, signal
 from slirpy.cli import demo, listen, qemu, capture, serving, streams, linux, main
@@ -121,7 +121,7 @@ def test_a_resource_that_gives_out_is_one_line(error: str, said: str) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="needs limits of resources")
 @pytest.mark.parametrize("error", ["SystemError", "SyntaxError"])
 def test_what_python_says_when_it_gets_no_memory(error: str) -> None:
-    """Some of its own parts, the compiler among them, do not raise MemoryError."""
+    """Parts of the interpreter, such as the compiler, do not raise MemoryError."""
     code = f"import slirpy.cli.app as a\ndef fail(**_): raise {error}('x')\na.app = fail"
     limited = f"{code}\nimport resource\nresource.getrlimit = lambda which: (2**40, 2**40)"
     result = slirpy("--version", code=limited)

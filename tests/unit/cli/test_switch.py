@@ -118,7 +118,7 @@ def test_guests_with_slirpys_own_port(folder: Path) -> None:
 
 
 def test_slirpys_own_port_has_all_options_of_a_network(folder: Path) -> None:
-    """A program of the host at an address of the network, and a port of the host that is told."""
+    """A host program at an address of the network, and a host port that is reported."""
     path = folder / "one"
     echo = f"guestfwd=tcp:10.0.2.100:7-cmd:{sys.executable} -c 'print(input()[::-1])'"
     argv = ["-netdev", f"user,{echo},hostfwd=tcp::0-:80", "-netdev", listening(path)]

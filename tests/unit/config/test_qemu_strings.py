@@ -248,7 +248,7 @@ def test_a_name_that_leads_nowhere(found: Any, at_once: bool) -> None:
 
 
 class Owner:
-    """Of a stream: knows what it was told."""
+    """Stand-in for a stream that records its arguments."""
 
     def __init__(self) -> None:
         self.told: list[str] = []

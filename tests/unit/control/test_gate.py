@@ -101,7 +101,7 @@ def test_no_request(server: ControlServer, data: bytes) -> None:
 
 
 def test_many_who_only_connect(server: ControlServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are limited, and get out of the way."""
+    """Idle connections are limited, and make way for requests."""
     monkeypatch.setattr(server_module, "HEAD_SECONDS", 0.5)
     assert request(server, "GET", "/v1")[0] == 200
     idle = [connect(server) for _ in range(200)]

@@ -344,7 +344,7 @@ def test_the_first_header_counts_for_the_whole(last: int, fits: bool) -> None:
     assert (net.stats.drop_ip_protocol, net.stats.drop_fragment_bad) == ((1, 0) if fits else (0, 47))
 
 
-# ----------------------------------------------------------------------------------- what is told of them
+# ------------------------------------------------------------------------------------------------ reports
 
 
 @pytest.mark.parametrize("length", [20, 40])

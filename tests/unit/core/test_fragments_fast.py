@@ -286,7 +286,7 @@ def test_fragments_to_guests() -> None:
 
 
 def test_fragments_wait_for_a_link_without_room() -> None:
-    """They are views of the datagram, which is kept."""
+    """Payloads are views of the datagram, which is kept."""
     net = Net()
     net.know()
     net.wire.room = 1

@@ -55,9 +55,8 @@ def test_a_port_of_a_conversation_is_nobody_elses(tables: FlowTables) -> None:
     one, two = Nothing(), Nothing()
     tables.bind([GATEWAY], 49152, Nothing())
     assert tables.open_port(GATEWAY, GUEST, 1000, one) == 49153  # 49152 is that of a service
-    assert (
-        tables.open_port(GATEWAY, GUEST, 1000, two) == 49154
-    )  # the same guest's port has a conversation there
+    # The same port of the guest already has a flow at 49153.
+    assert tables.open_port(GATEWAY, GUEST, 1000, two) == 49154
     assert tables.open_port(GATEWAY, GUEST, 1001, two) == 49153  # each of these is another conversation
     assert tables.open_port(GATEWAY, OTHER_GUEST, 1000, two) == 49153
     assert tables.open_port(DNS, GUEST, 1000, two) == 49152

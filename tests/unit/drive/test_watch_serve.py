@@ -236,7 +236,7 @@ def test_what_is_wrapped_around_each_guest(net: Slirp, path: str) -> None:
 
 @pytest.mark.parametrize("text", [True, False])
 def test_serve_at_a_descriptor(net: Slirp, path: str, text: bool) -> None:
-    """As a service manager hands it over."""
+    """A service manager passes the socket like this."""
     with socket.socket(socket.AF_UNIX) as outer:
         outer.bind(path)
         outer.listen()
@@ -305,7 +305,7 @@ def test_a_guest_that_comes_again_keeps_its_lease(net: Slirp, path: str) -> None
 
 @pytest.mark.long
 def test_a_guest_that_only_listens_is_found_again(net: Slirp, path: str) -> None:
-    """It downloads: when nothing comes it has nothing to acknowledge, and waits. We have to look for it."""
+    """A guest that downloads has nothing to acknowledge when nothing arrives, and waits. So we must look for it."""
     net.serve(f"unix:{path}")
     size = 20 << 20
     with socket.create_server(("127.0.0.1", 0)) as server:

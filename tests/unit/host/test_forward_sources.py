@@ -40,7 +40,7 @@ class World:
         return sock
 
     def asked(self, number: int, service: UdpSocket | None = None) -> list[tuple[bytes, str, int]]:
-        """So many questions, once they have come to the guest: payload, address, port."""
+        """Wait until ``number`` datagrams have reached the guest; returns payload, address and port of each."""
         taken: list[tuple[bytes, str, int]] = []
         received = (service or self.service).received
 
@@ -59,7 +59,7 @@ class World:
         self.gone(len(questions))
 
     def gone(self, number: int) -> None:
-        """So many more datagrams of the guest are with the host."""
+        """Wait until the host has sent ``number`` more datagrams of the guest."""
         self._gone += number
         self.driven.until(lambda: sum(flow.packets_in for flow in self.net.flows()) >= self._gone)
 
@@ -178,7 +178,7 @@ def test_a_refusal_reaches_the_guest_through_the_forward(world: World) -> None:
 
 
 def test_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on macOS and Windows: the system chooses, which is right where there is one address."""
+    """On macOS and Windows the system chooses the source, which is correct if there is one address."""
     monkeypatch.setattr(sockets, "hear_local", lambda sock: False)
     with ExitStack() as stack:
         world = World(stack)

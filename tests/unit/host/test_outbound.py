@@ -208,7 +208,7 @@ class Pinger:
 
 
 def test_a_python_without_ipv6(poller: SelectorPoller, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There the system may open such sockets, but no address can be given to them."""
+    """The system may open such sockets, but they cannot be bound to an address."""
     monkeypatch.setattr(socket, "has_ipv6", False)
     host, owner = SocketHost(poller), Notes()
     host.connect_tcp(bytes(15) + b"\1", 80, owner)

@@ -21,12 +21,12 @@ Queued = tuple[int, IcmpReport | None, int]
 
 class Poller:
     def register(self, fd: int, events: int, ready: Callable[[int], None]) -> None:
-        """Nothing is ready here."""
+        """Do nothing: no descriptor becomes ready."""
 
     modify = register
 
     def unregister(self, fd: int) -> None:
-        """As before."""
+        """Do nothing."""
 
     again = unregister
 
@@ -55,7 +55,7 @@ class Script:
             raise OSError(error, "scripted")  # which Python makes a BlockingIOError of EAGAIN
 
     def close(self) -> None:
-        """It has nothing to release."""
+        """Do nothing: there is nothing to release."""
 
 
 class Owner:

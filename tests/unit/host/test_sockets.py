@@ -38,7 +38,7 @@ def pair(host: SocketHost, poller: SelectorPoller) -> tuple[StreamPeer, Notes, s
 
 
 def quiet(poller: SelectorPoller) -> bool:
-    """Whether polling comes to rest."""
+    """Report whether polling comes to rest."""
     return any(poller.poll(0) == 0 and poller.poll(0.02) == 0 for _ in range(5))
 
 

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs un
 
 
 def wait_for(net: Slirp, far: Far, host: socket.socket, count: int) -> bytes:
-    """So many bytes of the stream, without the urgent one."""
+    """Wait for ``count`` bytes of the stream, without the urgent one."""
     got = b""
 
     def all_here() -> bool:

@@ -90,7 +90,7 @@ def test_an_end_in_the_middle_of_a_frame(scene: Scene, sent: bytes) -> None:
 
 
 def test_a_guest_that_does_not_read(scene: Scene) -> None:
-    """Its buffers are full: what the world sends it waits in the world, what neighbours send it is dropped."""
+    """The guest's buffers are full: outside data waits outside, and frames from neighbours are dropped."""
     evil = scene.guest()
     evil.guest.configure("10.0.2.66", 24)
     stream = evil.guest.connect("10.0.2.2", scene.port)

@@ -125,7 +125,7 @@ class Guest:
         return self._answers(mac)
 
     def _answers(self, mac: bytes) -> bool:
-        """Whether the gateway's answer to ``mac`` is there; other guests' questions may be, too."""
+        """Report whether the gateway's answer to ``mac`` has arrived, perhaps among other guests' requests."""
         return any(
             frame[:6] == mac and frame[20:22] == b"\0\2" and frame[28:32] == bytes([10, 0, 2, 2])
             for frame in take_frames(bytearray(self.data))
@@ -312,7 +312,7 @@ def test_nothing_overtakes_the_rest_of_a_cut_frame(world: World) -> None:
     frames = [Random(number).randbytes(40_000) for number in range(40)]
     taken = link.send([Frame((frame,)) for frame in frames])
     assert 0 < taken < 40
-    guest.read()  # now there is room, of which the link has not been told
+    guest.read()  # now there is room, which the link has not noticed yet
     assert link.send([Frame((b"overtaker",))]) == 0
     world.until(lambda: guest.read() or len(guest.data) >= taken * 40_004)
     assert guest.data == framed(*frames[:taken])
@@ -320,7 +320,7 @@ def test_nothing_overtakes_the_rest_of_a_cut_frame(world: World) -> None:
 
 @pytest.mark.needs("unix sockets", detail="TCP does not tell the other side")
 def test_a_guest_that_will_not_read_any_more(guest: Guest) -> None:
-    """It has closed one direction. There is no network in the other alone."""
+    """The guest has closed one direction, and a network cannot work in the other alone."""
     assert guest.answered()
     guest.sock.shutdown(socket.SHUT_RD)
     guest.world.stack.ports[0].push(Frame((b"x" * 60,)), 60)

@@ -113,7 +113,7 @@ def test_frames_on_the_slow_path(clock: Clock, poller: SelectorPoller, cost: int
 
 
 def test_frames_on_the_fast_path(clock: Clock, poller: SelectorPoller) -> None:
-    """They are so short that time is looked at now and then. They are counted, too."""
+    """Short frames are also counted, because the clock is only read now and then."""
     link, sink, guest = stream(clock, poller, 20_000, slow=False)
     guest.sendall(packed(1000))
     poller.poll(0)

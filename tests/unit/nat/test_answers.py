@@ -12,7 +12,7 @@ PROXY, OTHER = "socks5://192.0.2.1:1080", "socks5://192.0.2.2:1080"
 
 
 def parts(verdict: Verdict) -> tuple[Action, str, tuple[str, ...], str, str | None]:
-    """What a verdict demands."""
+    """Parts of a verdict that matter here."""
     assert (verdict.redirect, verdict.reason) == (None, "")
     return verdict.action, verdict.rule, verdict.names, verdict.tls, verdict.proxy
 

@@ -132,7 +132,7 @@ def test_an_address_that_rules_treat_otherwise_is_passed_over(verdict: Verdict |
 
 @pytest.mark.parametrize("proxy", [None, PROXY])
 def test_no_proxy_and_the_proxy_of_the_network(proxy: str | None) -> None:
-    """Where the network has no proxy, a verdict without one and one that forbids it are the same."""
+    """Without a proxy of the network, a verdict that forbids the proxy makes no difference."""
     bench = Bench(Names(SECOND), {SECOND: Verdict(Action.ALLOW, proxy="")}, proxy=proxy)
     assert isinstance(bench.router.route(request()), Refusal if proxy else Route)
 
@@ -261,9 +261,9 @@ def kept(
     later: Verdict = ALLOW,
     proxy: str | None = None,
 ) -> bool:
-    """Whether a flow may go on that had the verdict ``before``, where the new policy says ``verdict``.
+    """Report whether a flow with the verdict ``before`` may continue under a policy that returns ``verdict``.
 
-    Of a flow whose client says names, the new policy says ``later``.
+    For a flow whose client announces names, the new policy returns ``later``.
     """
     bench = Bench(None, {FIRST: later}, proxy=proxy)
     return may_keep(bench.router, request(), Route(FIRST, 80, None, before), verdict, reads=reads)

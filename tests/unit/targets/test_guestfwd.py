@@ -511,7 +511,7 @@ def test_a_place_is_free_again_whatever_way_a_task_ends(
 
 
 def test_a_task_that_is_cancelled_before_its_first_step(tmp_path: Path) -> None:
-    """Nothing of it runs then, and its socket is closed all the same."""
+    """The program does not run then, and its socket is closed nevertheless."""
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         raise AssertionError("it was cancelled")

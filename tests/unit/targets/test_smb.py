@@ -1,4 +1,4 @@
-"""Samba's server as ours: what is told at the start, and that nothing of it stays. It stands in for itself here."""
+"""Samba's server as a child process: errors at the start, and cleanup. A script stands in for it here."""
 
 from __future__ import annotations
 

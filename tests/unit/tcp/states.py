@@ -11,14 +11,14 @@ DATA = bytes(range(100))
 
 
 def listening() -> Script:
-    """Passive open, and nobody has come."""
+    """Passive open without a client."""
     s = Script()
     s.conn.listen(s.now)
     return s
 
 
 def syn_sent() -> Script:
-    """Active open, and nobody has answered."""
+    """Active open without an answer."""
     s = Script()
     s.conn.connect(s.now)
     s.flush()
@@ -36,7 +36,7 @@ def simultaneous() -> Script:
 
 
 def ended() -> Script:
-    """It was open, and the peer has reset it."""
+    """A connection that was open until the peer reset it."""
     return passive().recv("R", 1)
 
 
@@ -60,7 +60,7 @@ WAYS: dict[str, tuple[State, Callable[[], Script]]] = {
     "LAST-ACK": (State.LAST_ACK, lambda: open_().recv("FA", 1, 1).shutdown()),
     "TIME-WAIT": (State.TIME_WAIT, lambda: open_().shutdown().recv("FA", 1, 102)),
 }
-"""Our numbers: 0 is the SYN, 1 to 100 the data, 101 the FIN where there is one. The peer's: 0 the SYN, 1 the FIN."""
+"""Sequence numbers. Ours: 0 is the SYN, 1 to 100 the data, 101 the FIN, if any. The peer's: 0 the SYN, 1 the FIN."""
 
 
 def build(name: str) -> Script:

@@ -31,7 +31,7 @@ class Known(NamedTuple):
     nxt: int
     rcv: int
     fin: bool = False
-    """Whether our FIN is on its way: then it is the last number before SND.NXT."""
+    """True if our FIN is in flight: then it is the last number before SND.NXT."""
 
 
 CLOSED_WINDOW = "ESTABLISHED, window closed"

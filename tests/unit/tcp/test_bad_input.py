@@ -194,7 +194,7 @@ def test_text_of_the_past_and_the_future_at_once() -> None:
 
 @pytest.mark.rfc("7323", "5.3")
 def test_an_old_timestamp() -> None:
-    """PAWS: what wrapped around is told by its timestamp only."""
+    """PAWS: after sequence numbers wrap, only its timestamp identifies an old segment."""
     s = passive(timestamps=(1000, 0))
     s.recv("PA", 1, 1, data=b"wrapped", timestamps=(999, 0))
     s.send("A", 1, 1, b"")
@@ -219,7 +219,7 @@ def test_an_ack_of_the_future(ack: int) -> None:
 
 
 def test_optimistic_acks_open_no_window() -> None:
-    """Nothing is gained by acknowledging ahead of the data."""
+    """An ACK ahead of the data gains nothing."""
     s = passive()
     s.write(bytes(100_000))
     sent, window = s.conn.snd_max, s.conn.cc.cwnd
@@ -359,7 +359,7 @@ def test_a_scale_beyond_the_most_is_the_most() -> None:
     ],
 )
 def test_blocks_that_cannot_be(block: tuple[int, int]) -> None:
-    """They tell nothing, and are no reason to send anything again."""
+    """Such blocks carry no information, and trigger no retransmission."""
     s = passive(sack_permitted=True)
     s.write(bytes(14_600))
     s.out.clear()
@@ -450,7 +450,7 @@ def test_text_behind_an_end_that_came_early() -> None:
 
 
 def test_an_end_before_text_that_has_come_is_none() -> None:
-    """There is no way to have it both ways, and the first copy wins here too."""
+    """The copies contradict each other, and the first one wins here too."""
     s = passive()
     s.recv("A", 11, 1, data=b"later")
     s.recv("FA", 4, 1, data=b"end")

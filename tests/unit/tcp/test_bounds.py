@@ -61,7 +61,7 @@ def test_an_idle_connection_is_small() -> None:
 
 
 def test_holes_of_single_bytes() -> None:
-    """As many as are kept."""
+    """The maximum number of holes."""
 
     def work() -> Connection:
         s = quiet()

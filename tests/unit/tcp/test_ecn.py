@@ -16,7 +16,7 @@ OFFER = SYN | ECE | CWR
 
 
 class End:
-    """A connection of ours, and its peer by hand: 5000 is the number of the peer's SYN, and 1000 of ours."""
+    """Connection with a scripted peer: 5000 is the number of the peer's SYN, and 1000 that of ours."""
 
     def __init__(self, offer: int = OFFER, *, ecn: bool = True) -> None:
         self.conn = Connection(Settings(mss=1000, ecn=ecn), 1000)

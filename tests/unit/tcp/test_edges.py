@@ -83,7 +83,7 @@ def test_what_a_call_that_makes_no_sense_is_told() -> None:
 
 
 def test_what_may_be_written() -> None:
-    """The send buffer bounds it like the windows do; who has written all of it may write nothing."""
+    """The send buffer is a limit like the windows; once it is full, nothing may be written."""
     s = passive(Settings(snd_buffer=1000))
     assert s.conn.write_room() == 1000 + READ_AHEAD
     s.write(bytes(1000 + READ_AHEAD - 1))
@@ -213,7 +213,7 @@ def test_resets_are_counted() -> None:
         (0, (-1000, -1), False, False, 0),
         (0, None, False, False, 0),  # one of both has arrived
         (0, None, True, True, 0),  # and so has the other
-        (1, None, False, True, 1),  # what follows was acknowledged, and the probe never was told to come twice
+        (1, None, False, True, 1),  # later data was acknowledged, and no D-SACK reported the probe
         (1, (0, 10), False, True, 1),
         (1, (-1000, -1), True, True, 1),
     ],

@@ -58,7 +58,7 @@ def test_an_old_segment_with_a_new_ack_tells_of_the_window() -> None:
 
 @pytest.mark.rfc("3042", "2")
 def test_duplicates_after_a_time_out_let_nothing_new_out() -> None:
-    """They are those of what is sent again. Else the second output of a batch would send what the first may not."""
+    """Duplicates of retransmissions do not count, or a batch's second output would send what the first may not."""
     s = passive(wnd=65535, mss=1000)
     s.write(bytes(3000))
     for i in range(3):

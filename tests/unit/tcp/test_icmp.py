@@ -19,7 +19,7 @@ V6: dict[str, Any] = {"ip_header": 40, "least_mtu": 1280}
 
 
 def sending(segments: int) -> Script:
-    """So many segments are on their way."""
+    """Return a connection with ``segments`` in flight."""
     s = passive(Settings(rack=False))
     s.write(bytes(segments * MSS))
     s.out.clear()
@@ -94,7 +94,7 @@ def test_timestamps_take_their_room() -> None:
     assert s.conn.mss == 1000 - 40 - 12
     assert too_big(s.conn, number(1), 68, 1500, **V4)
     assert s.conn.mss == 16
-    assert not too_big(s.conn, number(1), 68, 1500, **V4), "it is told once"
+    assert not too_big(s.conn, number(1), 68, 1500, **V4), "it is reported once"
 
 
 def test_another_family_has_another_header_and_another_least_mtu() -> None:

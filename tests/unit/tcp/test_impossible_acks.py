@@ -17,7 +17,7 @@ ANSWER = {"ack_now", "challenge_after", "noted", "reset", "stats", "settings"}
 """Parts of an answer."""
 WINDOW = 60_000
 SENT = 3000
-"""Bytes of ours that are on their way."""
+"""Number of our bytes in flight."""
 
 
 def snapshot(thing: object) -> object:
@@ -41,7 +41,7 @@ def syn_received() -> Script:
 
 
 def established(settings: Settings | None = None) -> Script:
-    """Data of ours on its way, data of the peer's received, and a hole behind them."""
+    """State with our data in flight, the peer's data received, and a hole after that."""
     s = passive(settings, wnd=WINDOW, mss=1012, sack_permitted=True, timestamps=(1000, 0))
     s.write(bytes(SENT))
     s.recv("A", 1, 1, wnd=WINDOW, data=bytes(100), timestamps=(1001, 0))

@@ -18,7 +18,7 @@ MSS = 1460
 
 
 def told(limit: int, pending: int, known: int, *, received: int = 9000, mss: int = MSS) -> bool:
-    """Whether the peer is told of room: it knows of ``known`` bytes, and ``limit`` less ``pending`` are there."""
+    """Report whether a window update is sent: the peer knows of ``known`` bytes, and ``limit - pending`` are free."""
     s = passive(Settings(mss=mss), mss=mss)
     conn = s.conn
     conn.rcv_nxt = conn.last_ack = (conn.irs + 1 + received) & MASK
@@ -115,7 +115,7 @@ WINDOW = 100
 
 
 def windowed() -> Script:
-    """It takes so many bytes, and knows SACK."""
+    """Connection with a receive buffer of 1000 bytes, and with SACK."""
     s = passive(Settings(rcv_buffer=1000, rcv_buffer_initial=1000), sack_permitted=True)
     s.conn.rcv_adv = (s.conn.rcv_nxt + WINDOW) & MASK
     s.conn.rcv_limit = s.conn.rcv_limit_max = WINDOW

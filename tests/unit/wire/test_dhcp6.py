@@ -54,7 +54,7 @@ def test_associations_come_back(
 
 
 def test_the_bytes_of_a_solicit() -> None:
-    """As RFC 8415 draws it in sections 8, 21.2, 21.4 and 21.6."""
+    """The layout of RFC 8415, sections 8, 21.2, 21.4 and 21.6."""
     found = dhcp6.write_message(
         dhcp6.SOLICIT, XID,
         [
@@ -202,7 +202,7 @@ def test_a_value_that_does_not_fit() -> None:
 
 
 def relayed(inner: bytes, *relays: Relay) -> bytes:
-    """As the agents forward it, the last of them next to the client."""
+    """Wrap a message as the agents forward it; the last of them is next to the client."""
     for relay in reversed(relays):
         options = b"" if relay.interface is None else dhcp6.pack_option(dhcp6.INTERFACE_ID, relay.interface)
         if relay.mac is not None:

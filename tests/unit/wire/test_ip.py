@@ -142,7 +142,7 @@ def network() -> Network:
 
 
 def test_an_ipv6_address_is_of_no_ipv4_network() -> None:
-    """Its last bytes may be those of a guest."""
+    """The last bytes may be those of a guest's address."""
     guest = IPv4Address("10.0.2.15").packed
     for address in (bytes(12) + guest, bytes(10) + b"\xff\xff" + guest, guest + bytes(12)):
         assert not Config().contains(address)

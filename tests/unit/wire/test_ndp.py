@@ -82,7 +82,7 @@ def test_a_router_advertisement_comes_back(
 @pytest.mark.rfc("8106", "5.2 domains")
 @pytest.mark.rfc("8106", "5.2 padding")
 def test_the_bytes_of_options() -> None:
-    """As the RFCs draw them: RFC 4861 section 4.6, RFC 8106 section 5, RFC 8781 section 4."""
+    """The layouts of RFC 4861 section 4.6, RFC 8106 section 5 and RFC 8781 section 4."""
     prefix = PrefixInformation(address("fec0::"), 64, valid=86400, preferred=14400)
     assert prefix.pack().hex() == "030440c0000151800000384000000000fec0" + 14 * "00"
     assert PrefixInformation(FAR, 126, True, False).pack()[2:4].hex() == "7e80"

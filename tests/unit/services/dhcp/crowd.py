@@ -88,7 +88,7 @@ class RandomClients(abc.ABC):
 
 
 def check_table(table: LeaseTable) -> None:
-    """Nothing but the table itself keeps a lease, and the table counts right."""
+    """Assert that only the table holds leases, and that its counts are right."""
     index = table._index
     leases = {*map(id, table._by_address.values())}
     for kept in (index._by_id, index._by_mac, table._bound, table._shares._held):

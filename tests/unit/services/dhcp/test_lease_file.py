@@ -244,7 +244,7 @@ def test_a_lease_file_of_another_version_is_refused_and_left_alone(machine: Mach
 
 
 def test_an_empty_file_is_used(machine: Machine) -> None:
-    """As mktemp makes it."""
+    """mktemp creates an empty file."""
     machine.path.touch()
     world = machine.boot()
     assert world.stats.dhcp_leases_lost == 0

@@ -196,7 +196,7 @@ def test_a_lease_for_ever() -> None:
 
 
 class Policy:
-    """Gives what it is told to give, and keeps what it was asked."""
+    """Policy that returns what it was given, and records its requests."""
 
     def __init__(self, answer: DhcpAnswer | None = None) -> None:
         self.answer = answer

@@ -27,7 +27,7 @@ class Crowd(World):
         self.next = 1000
 
     def flood(self, number: int, *, bind: bool = True) -> int:
-        """So many MAC addresses of one guest ask; how many get an address."""
+        """Request addresses for this many MAC addresses of one guest; returns how many are assigned."""
         self.link = self.evil
         got = 0
         for _ in range(number):

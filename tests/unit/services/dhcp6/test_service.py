@@ -518,7 +518,7 @@ def test_messages_from_nowhere(world: World) -> None:
 @pytest.mark.rfc("8415", "16 unicast")
 @pytest.mark.rfc("8415", "18.4")
 def test_messages_to_one_address(world: World) -> None:
-    """RFC 8415 section 18.4: clients use the group unless they were told otherwise."""
+    """RFC 8415 section 18.4: clients use multicast unless the server permits unicast."""
     address = world.lease()
     for destination in (GATEWAY, ROUTER):
         for kind in (REQUEST, RENEW, RELEASE, DECLINE):

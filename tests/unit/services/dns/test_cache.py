@@ -14,7 +14,7 @@ from tests.unit.services.dns.world import FIRST, World, answer_to, ask, connect,
 
 
 def negative(query: bytes, code: int = RCODE.NXDOMAIN, ttl: int = 300, minimum: int = 60) -> bytes:
-    """There is no such thing, and for how long that holds."""
+    """Negative answer with its lifetime."""
     reply = DNSRecord.parse(query).reply()
     reply.header.rcode = code
     soa = SOA("ns.test", "admin.test", (1, 2, 3, 4, minimum))

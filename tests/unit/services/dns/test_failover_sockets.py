@@ -44,7 +44,7 @@ class Server:
                 self.sock.sendto(reply, client)
 
     def close(self) -> None:
-        """Nobody listens there any more."""
+        """Close the port."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.sendto(b"", ("127.0.0.1", self.port))
         self.thread.join(10)

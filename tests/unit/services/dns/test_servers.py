@@ -57,7 +57,7 @@ def test_a_refusal_leads_to_the_next_server_once(world: World) -> None:
 
 
 def test_waiting_queries_go_on_once_when_their_server_fails(world: World) -> None:
-    """Those whose own timers ring at the same moment too."""
+    """Queries whose own timers expire at the same moment continue too."""
     for number in range(8):
         world.say(ask(f"name{number}.test", number).pack())
     world.network.run(1.9)

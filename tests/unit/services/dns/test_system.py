@@ -143,7 +143,7 @@ def test_when_the_library_is_asked(
 
 @pytest.mark.parametrize("text", [None, "", "# nameserver 127.0.0.53\n", "nameserver nonsense\n"])
 def test_without_a_named_server_other_types_are_asked_of_the_loopback(tmp_path: Path, text: str | None) -> None:
-    """As the C library does; where nobody answers there, all that is left is that we cannot."""
+    """Like the C library. If the loopback does not answer either, the query fails."""
     path = tmp_path / "resolv.conf"
     if text is not None:
         path.write_text(text)

@@ -57,7 +57,7 @@ class World:
         )
 
     def check(self) -> None:
-        """Nothing has leaked, neither files nor state."""
+        """Assert that neither files nor state have leaked."""
         for sent in self.net.take():
             assert len(sent.payload) <= 65468
             assert b"secret secret" not in sent.payload

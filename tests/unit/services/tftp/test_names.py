@@ -492,7 +492,7 @@ def test_more_than_the_disk_has_is_refused_at_once(root: Path) -> None:
 
 
 def test_two_guests_write_the_same_file(root: Path) -> None:
-    """Each writes its own; who is last wins, and nothing is mixed."""
+    """Each guest writes its own copy; the last one wins, and nothing is mixed."""
     server = Server(root, tftp_write=True)
     one, two = Client(server, 2000), Client(server, 2001)
     for client in (one, two):
@@ -559,7 +559,7 @@ def test_a_relative_folder_stays_where_it_was(root: Path, monkeypatch: pytest.Mo
 
 
 def test_a_system_whose_names_are_ascii(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As with LC_ALL=C and no UTF-8 mode: there is no such file, and nothing is raised."""
+    """With LC_ALL=C and without UTF-8 mode such a file does not exist, and nothing is raised."""
     monkeypatch.setattr(os, "fsencode", lambda name: name.encode("ascii"))
     assert content(root, "größe") == 1
     assert content(root, "small") == b"hello"

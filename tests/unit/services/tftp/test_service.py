@@ -39,7 +39,7 @@ def pattern(size: int) -> bytes:
 
 
 def retransmits(client: Client, seconds: float) -> list[float]:
-    """When something comes to the client, in seconds from now."""
+    """Times at which packets arrive at the client, in seconds from now."""
     net = client.server.net
     start, times = net.now, []
     while net.now < start + seconds * SECOND:
@@ -462,7 +462,7 @@ def test_a_request_that_comes_again_begins_no_second_transfer() -> None:
 
 
 def test_a_guest_that_was_started_anew() -> None:
-    """It asks for the same from the same port, in the middle of a transfer."""
+    """A restarted guest sends the same request from the same port in the middle of a transfer."""
     server = served(f=pattern(2000))
     client = Client(server)
     client.ask("f")
@@ -753,7 +753,7 @@ def test_a_file_that_becomes_shorter(root: Path) -> None:
 
 
 def test_a_file_that_grows(root: Path) -> None:
-    """It has the length that the guest was told."""
+    """The transfer has the announced length."""
     (root / "f").write_bytes(bytes(1000))
     client = Client(Server(root))
     client.ask("f", {"blksize": 2000, "tsize": 0})
@@ -786,7 +786,7 @@ def test_a_guest_has_so_many_transfers(root: Path) -> None:
 
 
 def test_a_flood_of_requests(root: Path) -> None:
-    """From many ports of many guests: memory is bounded, and who has few transfers keeps them."""
+    """Requests from many ports of many guests: memory is limited, and guests with few transfers keep them."""
     server = Server(root)
     good = Client(server, 1, OTHER)
     good.ask("full")

@@ -353,7 +353,7 @@ def test_words_of_a_status() -> None:
 
 
 async def page_asgi(scope: Message, receive: Any, send: Any) -> None:
-    """As :func:`page`, in part."""
+    """Part of :func:`page` as an ASGI application."""
     if scope["type"] != "http":
         raise RuntimeError("no lifespan")
     body = b""

@@ -93,7 +93,7 @@ def test_cube_root_of_cubes(root: int) -> None:
 def test_growth_is_that_of_the_model(
     segments: int, rtt: int, per_ack: int, mss: int, rounds: int, start: int
 ) -> None:
-    """The same acknowledgements, evenly spread over round trips: never further apart than rounding explains."""
+    """With equal ACKs, evenly spread over round trips, the difference never exceeds rounding errors."""
     cc = lost(segments * mss, mss=mss)
     model = Model(cc.cwnd / mss, segments, segments)
     now, acks = start, 0
@@ -338,7 +338,7 @@ def test_idle(made: Any) -> None:
 
 
 class Diary(Reno):
-    """Notes what it is told."""
+    """Algorithm that records its calls."""
 
     __slots__ = ("told",)
 

@@ -26,7 +26,7 @@ def told(*blocks: tuple[int, int]) -> tuple[tuple[int, int], ...]:
 
 
 def sending(settings: Settings, segments: int, *, window: int = 0, **opts: Any) -> Script:
-    """So many segments are on their way, and 5 ms have passed."""
+    """Return a connection with ``segments`` in flight, 5 ms after they were sent."""
     s = passive(settings, wnd=60_000, sack_permitted=True, wscale=3, **opts)
     s.recv("A", 1, 1, wnd=60_000)
     s.conn.cc.cwnd = (window or segments) * MSS

@@ -1,6 +1,6 @@
 """Losses made good, in corners that the files about the two ways to notice them do not reach.
 
-Segments are told by their number, from 0; ``RACK`` tells by time (RFC 8985), ``COUNTING`` does not (RFC 6675).
+Segments are named by their number, from 0; ``RACK`` detects by time (RFC 8985), ``COUNTING`` by counting (RFC 6675).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def test_a_recovery_keeps_nobody_waiting(settings: Settings) -> None:
 
 @BOTH
 def test_going_back_keeps_nobody_waiting_and_reaches_what_is_new(settings: Settings) -> None:
-    """After a timeout: around what the peer tells of, in rounds, then on with new data."""
+    """After a timeout, retransmit around the SACKed data in rounds, then continue with new data."""
     s = sending(settings, 40)
     s.write(bytes(10 * MSS)).silence()
     s.wait(1000 * MS)
@@ -77,7 +77,7 @@ def test_going_back_stops_where_the_congestion_window_ends(settings: Settings) -
 
 @pytest.mark.rfc("6675", "5.1")
 def test_what_was_told_of_during_a_time_out_begins_a_recovery_after_it() -> None:
-    """A recovery without a single duplicate: the ACK that ends the timeout's business tells of nothing new."""
+    """A recovery without a duplicate: the ACK that ends the repair after a timeout has no new SACK information."""
     s = sending(COUNTING, 4)
     s.wait(300 * MS)
     s.out.clear()
@@ -199,7 +199,7 @@ def marks(
             {"items": [(0, 0, 0), (4, 10, 0)], "blocks": ((4, 6),), "latest": (10, 6), "now": 124},
             [(0, 0, 0), (4, 10, 0)], 1 * MS, 8, [],
         ),
-        # A path that keeps the order waits for nothing, once three segments are told of.
+        # On a path that does not reorder there is no wait once three segments have been SACKed.
         (
             {"items": [(0, 9, 0), (4, 10, 0)], "blocks": ((4, 7),), "latest": (10, 7), "now": 110, "reorders": False},
             [(0, 0, LOST), (4, 10, 0)], 0, 3, [(0, 4)],
@@ -282,7 +282,7 @@ def test_what_is_acknowledged_is_not_lost() -> None:
 
 
 def test_a_late_answer_to_what_waits_to_be_sent_again_tells_nothing_of_the_path() -> None:
-    """After a timeout: what the peer tells of is not what was sent since."""
+    """After a timeout, the SACKed data is not the data sent since then."""
     s = sending(RACK, 6)
     state = s.conn.rack
     assert state is not None

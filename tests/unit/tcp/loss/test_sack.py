@@ -49,7 +49,7 @@ def sending(segments: int, **opts: Any) -> Script:
 
 
 def heard(s: Script, ack: int, *blocks: tuple[int, int], **more: Any) -> list[int]:
-    """The peer acknowledges up to a segment, and tells of blocks; which segments are sent upon that."""
+    """Acknowledge up to a segment and SACK blocks; returns the segments that are sent in response."""
     s.recv("A", 1, segment(ack), sack=told(*blocks), **more)
     numbers = [(sent.seq - 1) // MSS for sent in s.out]
     s.out.clear()
@@ -555,7 +555,7 @@ def test_a_duplicate_is_told_with_data_once() -> None:
 
 @pytest.mark.rfc("2883", "5")
 def test_reports_of_what_came_twice_are_understood() -> None:
-    """They are no SACK, and no duplicate acknowledgement."""
+    """Such blocks are neither SACK information nor a duplicate ACK."""
     s = sending(10)
     for _ in range(3):
         assert heard(s, 2, (0, 1)) == []

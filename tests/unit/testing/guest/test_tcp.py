@@ -40,7 +40,7 @@ def connected(net: VirtualNetwork, program: Callable[[], Remote] = Remote) -> tu
 
 
 def clean(net: VirtualNetwork) -> None:
-    """Nothing was lost, sent again or found wrong."""
+    """Assert that nothing was lost, retransmitted or invalid."""
     counters, stats = net.guest.counters, net.stack.stats
     assert (counters.bad_checksum, counters.malformed, counters.unhandled) == (0, 0, 0)
     assert (stats.dropped(), stats.tcp_retransmits, stats.tcp_fast_retransmits) == (0, 0, 0)

@@ -1,4 +1,4 @@
-"""Features that scripts of kernels need besides the rules of TCP: sockets, variables, ``tcp_info``."""
+"""Features that kernel scripts need in addition to the rules of TCP: sockets, variables, ``tcp_info``."""
 
 from __future__ import annotations
 

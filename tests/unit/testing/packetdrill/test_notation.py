@@ -571,7 +571,7 @@ def test_mistakes_on_the_command_line(
     ],
 )
 def test_the_command_line_chooses_the_ip_version(arguments: str, mss: int | None, tmp_path: Path) -> None:
-    """As in packetdrill it has the last word."""
+    """The command line overrides the script, as in packetdrill."""
     script = tmp_path / "mine.pkt"
     script.write_text(
         "--open=passive --ip_version=ipv6 --mtu=1440\n"

@@ -54,7 +54,7 @@ SCOPE = ("-o", "asyncio_default_fixture_loop_scope=function")
     ids=["asyncio", "asyncio-auto", "anyio", "alone", "xdist"],
 )
 def test_beside(pytester: pytest.Pytester, options: tuple[str, ...], more: str, count: int) -> None:
-    """Tests of other plugins run as ever, and those of networks in networks."""
+    """Tests of other plugins run as usual, and tests of networks run in networks."""
     pytester.makepyfile(test_it=TESTS + more)
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *options)
     result.assert_outcomes(passed=count)

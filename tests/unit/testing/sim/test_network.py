@@ -245,7 +245,7 @@ def test_bad_input(call: object, text: str) -> None:
     "arguments", [{"seed": -1}, {"path": 3}, {"mtu": 100}, {"order": "lifo"}, {"epoch": 1}]
 )
 def test_bad_network(arguments: dict[str, object]) -> None:
-    """So are arguments of the network itself."""
+    """Arguments of the network itself are refused too."""
     with pytest.raises(ConfigError):
         Network(**arguments)  # type: ignore[arg-type] # wrong on purpose
 

@@ -79,7 +79,7 @@ def test_the_guest_takes_valid_frames(protocol: Protocol) -> None:
 
 @EACH
 def test_nearly_valid_frames_have_their_flaw_in_their_protocol(protocol: Protocol) -> None:
-    """The layers below it are right; where nobody has to notice the flaw, nothing raises."""
+    """The layers below the flaw are right; if no layer has to notice the flaw, nothing raises."""
     tolerant = {flaw.name for flaw in FLAWS.get(protocol, ()) if flaw.tolerated}
 
     @FEW

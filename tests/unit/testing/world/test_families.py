@@ -90,7 +90,7 @@ def test_a_server_at_a_text_address(sim: SimHost, family: int) -> None:
 @both
 @pytest.mark.parametrize("lacking", [4, 6])
 def test_a_host_without_a_family(sim: SimHost, family: int, lacking: int) -> None:
-    """Its calls fail at once; the loopback is there still."""
+    """Calls of the missing family fail at once; the loopback still works."""
     setattr(sim, f"ipv{lacking}", False)
     error = errno.ENETUNREACH if family == lacking else 0
     sim.answer_ping()
