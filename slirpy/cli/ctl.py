@@ -24,6 +24,7 @@ Examples:
   slirpy ctl /tmp/net.ctl flows
   slirpy ctl /tmp/net.ctl forwards add tcp::8080-:80
   slirpy ctl /tmp/net.ctl forwards --json
+  slirpy ctl --network lan0 /tmp/qemu.ctl leases
   SLIRPY_CONTROL_TOKEN=... slirpy ctl tcp:127.0.0.1:9000 stats
 """
 _SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
@@ -33,16 +34,17 @@ _Rows = Sequence[Mapping[str, Any]]
 class Client:
     """The client of one command line, made when it is first needed, and its output."""
 
-    def __init__(self, place: str, token_file: str | None) -> None:
+    def __init__(self, place: str, token_file: str | None, network: str | None = None) -> None:
         self._place = place
         self._token_file = token_file
+        self._network = network
 
     def ask(self, method: str, path: str, body: object = None, **query: object) -> Any:
         """Make a request; returns the JSON of the answer."""
         return self.client().ask(method, path, body, query)
 
-    def client(self) -> ControlClient:
-        """The client, with the token of this command line."""
+    def client(self, *, of_all: bool = False) -> ControlClient:
+        """The client, with the token of this command line; ``of_all``: for what no single network has."""
         token = os.environ.get("SLIRPY_CONTROL_TOKEN")
         if self._token_file is not None:
             try:
@@ -51,7 +53,8 @@ class Client:
             except (OSError, UnicodeDecodeError) as error:
                 why = (error.strerror or "").lower() if isinstance(error, OSError) else "it is no token"
                 raise ConfigError(f'--token-file "{self._token_file}": cannot be read: {why}') from None
-        return ControlClient(self._place, token=None if token is None else token.strip())
+        token = None if token is None else token.strip()
+        return ControlClient(self._place, token=token, network=None if of_all else self._network)
 
 
 @click.group(context_settings=_SETTINGS, epilog=EXAMPLES)
@@ -61,15 +64,20 @@ class Client:
     type=click.Path(),
     help="The token, for TCP.  [default: the variable SLIRPY_CONTROL_TOKEN]",
 )
+@click.option(
+    "--network",
+    metavar="NAME",
+    help="The network, where several are controlled: a name that `networks` lists.  [default: the first]",
+)
 @click.argument("place", metavar="PLACE", type=click.Path())
 @click.pass_context
-def ctl(context: click.Context, place: str, token_file: str | None) -> None:
+def ctl(context: click.Context, place: str, token_file: str | None, network: str | None) -> None:
     """Inspect and change a running network.
 
     PLACE is that of the network's option --control: a path, unix:PATH or tcp:ADDRESS:PORT. Each command has --json,
     for programs. The exit status is 2 if the network refuses a request, or is not there.
     """
-    context.obj = Client(place, token_file)
+    context.obj = Client(place, token_file, network)
 
 
 def command(
@@ -109,11 +117,11 @@ def completing(path: str, key: str, field: str) -> Callable[[click.Context, clic
     """Complete a value by what the network has."""
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        place = next((each.params["place"] for each in _chain(context) if "place" in each.params), None)
-        if place is None:
+        given = next((each.params for each in _chain(context) if "place" in each.params), None)
+        if given is None or given["place"] is None:
             return []
         try:
-            rows = Client(place, None).ask("GET", path)[key]
+            rows = Client(given["place"], given.get("token_file"), given.get("network")).ask("GET", path)[key]
         except SlirpyError:
             return []
         return [CompletionItem(str(row[field])) for row in rows if str(row[field]).startswith(incomplete)]
@@ -142,6 +150,10 @@ _FLOWS = (
     Column("age", lambda row: f"{row['age']:.1f}", right=True),
     Column("idle", lambda row: f"{row['idle']:.1f}", right=True),
 )
+_NETWORKS = (
+    Column("network", "name"),
+    Column("addresses", lambda row: ", ".join(row["networks"]) or "-"),
+)
 _LEASES = (
     Column("address", "address"),
     Column("MAC", "mac"),
@@ -168,6 +180,13 @@ def _place(place: Mapping[str, Any]) -> str:
     from slirpy.config.text import with_port
 
     return with_port(place["address"], place["port"])
+
+
+@command(ctl, "networks")
+def networks(client: Client, as_json: bool) -> None:
+    """List the networks that are controlled at PLACE, for --network."""
+    answer = client.client(of_all=True).ask("GET", "/networks")
+    show(answer, as_json, lambda: print_table(_NETWORKS, answer["networks"]))
 
 
 @command(ctl, "info")

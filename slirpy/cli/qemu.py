@@ -149,8 +149,6 @@ def _check_shared(translation: Translation, given: Mapping[str, Any], reporting:
             fail(f"--{name.replace('_', '-')} is for one network, and QEMU's arguments have {count}{advice}")
     if reporting.top:
         fail(f"--top shows one network, and QEMU's arguments have {count}; use --stats")
-    if reporting.control:
-        fail(f"--control {reporting.control[0]}: it controls one network, and QEMU's arguments have {count}")
 
 
 def _config(network: Network | None, given: Mapping[str, Any], mtu: int) -> Config:
@@ -223,7 +221,9 @@ def _run(configs: Sequence[Config], translation: Translation, reporting: Reporti
         signals = stack.enter_context(serving.CaughtSignals((*serving.ENDING, serving.SHOWING, "SIGCHLD")))
         confined = SelfSandbox(sandbox, configs[0], stack, configs[1:])
         machine = _Machine(configs, translation, reporting, stack)
-        reporting.serve(machine.nets[0], stack)
+        name, *names = translation.network_names()
+        further = dict(zip(names, machine.nets[1:], strict=True))
+        reporting.serve(machine.nets[0], stack, name=name, others=further)
         terminal = _terminal()
         process = machine.start()
         stack.callback(_end, process)

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 
 from slirpy.cli import readconfig
 from slirpy.config.optionstring import Pairs, read_options, read_switch, take_carrier
@@ -98,6 +99,16 @@ class Translation:
         for network in self.networks:
             for number, at in enumerate(network.sockets):
                 found[at] = network.name if len(network.sockets) == 1 else f"{network.name}.{number}"
+        return found
+
+    def network_names(self) -> list[str]:
+        """A name for each network that can be part of a path: its netdev's, or ``net0`` and so on for one without."""
+        found: list[str] = []
+        for network in self.networks:
+            plain = re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,63}", network.name)
+            names = chain([network.name] if plain else [], (f"net{number}" for number in count()))
+            taken = {*found, *(other.name for other in self.networks if other is not network)}
+            found.append(next(name for name in names if name not in taken))
         return found
 
     def contents(self, sockets: Sequence[int]) -> list[str]:

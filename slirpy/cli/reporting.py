@@ -65,8 +65,21 @@ class Reporting:
             check_terminal(sys.stderr)
 
     @names_flags
-    def serve(self, network: Slirp | PolledSwitch, stack: ExitStack) -> None:
-        """Let the network be controlled from outside, if requested, before the process is shut in.
+    def serve(
+        self,
+        network: Slirp | PolledSwitch,
+        stack: ExitStack,
+        *,
+        name: str = "net0",
+        others: Mapping[str, Slirp] | None = None,
+    ) -> None:
+        """Let networks be controlled from outside, if requested, before the process is shut in.
+
+        Args:
+            network: the network, or the first of several.
+            stack: ends it.
+            name: its name.
+            others: further networks by name.
 
         Raises:
             ConfigError: a place or a token that cannot be used.
@@ -83,7 +96,7 @@ class Reporting:
             from slirpy.control.place import read_token
 
             token = read_token(self.control_token_file)
-        serve, end = _serving(network, token)
+        serve, end = _serving(network, name, others or {}, token)
         for place in self.control:
             server = serve(place)
             stack.callback(server.close)
@@ -121,20 +134,31 @@ class Reporting:
 
 
 def _serving(
-    network: Slirp | PolledSwitch, token: str | None
+    network: Slirp | PolledSwitch, name: str, others: Mapping[str, Slirp], token: str | None
 ) -> tuple[Callable[[str], ControlServer], Callable[[], None]]:
-    """A function that lets a network be controlled at a place, and one that ends its captures."""
+    """A function that lets networks be controlled at a place, and one that ends their captures."""
     from slirpy.drive.switched import PolledSwitch
 
     if not isinstance(network, PolledSwitch):
-        return lambda place: network.serve_control(place, token=token), lambda: None  # they end with it
+        return (
+            lambda place: network.serve_control(place, token=token, name=name, others=others),
+            lambda: None,  # they end with the networks
+        )
     from slirpy.control.controlled import need_control
+
+    server = need_control()
     from slirpy.control.place import parse_place
+    from slirpy.control.subject import Subject
     from slirpy.control.taps import Taps
 
-    server, switch, poller = need_control(), network.network, network.poller
+    switch, poller = network.network, network.poller
     taps = Taps(switch, poller)
-    return lambda place: server(parse_place(place), switch, poller, taps, token=token), taps.close
+    return (
+        lambda place: server(
+            parse_place(place), {name: Subject(switch, poller, taps, None)}, poller, token=token
+        ),
+        taps.close,
+    )
 
 
 def _check_distinct(names: Mapping[str, str | None]) -> None:

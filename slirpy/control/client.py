@@ -63,18 +63,23 @@ class ControlClient:
     Args:
         at: ``unix:PATH``, a path, or ``tcp:ADDRESS:PORT``.
         token: that of the network: visible ASCII characters. TCP needs one; a Unix socket, if the network has one.
+        network: the name of one of several networks that are controlled there, as ``/networks`` lists them. Paths
+            such as ``/v1/flows`` are then those of that network. None: the first.
 
     Raises:
-        ConfigError: ``at`` is not a place, or ``token`` cannot be one.
+        ConfigError: ``at`` is not a place, or ``token`` or ``network`` cannot be one.
     """
 
-    def __init__(self, at: str, *, token: str | None = None) -> None:
+    def __init__(self, at: str, *, token: str | None = None, network: str | None = None) -> None:
         if isinstance(at, str) and not at.startswith(("unix:", "tcp:")):
             at = f"unix:{at}"
         self._place = parse_place(at, "PLACE")
         if token is not None:
             _check_word("token", token)
         self._token = token
+        if network is not None:
+            _check_word("network", network)
+        self._prefix = "" if network is None else f"/networks/{quote(network, safe='')}"
 
     @never_raises
     def __repr__(self) -> str:
@@ -146,7 +151,7 @@ class ControlClient:
             headers["Content-Type"] = "application/json"
         connection = _Connection(self._place, timeout)
         try:
-            target = quote(path) + (f"?{urlencode(given, doseq=True)}" if given else "")
+            target = self._prefix + quote(path) + (f"?{urlencode(given, doseq=True)}" if given else "")
             connection.request(method, target, data, headers)
             answer = connection.getresponse()
             if answer.status >= 400:

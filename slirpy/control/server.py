@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import h11
@@ -18,18 +18,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from slirpy import forks
-from slirpy.control.app import make_application
-from slirpy.control.desk import Desk
 from slirpy.control.guard import Guard
+from slirpy.control.networks import Networks
 from slirpy.control.place import bind, check_token, new_token
-from slirpy.control.subject import Dial, Subject
-from slirpy.control.taps import Taps
-from slirpy.core.switchnet import SwitchNetwork
-from slirpy.drive.mailbox import Mailbox
+from slirpy.control.subject import Subject
 from slirpy.interfaces import READ, Poller
 from slirpy.links.endpoint import Endpoint
 from slirpy.reprs import never_raises
-from slirpy.stack import Stack
 
 __all__ = ["ControlServer"]
 
@@ -48,15 +43,13 @@ _log.addHandler(logging.NullHandler())  # a program that logs nothing hears noth
 
 
 class ControlServer:
-    """Answers requests about a network, made by :meth:`slirpy.Slirp.serve_control`.
+    """Answers requests about one or more networks, made by :meth:`slirpy.Slirp.serve_control`.
 
     Args:
         place: where to listen.
-        network: the network.
-        poller: of the thread that drives the network.
-        taps: captures and faults of the network, which all its servers share.
+        subjects: the networks by name; paths that name none are about the first.
+        poller: of the thread that drives the first network.
         token: that clients must show; None: a new one for TCP, and none for a Unix socket.
-        dial: connects to guests; None: nothing does.
 
     Attributes:
         address: where it listens, with the chosen port.
@@ -71,12 +64,10 @@ class ControlServer:
     def __init__(
         self,
         place: Endpoint,
-        network: Stack | SwitchNetwork,
+        subjects: Mapping[str, Subject],
         poller: Poller,
-        taps: Taps,
         *,
         token: str | None = None,
-        dial: Dial | None = None,
     ) -> None:
         if token is not None:
             check_token(token)
@@ -90,12 +81,8 @@ class ControlServer:
         self._place = place
         self.address = place if place.local else Endpoint(int(self._sock.family), self._sock.getsockname())
         self._poller: Poller | None = poller
-        self._mailbox = Mailbox(poller, _none_refused)
-        self._subject = Subject(network, Desk(self._mailbox), taps, dial)
-        self._questions = network.questions if isinstance(network, Stack) else None
-        if self._questions is not None:
-            self._questions.readers += 1
-        self._application = Guard(make_application(self._subject), token, check_host=not place.local)
+        self._subjects = list(subjects.values())
+        self._application = Guard(Networks(subjects), token, check_host=not place.local)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Event | None = None
@@ -142,7 +129,8 @@ class ControlServer:
             connection.shutdown()
         if state.tasks:
             await asyncio.wait(state.tasks, timeout=END_SECONDS)
-        for transport in (*(each.transport for each in list(state.connections)), *self._subject.tunnels):
+        tunnels = [tunnel for subject in self._subjects for tunnel in subject.tunnels]
+        for transport in (*(each.transport for each in list(state.connections)), *tunnels):
             transport.abort()
 
     def close(self) -> None:
@@ -153,16 +141,16 @@ class ControlServer:
         if self.closed:
             return
         self.closed = True
-        if self._questions is not None:
-            self._questions.readers -= 1
         if forks.is_fork(self._made_at):
-            self._mailbox.abandon()
+            for subject in self._subjects:
+                subject.abandon()
             self._sock.close()
             return
         if self._poller is not None:
             self._poller.unregister(self._sock.fileno())
             self._poller = None
-        self._mailbox.close()
+        for subject in self._subjects:
+            subject.close()
         self._place.remove(self._inode)
         if self._thread is None or self._loop is None or self._over is None:
             self._sock.close()
@@ -249,7 +237,3 @@ class _Protocol(H11Protocol):
             % (status, len(text), text)
         )
         self.transport.close()
-
-
-def _none_refused(count: int) -> None:
-    """Callback for frames that had no room; there are none here."""

@@ -39,6 +39,8 @@ __all__ = [
     "Links",
     "Neighbor",
     "Neighbors",
+    "NetworkRow",
+    "Networks",
     "NewCapture",
     "NewFaults",
     "NewPolicy",
@@ -57,6 +59,16 @@ class Shape(BaseModel):
 
 class Error(Shape):
     error: str = Field(description="What is wrong, what is allowed, and what to do.")
+
+
+class NetworkRow(Shape):
+    name: str
+    path: str = Field(description="All paths of the API exist below it, too.", examples=["/networks/lan0"])
+    networks: list[str] = Field(examples=[["10.0.2.0/24"]])
+
+
+class Networks(Shape):
+    networks: list[NetworkRow]
 
 
 class Place(Shape):

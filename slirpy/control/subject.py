@@ -10,7 +10,9 @@ from typing import TypeAlias, TypeVar
 from slirpy.control.desk import Desk
 from slirpy.control.taps import Taps
 from slirpy.core.switchnet import SwitchNetwork
+from slirpy.drive.mailbox import Mailbox
 from slirpy.errors import StateError
+from slirpy.interfaces import Poller
 from slirpy.stack import Stack
 
 __all__ = ["Dial", "Subject"]
@@ -22,24 +24,52 @@ Dial: TypeAlias = Callable[[str, int, Callable[[int], None]], socket.socket]
 
 
 class Subject:
-    """A network, and the way to it.
+    """A network, and the way to it. Made by the thread that drives the network.
 
     Args:
         network: a stack, or a switch without virtual hosts.
-        desk: takes calls for that thread.
+        poller: of the thread that drives it.
         taps: its captures and faults.
         dial: starts to connect to a guest; called by that thread. None: there are no guests to connect to.
 
     Attributes:
         tunnels: connections that have become tunnels to guests.
+        closed: whether it takes no requests any more.
     """
 
-    def __init__(self, network: Stack | SwitchNetwork, desk: Desk, taps: Taps, dial: Dial | None) -> None:
+    def __init__(self, network: Stack | SwitchNetwork, poller: Poller, taps: Taps, dial: Dial | None) -> None:
         self.network = network
         self.taps = taps
-        self._desk = desk
+        self._mailbox = Mailbox(poller, _none_refused)
+        self._desk = Desk(self._mailbox)
         self._dial = dial
         self.tunnels: set[asyncio.Transport] = set()
+        self.closed = False
+        self._count_reader(1)
+
+    def addresses(self) -> list[tuple[str, str]]:
+        """The networks of both families, each with its gateway; none for a switch. For any thread."""
+        if not isinstance(self.network, Stack):
+            return []
+        config = self.network.config
+        families = ((config.ipv4, config.net, config.host), (config.ipv6, config.net6, config.host6))
+        return [(str(net), str(host)) for on, net, host in families if on]
+
+    def close(self) -> None:
+        """Take no more requests; those that wait get an error. Harmless when repeated."""
+        if not self.closed:
+            self.closed = True
+            self._count_reader(-1)
+            self._mailbox.close()
+
+    def abandon(self) -> None:
+        """Only close the descriptors, in a forked child."""
+        self.closed = True
+        self._mailbox.abandon()
+
+    def _count_reader(self, change: int) -> None:
+        if isinstance(self.network, Stack):
+            self.network.questions.readers += change
 
     async def do(self, call: Callable[[], _T]) -> _T:
         """Let the network's thread make a call; see :meth:`slirpy.control.desk.Desk.do`."""
@@ -89,3 +119,7 @@ class Subject:
     def later(self, call: Callable[[], object]) -> None:
         """Let the network's thread make a call soon, if it still runs; nobody waits for it."""
         self._desk.later(call)
+
+
+def _none_refused(count: int) -> None:
+    """Callback for frames that had no room; there are none here."""

@@ -44,26 +44,15 @@ def router(subject: Subject) -> APIRouter:
 
         def look() -> dict[str, Any]:
             network = subject.network
-            row: dict[str, Any] = {"networks": [], "gateways": [], "links": len(network.ports), "flows": 0}
-            if isinstance(network, Stack):
-                config = network.config
-                families = [
-                    (net, host)
-                    for on, net, host in (
-                        (config.ipv4, config.net, config.host),
-                        (config.ipv6, config.net6, config.host6),
-                    )
-                    if on
-                ]
-                row["networks"] = [str(net) for net, _ in families]
-                row["gateways"] = [str(host) for _, host in families]
-                row["flows"] = network.flow_count
-            return row
+            flows = network.flow_count if isinstance(network, Stack) else 0
+            return {"links": len(network.ports), "flows": flows}
 
-        row = await subject.do(look)
-        return JSONResponse(
-            {"version": __version__, "pid": os.getpid(), **row, "uptime": round(time.monotonic() - began, 3)}
-        )
+        nets = {
+            "networks": [net for net, _ in subject.addresses()],
+            "gateways": [gateway for _, gateway in subject.addresses()],
+        }
+        row = {**nets, **await subject.do(look), "uptime": round(time.monotonic() - began, 3)}
+        return JSONResponse({"version": __version__, "pid": os.getpid(), **row})
 
     @routes.get("/flows", response_model=Flows, operation_id="flows")
     async def flows(protocol: Protocol = None, guest: Guest = None, limit: Limit = FLOWS_MAX) -> JSONResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -153,6 +154,23 @@ def test_capture_trace_and_stats(tmp_path: Path) -> None:
     assert re.search(r"^[\d:.]+ in  ARP, Request who-has 10.0.2.2 tell 10.0.2.15$", result.stderr, re.MULTILINE)
     assert re.search(r"^[\d:.]+ out ARP, Reply 10.0.2.2 is-at", result.stderr, re.MULTILINE)
     assert WHO_HAS in file.read_bytes()
+
+
+def test_each_of_several_networks_is_controlled(folder: Path) -> None:
+    """With the sandbox, which is on by default."""
+    cards = "-netdev user,id=lan -netdev user,id=dmz,net=10.8.0.0/24"
+    with started(*qemu("--control", f"unix:{folder}/ctl", does=cards)) as process:
+        assert process.stdout is not None
+        while process.stdout.readline() != "ready\n":
+            pass
+        listed = json.loads(run(*SLIRPY, "ctl", f"{folder}/ctl", "networks", "--json").stdout)["networks"]
+        assert [row["name"] for row in listed] == ["lan", "dmz"]
+        for row in listed:
+            done = run(*SLIRPY, "ctl", "--network", row["name"], f"{folder}/ctl", "info", "--json")
+            assert json.loads(done.stdout)["networks"] == row["networks"], done.stderr
+        process.terminate()
+        process.wait(20)
+    assert not (folder / "ctl").exists()
 
 
 @pytest.mark.parametrize(

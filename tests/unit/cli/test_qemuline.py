@@ -364,7 +364,6 @@ def slirpy(*arguments: str) -> Result:
         ("--mac 52:54:00:00:00:01", "-nic user", "--mac 52:54:00:00:00:01: the card is one of your own"),
         ("--card e1000", "-nic user", "--card e1000: the card is one of your own"),
         ("--restrict", "-nic user,restrict=off", "-nic user,restrict=off: restrict=off contradicts --restrict"),
-        ("--control unix:/nowhere/x", "-nic user -nic user", "--control unix:/nowhere/x: it controls one network"),
         ("--hostfwd tcp::1-:2", "-nic user -nic user", "--hostfwd is for one network, and QEMU's arguments have 2"),
     ],
 )  # fmt: skip
@@ -374,6 +373,14 @@ def test_a_mistake_is_one_line(flags: str, typed: str, says: str, capfd: pytest.
     assert says in said
     assert result.exit_code == 2 or isinstance(result.exception, ConfigError)
     assert len(result.stderr.splitlines()) <= 1
+
+
+def test_networks_have_names_for_control() -> None:
+    def names(typed: str) -> list[str]:
+        return line(typed).network_names()
+
+    assert names("-netdev user,id=lan -nic user -nic user,id=dmz") == ["lan", "net0", "dmz"]
+    assert names("-nic user -nic user -netdev user,id=net0") == ["net1", "net2", "net0"]
 
 
 @posix

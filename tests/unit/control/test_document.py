@@ -22,7 +22,7 @@ from slirpy.control import ControlServer
 from tests.support.control import request
 
 EXAMPLES = 10
-"""For each operation."""
+"""For each operation, but for those by the name of a network: one, since they lead to the same code."""
 
 
 Case: TypeAlias = "schemathesis.Case[Any]"
@@ -65,7 +65,7 @@ def test_schemathesis_finds_no_5xx(tcp: ControlServer, net: Slirp, mode: Generat
             continue
 
         @settings(
-            max_examples=EXAMPLES,
+            max_examples=1 if "{network}" in operation.path else EXAMPLES,
             deadline=None,
             database=None,
             derandomize=True,
@@ -76,7 +76,7 @@ def test_schemathesis_finds_no_5xx(tcp: ControlServer, net: Slirp, mode: Generat
         def ask(case: Case) -> None:
             nonlocal asked
             asked += 1
-            if case.operation.path in STREAMS:
+            if case.operation.path.removeprefix("/networks/{network}") in STREAMS:
                 asking = case.as_transport_kwargs(
                     base_url=url, headers={"Authorization": f"Bearer {tcp.token}"}
                 )

@@ -189,7 +189,7 @@ def test_the_network_ends_while_it_is_asked(net: Slirp, server: ControlServer) -
     ]
     for thread in asking:
         thread.start()
-    until(lambda: len(server._mailbox._notes) == 20, lambda: time.sleep(0.01))
+    until(lambda: len(server._subjects[0]._mailbox._notes) == 20, lambda: time.sleep(0.01))
     net.close()
     for thread in asking:
         thread.join(10)
