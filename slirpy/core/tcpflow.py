@@ -23,7 +23,7 @@ from slirpy.tcp.segment import Emit
 from slirpy.tcp.states import NO_TIMER, SYNCHRONIZED
 from slirpy.wire import ethernet
 from slirpy.wire.checksum import ones_sum
-from slirpy.wire.headers import LAYOUT, LAYOUT6, Layout, layout_of
+from slirpy.wire.headers import LAYOUT, LAYOUT6, layout_of
 from slirpy.wire.ip import reverse_key, split_key
 from slirpy.wire.ipv4 import DF, TCP
 
@@ -35,80 +35,8 @@ _TTL = 64
 _from_bytes = int.from_bytes
 _new_frame = tuple.__new__  # a third of the time of calling Frame, which every frame would pay
 _CONSTANT_WORDS = 0x4500 + DF + (_TTL << 8 | TCP)
-
-
-def _emitter(layout: Layout) -> Callable[..., None]:
-    """Return the method of :class:`TcpFlow` that sends a segment over an IP family.
-
-    As for the fast paths, one text serves both families, with numbers in a closure.
-    """
-    pack, has_header_sum = layout.segment_out.pack, layout.has_header_sum
-    # DF and an identification of zero: an atomic datagram needs none (RFC 6864, section 4.1).
-    middle = layout.middle(TCP, _TTL, DF)
-    transport_at, length_from = layout.transport_at, layout.length_from
-    header_in_total = layout.header_in_total
-
-    def emit(
-        self: TcpFlow,
-        seq: int,
-        ack: int,
-        flags: int,
-        wnd: int,
-        options: bytes,
-        parts: list[Buffer],
-        length: int,
-        urg: int = 0,
-        /,
-    ) -> None:
-        """Send a segment as a frame, or a large one that the link cuts."""
-        neighbor = self.neighbor
-        port = neighbor.port
-        header_length = 20 + len(options)
-        segment_length = header_length + length
-        total = header_in_total + segment_length
-        checksum = self._addresses + TCP + segment_length  # of the pseudo-header
-        offload = port is not None and port.checksum_offload
-        if not offload:
-            # Add the header's words by arithmetic: a 32-bit number is the sum of its halves, modulo 65535.
-            if len(parts) > 1:
-                parts = [b"".join(parts)]
-            checksum += self._ports + seq + ack + (header_length << 10) + flags + wnd + urg
-            if options:
-                checksum += _from_bytes(options, "big")  # whole words, so modulo 65535 it is their sum
-            if parts:
-                checksum += ones_sum(parts[0])
-            checksum = -checksum
-        header = pack(
-            (neighbor.mac or ethernet.BROADCAST) + self._front,
-            total,
-            middle,
-            -(self._base + total) % 65535 if has_header_sum else b"",
-            self._reverse_key,
-            seq,
-            ack,
-            header_length << 2,
-            flags,
-            wnd,
-            checksum % 65535,
-            urg,
-        )
-        self.packets_out += 1
-        self.bytes_out += length
-        total += length_from
-        if offload:
-            gso = self.conn.mss if length > self.conn.mss else 0
-            frame = _new_frame(Frame, ((header + options, *parts), gso, transport_at, _CSUM_OFFSET))
-        else:
-            if total < ethernet.MIN_LENGTH:
-                parts = [*parts, _PADDING[total:]]
-                total = ethernet.MIN_LENGTH
-            frame = _new_frame(Frame, ((header + options, *parts), 0, 0, 0))
-        if port is not None and neighbor.mac is not None:
-            port.push(frame, total)
-        else:
-            self.neighbors.send(neighbor, frame, total)
-
-    return emit
+# DF and an identification of zero: an atomic datagram needs none (RFC 6864, section 4.1).
+_MIDDLE = {layout: layout.middle(TCP, _TTL, DF) for layout in (LAYOUT, LAYOUT6)}
 
 
 class TcpFlow(abc.ABC):
@@ -121,7 +49,7 @@ class TcpFlow(abc.ABC):
     """
 
     __slots__ = (
-        "_addresses", "_alarm", "_base", "_front", "_layout", "_ports", "_reverse_key", "_virtual_mac",
+        "_addresses", "_alarm", "_base", "_front", "_layout", "_middle", "_ports", "_reverse_key", "_virtual_mac",
         "bytes_in", "bytes_out", "conn", "dirty", "key", "last_activity", "macs", "neighbor", "neighbors",
         "network", "packets_in", "packets_out", "started",
     )  # fmt: skip
@@ -138,6 +66,7 @@ class TcpFlow(abc.ABC):
         self.macs = self._virtual_mac + (neighbor.mac or bytes(6))
         self._layout = layout_of(split_key(key).destination)
         self._front = self._virtual_mac + self._layout.front
+        self._middle = _MIDDLE[self._layout]
         self._reverse_key = reverse_key(key)
         self._addresses = ones_sum(key[:-4])
         self._ports = ones_sum(key[-4:])
@@ -196,8 +125,7 @@ class TcpFlow(abc.ABC):
             expire(conn, now)
             if conn.soft_error and conn.state in SYNCHRONIZED:
                 self.neighbors.doubt(self.neighbor)
-        emit = self.emit if self._layout is LAYOUT else self.emit6
-        if output(conn, now, emit if conn.ecn is None else self._marked(conn.ecn, emit)):
+        if output(conn, now, self.emit if conn.ecn is None else self._marked(conn.ecn)):
             self.mark()
         deadline, alarm = conn.deadline(), self._alarm
         entry = alarm.entry
@@ -206,12 +134,70 @@ class TcpFlow(abc.ABC):
         else:
             alarm.set(deadline)
 
-    emit, emit6 = _emitter(LAYOUT), _emitter(LAYOUT6)
+    def emit(
+        self,
+        seq: int,
+        ack: int,
+        flags: int,
+        wnd: int,
+        options: bytes,
+        parts: list[Buffer],
+        length: int,
+        urg: int = 0,
+        /,
+    ) -> None:
+        """Send a segment as a frame, or a large one that the link cuts."""
+        neighbor, layout = self.neighbor, self._layout
+        port = neighbor.port
+        header_length = 20 + len(options)
+        segment_length = header_length + length
+        total = layout.header_in_total + segment_length
+        checksum = self._addresses + TCP + segment_length  # of the pseudo-header
+        offload = port is not None and port.checksum_offload
+        if not offload:
+            # Add the header's words by arithmetic: a 32-bit number is the sum of its halves, modulo 65535.
+            if len(parts) > 1:
+                parts = [b"".join(parts)]
+            checksum += self._ports + seq + ack + (header_length << 10) + flags + wnd + urg
+            if options:
+                checksum += _from_bytes(options, "big")  # whole words, so modulo 65535 it is their sum
+            if parts:
+                checksum += ones_sum(parts[0])
+            checksum = -checksum
+        header = layout.segment_out.pack(
+            (neighbor.mac or ethernet.BROADCAST) + self._front,
+            total,
+            self._middle,
+            -(self._base + total) % 65535 if layout.has_header_sum else b"",
+            self._reverse_key,
+            seq,
+            ack,
+            header_length << 2,
+            flags,
+            wnd,
+            checksum % 65535,
+            urg,
+        )
+        self.packets_out += 1
+        self.bytes_out += length
+        total += layout.length_from
+        if offload:
+            gso = self.conn.mss if length > self.conn.mss else 0
+            frame = _new_frame(Frame, ((header + options, *parts), gso, layout.transport_at, _CSUM_OFFSET))
+        else:
+            if total < ethernet.MIN_LENGTH:
+                parts = [*parts, _PADDING[total:]]
+                total = ethernet.MIN_LENGTH
+            frame = _new_frame(Frame, ((header + options, *parts), 0, 0, 0))
+        if port is not None and neighbor.mac is not None:
+            port.push(frame, total)
+        else:
+            self.neighbors.send(neighbor, frame, total)
 
-    def _marked(self, state: EcnState, emit: Emit) -> Emit:
+    def _marked(self, state: EcnState) -> Emit:
         """Return an emitter that writes the ECN field of the IP header, too."""
-        plain, layout = self._front, self._layout
-        capable = layout.marked(plain, ECT0)
+        emit, plain = self.emit, self._front
+        capable = self._layout.marked(plain, ECT0)
 
         def emit_marked(*parts: Any) -> None:
             if not state.codepoint:

@@ -54,18 +54,21 @@ class _Backend(Protocol):
     def close(self) -> None: ...
 
 
-class _Epoll:
-    __slots__ = ("_epoll", "wait")
+# EPOLLIN is 1, EPOLLPRI 2, EPOLLOUT 4, EPOLLERR 8, EPOLLHUP 16. The last two are reported unasked, and mean that
+# neither reading nor writing would block.
+_EPOLL_MASKS = tuple(
+    (READ | WRITE | HANGUP if bits & 24 else (READ if bits & 1 else 0) | (WRITE if bits & 4 else 0))
+    | (URGENT if bits & 2 else 0)
+    for bits in range(32)
+)
+_SELECTOR_MASKS = tuple(range(4)) * 8
 
-    # EPOLLIN is 1, EPOLLPRI 2, EPOLLOUT 4, EPOLLERR 8, EPOLLHUP 16. The last two are reported unasked, and mean that
-    # neither reading nor writing would block.
-    masks = tuple(
-        (READ | WRITE | HANGUP if bits & 24 else (READ if bits & 1 else 0) | (WRITE if bits & 4 else 0))
-        | (URGENT if bits & 2 else 0)
-        for bits in range(32)
-    )
+
+class _Epoll:
+    __slots__ = ("_epoll", "masks", "wait")
 
     def __init__(self) -> None:
+        self.masks = _EPOLL_MASKS
         self._epoll = select.epoll()
         self.wait: Callable[[float | None], list[tuple[int, int]]] = partial(
             self._epoll.poll, maxevents=_MAX_EVENTS
@@ -97,11 +100,10 @@ class _Epoll:
 
 
 class _Selector:
-    __slots__ = ("_selector",)
-
-    masks = tuple(range(4)) * 8
+    __slots__ = ("_selector", "masks")
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
+        self.masks = _SELECTOR_MASKS
         self._selector = selector
 
     def change(self, fd: int, old: int, new: int) -> None:
