@@ -116,7 +116,7 @@ class SelfSandbox:
         Returns the parts that this system lacks.
 
         Args:
-            reporting: the reports requested, which are written to files; None: there are none.
+            reporting: the reports requested, which are written to files now or later; None: there are none.
             signals: processes that can still be signalled.
             names: whether links connect again later, by paths of Unix sockets or names of hosts.
             removed: files to remove at the end.
@@ -196,6 +196,8 @@ class _Files:
     def _of_reports(self, reporting: Reporting) -> None:
         from slirpy.cli.capture import parse_capture
 
+        if reporting.capture_dir is not None:
+            self.write.append(reporting.capture_dir)
         names = [reporting.trace] if reporting.trace is not None else []
         if reporting.capture is not None:
             option = parse_capture(reporting.capture)

@@ -113,7 +113,9 @@ def show(answer: Any, as_json: bool, table: Callable[[], None]) -> None:
         table()
 
 
-def completing(path: str, key: str, field: str) -> Callable[[click.Context, click.Parameter, str], Any]:
+def completing(
+    path: str, key: str, field: str
+) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
     """Complete a value by what the network has."""
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

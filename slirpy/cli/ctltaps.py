@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from slirpy.cli.capture import STANDARD, own_standard_output, parse_capture
 from slirpy.cli.ctl import Client, command, completing, show
@@ -53,6 +54,19 @@ _LINK = click.Option(
 # ---------------------------------------------------------------------------------------------- captures
 
 
+def _complete_words(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the name of a file after ``start`` and ``save NUMBER``, else the number of a capture."""
+    action, words = context.params.get("action"), context.params.get("words") or ()
+    if action == "start" or (action == "save" and words):
+        return [] if len(words) > (action == "save") else [CompletionItem(incomplete, type="file")]
+    return _numbers(context, parameter, incomplete)
+
+
+_numbers = completing("/v1/captures", "captures", "number")
+
+
 @command(
     ctl,
     "capture",
@@ -63,7 +77,7 @@ _LINK = click.Option(
         ["words"],
         nargs=-1,
         metavar="[FILE]|[NUMBER]...",
-        shell_complete=completing("/v1/captures", "captures", "number"),
+        shell_complete=_complete_words,
     ),
     _LINK,
     click.Option(["--overwrite"], is_flag=True, help="With start: replace earlier captures in these files."),

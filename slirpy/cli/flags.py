@@ -53,6 +53,7 @@ def _flags() -> dict[str, str]:
         "capture": "--capture",
         "capture file": "--capture",
         "trace file": "--trace",
+        "capture_dir": "--capture-dir",
         "control": "--control",
         "web": "--web",
         "control_token_file": "--control-token-file",

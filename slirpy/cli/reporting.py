@@ -41,6 +41,7 @@ class Reporting:
     control: tuple[str, ...] = ()
     web: str | None = None
     control_token_file: str | None = None
+    capture_dir: str | None = None
 
     @names_flags
     def check(self, others: Mapping[str, str | None] | None = None) -> None:
@@ -63,6 +64,18 @@ class Reporting:
         _check_distinct(names)
         if self.top:
             check_terminal(sys.stderr)
+        if self.capture_dir is not None:
+            self._check_folder(self.capture_dir)
+
+    def _check_folder(self, folder: str) -> None:
+        if not self.control:
+            raise ConfigError(
+                f'capture_dir "{folder}": captures are started through --control, which is missing'
+            )
+        if not os.path.isdir(folder):
+            raise ConfigError(f'capture_dir "{folder}": there is no such folder; create it first')
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise ConfigError(f'capture_dir "{folder}": no file can be created there; name a folder of yours')
 
     @names_flags
     def serve(
@@ -205,6 +218,11 @@ def report_options(*, top: bool = True) -> Callable[[Callable[..., object]], Cal
             " tcp:ADDRESS:PORT with a token.  May be repeated.",
         ),
         watching(
+            "--capture-dir",
+            metavar="FOLDER",
+            help="Let clients of --control write captures to FOLDER, which --sandbox would prevent.",
+        ),
+        watching(
             "--web",
             metavar="ADDRESS:PORT",
             help="Show the network live on a page for a browser, such as 127.0.0.1:0. The address to open, with its"
@@ -232,10 +250,12 @@ def report_options(*, top: bool = True) -> Callable[[Callable[..., object]], Cal
             control: Sequence[str],
             control_token_file: str | None,
             web: str | None,
+            capture_dir: str | None,
             top: bool = False,
             **more: Any,
         ) -> object:
-            reporting = Reporting(capture, trace, stats, top, tuple(control), web, control_token_file)
+            folder = None if capture_dir is None else os.path.abspath(capture_dir)
+            reporting = Reporting(capture, trace, stats, top, tuple(control), web, control_token_file, folder)
             written = ("lease_file", "audit", "learn", "ask_save")
             reporting.check({f"--{name.replace('_', '-')}": more.get(name) for name in written})
             return function(*arguments, reporting=reporting, **more)

@@ -157,7 +157,8 @@ class Taps:
                 if "ermission denied" not in str(error):
                     raise
                 raise LinkError(
-                    f"{error}; a network that --sandbox confines writes no files, but streams"
+                    f"{error}; a program that --sandbox confines writes captures only to the folder that it was"
+                    " started with, --capture-dir FOLDER; a stream needs none"
                 ) from None
         capture = Capture(next(self._numbers), target, recorder, everywhere=links is None)
         recorder.on_dropped = self._count_lost

@@ -7,11 +7,13 @@ import os
 import re
 import socket
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import until
 from tests.system.user import User
 
 pytestmark = pytest.mark.system
@@ -53,3 +55,23 @@ def test_tcp_with_a_token(slirpy: User, folder: Path) -> None:
         assert running.stdin is not None
         running.stdin.close()
         assert running.wait(20) == 0
+
+
+def test_captures_of_a_confined_network_have_a_folder(slirpy: User, folder: Path) -> None:
+    control = ("--control", f"unix:{folder}/ctl")
+    with slirpy.start("run", *control, "--capture-dir", str(folder), "--", "cat") as running:
+        _wait_for(folder / "ctl")
+        started = slirpy.run("ctl", f"{folder}/ctl", "capture", "start", f"{folder}/net.pcapng,max=1k,files=2")
+        assert (started.returncode, started.stderr) == (0, "")
+        elsewhere = slirpy.run("ctl", f"{folder}/ctl", "capture", "start", "/tmp/slirpy-elsewhere.pcapng")
+        assert elsewhere.returncode == 2
+        assert "--capture-dir FOLDER" in elsewhere.stderr
+        assert running.stdin is not None
+        running.stdin.close()
+        assert running.wait(20) == 0
+    assert (folder / "net.pcapng").stat().st_size > 0
+    assert not Path("/tmp/slirpy-elsewhere.pcapng").exists()
+
+
+def _wait_for(path: Path) -> None:
+    until(path.exists, lambda: time.sleep(0.01))

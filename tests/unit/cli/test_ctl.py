@@ -100,6 +100,18 @@ def test_completion(server: ControlServer, net: Slirp) -> None:
     found = completion.get_completions(["ctl", place, "flows", "--guest"], "")
     assert [item.value for item in found] == ["10.0.2.15"]
     assert completion.get_completions(["ctl", "/nowhere", "forwards", "remove"], "") == []
+    ctl(server, "capture", "start")
+    for words, expected in (
+        (["start"], [("file", "n")]),
+        (["save", "1"], [("file", "n")]),
+        (["start", "net.pcap"], []),
+        (["stop"], []),
+    ):
+        items = completion.get_completions(["ctl", place, "capture", *words], "n")
+        assert [(item.type, item.value) for item in items] == expected
+    for action in ("stop", "save", "ladder"):
+        items = completion.get_completions(["ctl", place, "capture", action], "")
+        assert [item.value for item in items] == ["1"]
     assert "forwards" in [item.value for item in completion.get_completions(["ctl", place], "for")]
 
 

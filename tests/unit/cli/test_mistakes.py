@@ -189,6 +189,7 @@ def test_every_option_of_a_network_is_tried_above() -> None:
             named |= set(parameter.opts) & {"--hide", "--keep", "--keep-fd", "--keep-env", "--uid", "--sandbox"}
             named |= set(parameter.opts) & {
                 "--config",
+                "--capture-dir",
                 "--control",
                 "--control-token-file",
                 "--log-level",
@@ -254,6 +255,23 @@ def test_top_without_a_terminal_fails_before_anything_is_made(tmp_path: Path) ->
     path = tmp_path / "net.sock"
     assert "--top draws on standard error" in mistake("listen", "--top", f"unix:{path}")
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("control", "folder", "says"),
+    [
+        ([], ".", "captures are started through --control"),
+        (["--control", "unix:/tmp/x"], "none", "there is no such folder"),
+        (["--control", "unix:/tmp/x"], "file", "there is no such folder"),
+    ],
+)
+def test_a_folder_for_captures(control: list[str], folder: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    given = str(tmp_path / folder)
+    result = CliRunner().invoke(app, ["listen", *control, "--capture-dir", given, "unix:/nowhere/x"])
+    said = result.stderr or str(result.exception)
+    assert says in said
+    assert "--capture-dir" in said
 
 
 def test_qemu_without_a_name_is_not_found() -> None:

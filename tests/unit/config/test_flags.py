@@ -160,7 +160,7 @@ def test_every_option_is_tried_above(command: str) -> None:
     others = {"--capture", "--trace", "--stats", "--top", "--mac", "--hostfwd-loopback"}  # not of Config
     others |= {"--ask", "--ask-save", "--card", "--replace", "--verbose"}
     others |= {"--config", "--log-level", "--log-format", "--pid-file"}
-    others |= {"--control", "--control-token-file", "--web"}
+    others |= {"--capture-dir", "--control", "--control-token-file", "--web"}
     others |= {"--hide", "--no-hide", "--keep", "--keep-fd", "--keep-env", "--uid", "--privileged", "--sandbox"}
     for option in command_of(command).params:
         if isinstance(option, click.Option):

@@ -129,7 +129,7 @@ def test_a_folder_that_a_sandbox_forbids(
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
     monkeypatch.setattr(outputs, "open_own", refuse)
-    with pytest.raises(ControlError, match="--sandbox confines"):
+    with pytest.raises(ControlError, match="--capture-dir FOLDER"):
         client.ask("POST", "/v1/captures", {"file": str(folder / "net.pcapng")})
 
 
