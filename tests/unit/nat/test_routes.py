@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import IPv6Network, ip_address
 from socket import if_nameindex
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slirpy.config.policy import RulePolicy
-from slirpy.interfaces import Action, FlowRequest, IPProtocol, Verdict
-from slirpy.nat.routes import LOOPBACK, LOOPBACK6, Refusal, Route, Router
+from slirpy.interfaces import Action, Decision, FlowRequest, IPProtocol, Verdict
+from slirpy.nat.outcomes import HOLD_TIME, Pending
+from slirpy.nat.routes import LOOPBACK, LOOPBACK6, Refusal, Route, Router, onward_ttl
+from slirpy.stats import Stats
 from slirpy.wire.nat64 import Nat64Prefix
 from slirpy.wire.scope import with_scope
 from tests.support.frames6 import WORLD6
@@ -152,6 +156,137 @@ def test_a_guest_never_reaches_what_is_not_the_world(destination: bytes) -> None
             assert not inside
             assert destination[0] not in (0, 127)
             assert destination[0] < 224
+
+
+@pytest.mark.parametrize(
+    ("ttl", "address", "onward"),
+    [(64, "198.51.100.7", 63), (2, "198.51.100.7", 1), (1, "198.51.100.7", 0), (2, "127.0.0.1", 1),
+     (1, "127.0.0.1", 1), (64, "127.0.0.1", 63), (1, "::1", 1), (1, "2001:db8::1", 0)],
+)  # fmt: skip
+def test_the_hosts_loopback_is_no_hop_away(ttl: int, address: str, onward: int) -> None:
+    assert onward_ttl(ttl, ip_address(address).packed) == onward
+
+
+class Timed:
+    """The part of a network that a router uses."""
+
+    def __init__(self, *, ready: bool = True, listens: bool = True) -> None:
+        self.now = 1000
+        self.stats = Stats()
+        self.alarms: list[tuple[int, Callable[[], None]]] = []
+        self.cancelled = 0
+        self.refused: list[tuple[FlowRequest, Verdict]] = []
+        self.events = (
+            SimpleNamespace(ready=ready, flow_refused=lambda *given: self.refused.append(given))
+            if listens
+            else None
+        )
+
+    def call_at(self, when: int, callback: Callable[[], None]) -> Any:
+        self.alarms.append((when, callback))
+        return self
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+
+def timed(network: Timed, **options: Any) -> Router:
+    return Router(config(**options), network=cast("Any", network))
+
+
+def test_a_flow_is_held_for_a_bounded_time() -> None:
+    network, decision = Timed(), Decision()
+    pending = timed(network, policy=lambda flow: decision).route(request(WORLD))
+    assert isinstance(pending, Pending)
+    ((when, too_late),) = network.alarms
+    assert when == 1000 + HOLD_TIME
+    assert network.stats.flows_held == 1
+    too_late()
+    assert pending.outcome is Refusal.PROHIBITED
+    assert [verdict.reason for _, verdict in network.refused] == ["nobody decided in time"]
+    assert network.cancelled == 1
+    decision.give(Verdict(Action.ALLOW))
+    assert pending.outcome is Refusal.PROHIBITED
+
+
+def test_a_decision_in_time_ends_the_alarm() -> None:
+    network, decision = Timed(), Decision()
+    pending = timed(network, policy=lambda flow: decision).route(request(WORLD))
+    decision.give(Verdict(Action.ALLOW))
+    assert isinstance(pending, Pending)
+    assert (pending.outcome, network.cancelled, network.refused) == (Route(WORLD, 80), 1, [])
+
+
+def test_a_flow_that_is_decided_at_once_is_not_held() -> None:
+    network = Timed()
+    timed(network, policy=lambda flow: Verdict(Action.ALLOW)).route(request(WORLD))
+    assert (network.alarms, network.stats.flows_held) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [({"restrict": True}, "restrict"), ({"policy": lambda flow: Verdict(Action.DROP, reason="so")}, "so")],
+)
+@pytest.mark.parametrize("listens", [True, False])
+def test_refusals_are_reported(options: dict[str, Any], reason: str, listens: bool) -> None:
+    heard: list[tuple[FlowRequest, Verdict]] = []
+    network = Timed(listens=listens)
+    router = timed(network, **options, on_refused=lambda *given: heard.append(given))
+    refusal = router.route(request(WORLD))
+    assert refusal is (Refusal.DROP if reason == "so" else Refusal.PROHIBITED)
+    assert [(flow.destination_bytes, verdict.reason) for flow, verdict in heard] == [(WORLD, reason)]
+    assert network.refused == (heard if listens else [])
+
+
+def test_what_is_shut_is_reported_and_unreachable() -> None:
+    for destination in (GATEWAY, ip("10.0.2.255")):
+        network = Timed()
+        router = timed(network, host_loopback=False)
+        assert router.route(request(destination)) is Refusal.NET_UNREACHABLE
+        router.is_own = lambda address: address == WORLD
+        assert router.route(request(WORLD)) is Refusal.NET_UNREACHABLE
+        assert [verdict.reason for _, verdict in network.refused] == ["no host loopback"] * 2
+    open_ = Router(config())
+    open_.is_own = lambda address: True
+    assert open_.route(request(WORLD)) == Route(WORLD, 80)
+
+
+@pytest.mark.parametrize(
+    ("ready", "listens", "admits"), [(True, True, True), (False, True, False), (False, False, True)]
+)
+def test_flows_that_cannot_be_recorded_are_refused(ready: bool, listens: bool, admits: bool) -> None:
+    network = Timed(ready=ready, listens=listens)
+    router = timed(network)
+    assert router.admits is admits
+    assert router.route(request(WORLD)) == (Route(WORLD, 80) if admits else Refusal.PROHIBITED)
+    assert [verdict.reason for _, verdict in network.refused] == ([] if admits else ["no audit log"])
+    assert Router(config()).admits
+
+
+def test_places_that_guests_may_not_reach() -> None:
+    assert not Router(config()).restricts
+    assert all(
+        Router(config(**options)).restricts
+        for options in ({"restrict": True}, {"host_loopback": False}, {"policy": RulePolicy([], Action.ALLOW)})
+    )
+
+
+def test_new_flows_may_be_limited() -> None:
+    router = Router(config())
+    assert router.may_open("link", 7)
+    asked: list[tuple[object, int]] = []
+    router.openings = cast("Any", SimpleNamespace(take=lambda *given: asked.append(given)))
+    assert not router.may_open("link", 7)
+    assert asked == [("link", 7)]
+
+
+def test_a_guest_with_a_link_local_address_reaches_nothing_beyond_its_link() -> None:
+    for destination, expected in (
+        ("2001:db8::1", Refusal.BEYOND_SCOPE),
+        ("fe80::2", Route(LOOPBACK6, 80, LOOPBACK)),
+    ):
+        asked = FlowRequest(IPProtocol.TCP, "fe80::15", 1234, destination, 80)
+        assert Router(config()).route(asked) == expected
 
 
 # -------------------------------------------------------------------------------------- NAT64 and rules

@@ -195,7 +195,9 @@ def test_a_name_that_may_not_open_the_address_is_not_resolved() -> None:
 
 
 def test_without_a_source_of_names_the_address_counts() -> None:
-    assert Bench(None).router.route(request()) == Route(FIRST, 80)
+    bench = Bench(None)
+    assert bench.router.route(request()) == Route(FIRST, 80)
+    assert (bench.seen[0].names, bench.seen[0].unpinned) == ((), ())
 
 
 # ----------------------------------------------------------------------------- somebody who is asked
