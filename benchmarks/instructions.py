@@ -45,9 +45,11 @@ from scripted import (
     ethernet,
     first_contact,
 )
+from simulated import serve, visit, world
 
 from slirpy import Config
 from slirpy.interfaces import StreamPeer
+from slirpy.testing import Network
 from slirpy.wire import udp
 
 STORED = Path(__file__).parent / "instructions.json"
@@ -60,6 +62,7 @@ LIMIT = 600
 """Seconds that the count may take; callgrind is some fifty times slower than the processor."""
 WARM, SIZE, FRAMES = 1 << 20, 1 << 20, 200
 CONNECTIONS = 100
+WORLDS = 30
 GUEST_PORT, PORT = 40000, 9999
 PATIENCE = 20.0
 RESOLVER = bytes([192, 0, 2, 53])
@@ -69,6 +72,7 @@ DNS_ANSWER = bytes.fromhex("c00c0001000100000e100004c0000207")
 """The record of an answer to it."""
 _MEASURED, _MARK = "ffi_call", "getppid"
 _WORKER = "--below-callgrind"
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _Counted = Callable[[Callable[[], object]], object]
 _Row = Callable[[int, _Counted], int]
 
@@ -138,9 +142,8 @@ def _tcp_sockets(direction: str) -> _Row:
 
 def _listener(kind: int, family: int) -> socket.socket:
     """Return a socket bound to the loopback."""
-    family, address = (socket.AF_INET, "127.0.0.1") if family == 4 else (socket.AF_INET6, "::1")
-    sock = socket.socket(family, kind)
-    sock.bind((address, 0))
+    sock = socket.socket(_FAMILIES[family], kind)
+    sock.bind(("127.0.0.1" if family == 4 else "::1", 0))
     if kind == socket.SOCK_STREAM:
         sock.listen()
     return sock
@@ -380,6 +383,27 @@ def _nic_send(family: int, counted: _Counted) -> int:
             network.close()
 
 
+def _simulated_connections(family: int, counted: _Counted) -> int:
+    """Open, use and close connections between programs on two simulated hosts."""
+    with Network() as net:
+        net.host("server").run(serve)
+        for count in (lambda work: work(), counted):
+            count(lambda: net.run(visit(CONNECTIONS, _FAMILIES[family]), on="client"))
+    return CONNECTIONS
+
+
+def _simulated_worlds(family: int, counted: _Counted) -> int:
+    """Make and close simulated networks of two hosts, with one connection each."""
+
+    def worlds() -> None:
+        for _ in range(WORLDS):
+            world(_FAMILIES[family])
+
+    for count in (lambda work: work(), counted):
+        count(worlds)
+    return WORLDS
+
+
 ROWS: dict[str, _Row] = {
     "TCP guest to host, 1500-byte segments": _tcp("up"),
     "TCP guest to host, 1500-byte segments, 16 to a flush": _tcp("up", batch=16),
@@ -404,6 +428,8 @@ ROWS: dict[str, _Row] = {
     "UDP exchange of 64 bytes, sockets and TAP": _udp_exchange_tap,
     "DNS query answered from the cache": _dns_cached,
     "Nic.send, UDP, 64 bytes": _nic_send,
+    "simulated connection, 5 bytes each way": _simulated_connections,
+    "simulated network of two hosts, one connection": _simulated_worlds,
 }
 """The work that is counted, by name."""
 NOT_STORED = tuple(name for name in ROWS if name.endswith("sockets and TAP"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from statistics import median
@@ -17,7 +18,7 @@ from slirpy.links.faultypath import Faults
 from slirpy.testing import Network
 from slirpy.units import MS
 
-__all__ = ["connections", "data", "frames", "sleeps", "worlds"]
+__all__ = ["connections", "data", "frames", "serve", "sleeps", "visit", "world", "worlds"]
 
 BAD_PATH = Faults(loss=0.05, delay=50 * MS, jitter=10 * MS)
 HOSTS = 200
@@ -35,14 +36,16 @@ async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-async def _serve() -> None:
+async def serve() -> None:
+    """Serve echoes: at port 7 until the end of the stream, at port 80 once."""
     await asyncio.start_server(_echo, "server", 7)
     await (await asyncio.start_server(_once, "server", 80)).serve_forever()
 
 
-async def _visit(count: int) -> None:
+async def visit(count: int, family: socket.AddressFamily = socket.AF_INET) -> None:
+    """Make connections with an echo and a close, one after the other."""
     for _ in range(count):
-        reader, writer = await asyncio.open_connection("server", 80)
+        reader, writer = await asyncio.open_connection("server", 80, family=family)
         writer.write(b"hello")
         await reader.readexactly(5)
         writer.close()
@@ -61,21 +64,23 @@ async def _transfer(size: int) -> None:
 def connections() -> float:
     """Return connections with an echo and a close, one after the other, per second."""
     with Network() as net:
-        net.host("server").run(_serve)
-        return _rate(1000, lambda: net.run(_visit(1000), on="client"))
+        net.host("server").run(serve)
+        return _rate(1000, lambda: net.run(visit(1000), on="client"))
+
+
+def world(family: socket.AddressFamily = socket.AF_INET) -> None:
+    """Make a network of two hosts, with one connection, and close it."""
+    with Network() as net:
+        net.host("server").run(serve)
+        net.run(visit(1, family), on="client")
 
 
 def worlds() -> float:
-    """Return networks of two hosts with one connection each, per second."""
-
-    def one() -> None:
-        with Network() as net:
-            net.host("server").run(_serve)
-            net.run(_visit(1), on="client")
+    """Return such networks per second."""
 
     def all_of_them() -> None:
         for _ in range(200):
-            one()
+            world()
 
     return _rate(200, all_of_them)
 
@@ -83,16 +88,16 @@ def worlds() -> float:
 def data() -> float:
     """Return MiB of an echo over a path with losses, per second, counted once."""
     with Network(path=BAD_PATH) as net:
-        net.host("server").run(_serve)
+        net.host("server").run(serve)
         return _rate(1, lambda: net.run(_transfer(1 << 20), on="client"))
 
 
 def frames() -> float:
     """Return frames between many hosts that all visit one server, per second."""
     with Network() as net:
-        net.host("server").run(_serve)
+        net.host("server").run(serve)
         for number in range(HOSTS):
-            net.host(f"client{number}").run(_visit(5))
+            net.host(f"client{number}").run(visit(5))
         before = time.process_time()
         net.run_for(60)
         return len(net.trace.records) / (time.process_time() - before)

@@ -161,13 +161,24 @@ class FaultyPath(Generic[_T]):
             Arrival times in nanoseconds, ``now`` or later, each with the frame or a corrupted copy of it. A frame
             that arrives at the same time as an earlier one follows it.
         """
-        faults, counters, chance = self._faults, self.counters, self._random.random
+        faults, counters = self._faults, self.counters
         counters.frames += 1
         held = self._held
         while held and held[0] <= now:
             heapq.heappop(held)
-        if self._plain:
-            return self._put_plain(frame, now)
+        if self._plain:  # at most delayed: the same as the rest without chances and rate
+            when = now + faults.delay
+            if when < self._last:
+                when = self._last
+            self._last = when
+            if when > now:
+                if len(held) >= faults.limit:
+                    counters.dropped += 1
+                    return []
+                counters.delayed += 1
+                heapq.heappush(held, when)
+            return [(when, frame)]
+        chance = self._random.random
         if faults.loss and chance() < faults.loss:
             counters.lost += 1
             return []
@@ -180,30 +191,15 @@ class FaultyPath(Generic[_T]):
             if faults.corrupt and chance() < faults.corrupt:
                 counters.corrupted += 1
                 copy = self._corrupt(copy, self._random)
-            when = self._when(length, now)
-            if when is None or (when > now and len(held) >= faults.limit):
+            arrival = self._when(length, now)
+            if arrival is None or (arrival > now and len(held) >= faults.limit):
                 counters.dropped += 1
                 continue
-            if when > now:
+            if arrival > now:
                 counters.delayed += 1
-                heapq.heappush(held, when)
-            arrivals.append((when, copy))
+                heapq.heappush(held, arrival)
+            arrivals.append((arrival, copy))
         return arrivals
-
-    def _put_plain(self, frame: _T, now: int) -> list[tuple[int, _T]]:
-        """Take a frame that is at most delayed: the same as the rest of :meth:`put` without chances and rate."""
-        faults, held = self._faults, self._held
-        when = now + faults.delay
-        if when < self._last:
-            when = self._last
-        self._last = when
-        if when > now:
-            if len(held) >= faults.limit:
-                self.counters.dropped += 1
-                return []
-            self.counters.delayed += 1
-            heapq.heappush(held, when)
-        return [(when, frame)]
 
     def _when(self, length: int, now: int) -> int | None:
         """Return the arrival time of a frame; None: the queue before the rate is full."""

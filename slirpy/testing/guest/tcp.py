@@ -15,7 +15,6 @@ from slirpy.tcp import Connection, State
 from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.tcphost import TcpHost, TcpStream
 from slirpy.testing.text import error_name
-from slirpy.wire.ip import split_key
 
 __all__ = ["GuestStream", "GuestTcp", "StreamListener"]
 
@@ -46,7 +45,7 @@ class GuestStream(TcpStream):
 
     @never_raises
     def __repr__(self) -> str:
-        far, far_port, own, port = split_key(self._key)
+        far, far_port, own, port = self.places
         error = f", {error_name(self.error)}" if self.error else ""
         paused = ", paused" if self.paused else ""
         return (
@@ -130,7 +129,16 @@ class GuestStream(TcpStream):
             self.listener.accepted.append(self)
             self.listener = None
 
-    def take(self) -> bool:
+    def service(self, now: int) -> None:
+        taken = self._take()  # before sending, so that an ACK has the window that this leaves
+        self.transmit(now)
+        ends = self.eof and not self._ended
+        self._ended = self._ended or ends
+        if self.on_data is not None and (ends or taken):
+            self.on_data(self)
+
+    def _take(self) -> bool:
+        """Take the data received; returns whether there was any."""
         conn = self.conn
         count = conn.rcv_pending
         if not count or self.paused:
@@ -140,12 +148,6 @@ class GuestStream(TcpStream):
         self.count += count
         conn.consume(count)
         return True
-
-    def served(self, taken: bool) -> None:
-        ends = self.eof and not self._ended
-        self._ended = self._ended or ends
-        if self.on_data is not None and (ends or taken):
-            self.on_data(self)
 
 
 class StreamListener:

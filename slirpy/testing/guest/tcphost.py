@@ -19,7 +19,6 @@ from slirpy.tcp import (
     Connection,
     Segment,
     Settings,
-    State,
     expire,
     next_iss,
     output,
@@ -30,7 +29,7 @@ from slirpy.tcp import (
 from slirpy.tcp import options as tcp_options
 from slirpy.tcp.pathmtu import too_big
 from slirpy.tcp.segment import Emit, as_segments
-from slirpy.tcp.states import SYNCHRONIZED
+from slirpy.tcp.states import CLOSED, NO_TIMER, SYN_SENT, SYNCHRONIZED
 from slirpy.testing.guest.fragments import Packet
 from slirpy.testing.guest.ip import IpHost
 from slirpy.wire import ipv4, tcp
@@ -59,25 +58,38 @@ class TcpStream(abc.ABC):
         "_emit",
         "_host",
         "_key",
-        "address",
         "conn",
         "established",
         "listener",
-        "local_port",
-        "port",
+        "places",
     )
 
     def __init__(self, host: TcpHost[Any], key: bytes, conn: Connection, listener: object = None) -> None:
         self._host = host
         self._key = key
-        self._alarm = Alarm(host.guest.timers, lambda: host.mark(self))
+        self.places = split_key(key)
+        """Address and port of the far end, then of this one."""
+        self._alarm = Alarm(host.guest.timers, self._due)
         self.listener = listener
         self.conn = conn
         self._emit = self.emitter()
-        far, self.port, _, self.local_port = split_key(key)
-        self.address: IPAddress = ip_address(far)
         self.established = False
         """True if the connection is or was established."""
+
+    @property
+    def address(self) -> IPAddress:
+        """Address of the far end."""
+        return ip_address(self.places.source)
+
+    @property
+    def port(self) -> int:
+        """Port of the far end."""
+        return self.places.source_port
+
+    @property
+    def local_port(self) -> int:
+        """Port of this end."""
+        return self.places.destination_port
 
     def emitter(self) -> Emit:
         """Return the function that sends a segment."""
@@ -88,48 +100,56 @@ class TcpStream(abc.ABC):
         self._host.mark(self)
         self._host.guest.flush()
 
-    def input(self, segment: Segment) -> None:
+    def _due(self) -> None:
+        self._host.mark(self)
+
+    def input(self, segment: Segment, now: int) -> None:
         """Handle a segment of this connection."""
         conn = self.conn
-        segment_arrives(conn, segment, self._host.guest.now)
+        segment_arrives(conn, segment, now)
         if not self.established and conn.state in SYNCHRONIZED:
             self.established = True
             self.opened()
-        self._host.mark(self)
+        self._host.marked[self] = None
 
-    def service(self) -> None:
-        """Take the data received, and send what is due."""
-        conn, now = self.conn, self._host.guest.now
-        taken = self.take()
-        due = conn.deadline()
-        if due is not None and due <= now:
+    @abc.abstractmethod
+    def service(self, now: int) -> None:
+        """Do everything that is due, with :meth:`transmit`, and report to the user."""
+
+    def transmit(self, now: int) -> None:
+        """Send what is due."""
+        conn = self.conn
+        # As conn.deadline() says, without the call: this is done for every segment.
+        if (
+            (conn.timer_kind is not NO_TIMER and conn.timer_at <= now)
+            or 0 < conn.delack_at <= now
+            or 0 < conn.loss_timer_at <= now
+        ):
             expire(conn, now)
         if output(conn, now, self._emit):
             self._host.mark(self)
-        self._alarm.set(conn.deadline())
         if conn.rcv_queue:
             conn.copy_received()
-        if conn.state is State.CLOSED:
+        alarm = self._alarm
+        if conn.state is CLOSED:
             self._host.forget(self._key, self)
-            self._alarm.cancel()
-        self.served(taken)
+            alarm.cancel()
+            return
+        deadline, entry = conn.deadline(), alarm.entry
+        if deadline is None or (entry is not None and deadline >= entry):
+            alarm.when = deadline  # as set() does
+        else:
+            alarm.set(deadline)
 
     @abc.abstractmethod
     def opened(self) -> None:
         """Take note that the connection is established."""
 
-    @abc.abstractmethod
-    def take(self) -> bool:
-        """Take the data received; returns whether there was any."""
-
-    @abc.abstractmethod
-    def served(self, taken: bool) -> None:
-        """Report to the user, after everything that was due has been sent."""
-
     def _send(self, segment: Segment) -> None:
         key, options = self._key, segment.options.encode()
+        _, port, _, local_port = self.places
         self._host.send(key, tcp.HEADER.pack(
-            self.local_port, self.port, segment.seq, segment.ack, (tcp.HEADER_LENGTH + len(options)) << 2,
+            local_port, port, segment.seq, segment.ack, (tcp.HEADER_LENGTH + len(options)) << 2,
             segment.flags, segment.wnd, 0, segment.urg,
         ) + options, [segment.payload])  # fmt: skip
 
@@ -220,8 +240,9 @@ class TcpHost(abc.ABC, Generic[S]):
         if not self.marked:
             return False
         marked, self.marked = self.marked, {}
+        now = self.guest.now
         for stream in marked:
-            stream.service()
+            stream.service(now)
         return True
 
     def forget(self, key: bytes, stream: S) -> None:
@@ -240,17 +261,22 @@ class TcpHost(abc.ABC, Generic[S]):
         if len(packet) < tcp.HEADER_LENGTH:
             guest.counters.malformed += 1
             return
-        far_port, port, seq, ack, offset, flags, wnd, _, urg = tcp.HEADER.unpack_from(packet)
+        _, _, seq, ack, offset, flags, wnd, _, urg = tcp.HEADER.unpack_from(packet)
         data = (offset >> 4) * 4
         if not tcp.HEADER_LENGTH <= data <= len(packet):
             guest.counters.malformed += 1
             return
         options = tcp_options.parse(packet[tcp.HEADER_LENGTH : data])
         segment = Segment(seq, ack, flags, wnd, options, packet[data:], urg)
-        key = source + destination + bytes(packet[:4])
+        self.arrive(source + destination + bytes(packet[:4]), segment)
+
+    def arrive(self, key: bytes, segment: Segment) -> None:
+        """Give a segment to the connection of this flow key, or answer it."""
         stream = self.streams.get(key)
         previous = None
+        flags = segment.flags
         if flags & (tcp.SYN | tcp.ACK | tcp.RST) == tcp.SYN:
+            source, _, destination, port = split_key(key)
             listener = self.find_listener(destination, port)
             if listener is not None and self.is_full(listener):
                 return  # the client tries again
@@ -261,13 +287,18 @@ class TcpHost(abc.ABC, Generic[S]):
                 stream = None
             if listener is not None and stream is None:
                 stream = self._open(key, self.settings_for(listener, source), listener, previous)
-                stream.conn.listen(guest.now)
+                stream.conn.listen(self.guest.now)
         if stream is not None:
-            stream.input(segment)
-            return
-        guest.counters.unhandled += 1
+            stream.input(segment, self.guest.now)
+        else:
+            self._refuse(key, segment)
+
+    def _refuse(self, key: bytes, segment: Segment) -> None:
+        """Answer a segment of no connection."""
+        self.guest.counters.unhandled += 1
         answer = reset_for(segment)
-        if answer is not None and guest.is_own(destination):
+        _, far_port, own, port = split_key(key)
+        if answer is not None and self.guest.is_own(own):
             number, ack, flags = answer
             offset = tcp.HEADER_LENGTH << 2
             self.send(key, tcp.HEADER.pack(port, far_port, number, ack, offset, flags, 0, 0, 0), [])
@@ -304,6 +335,6 @@ class TcpHost(abc.ABC, Generic[S]):
             header, least = family.header_length, family.least_mtu
             too_big(stream.conn, seq, trouble.mtu, length, ip_header=header, least_mtu=least)
             self.mark(stream)
-        elif trouble.error and stream.conn.state is State.SYN_SENT:
+        elif trouble.error and stream.conn.state is SYN_SENT:
             stream.conn.close_with(trouble.error)
             self.mark(stream)

@@ -192,11 +192,11 @@ class Path:
                 self._put(record)
 
     def _put(self, record: FrameRecord) -> None:
-        frame, counters = record.frame, self._faulty.counters
+        scheduler, frame, counters = self._scheduler, record.frame, self._faulty.counters
         lost, corrupted = counters.lost, counters.corrupted
-        arrivals = self._faulty.put(frame, len(frame), self._scheduler.now)
+        arrivals = self._faulty.put(frame, len(frame), scheduler.now)
         for when, each in arrivals:
-            self._scheduler.at(when, self._deliver, each, each is frame and not record.changed)
+            scheduler.at(when, self._deliver, each, each is frame and not record.changed)
             record.arrivals += (when,)
         if len(arrivals) != 1 or counters.corrupted != corrupted:
             self._explain(record, counters.lost != lost, [each for _, each in arrivals])

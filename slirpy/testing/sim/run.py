@@ -200,8 +200,7 @@ class Run(Topology):
             if any(host.programs for host in self.hosts.values()):
                 self._replace()
             while True:
-                while not scheduler.idle:
-                    scheduler.run_ready()
+                while scheduler.run_ready():
                     rounds += 1
                     if rounds > _ROUNDS:
                         raise DeadlockError(f"endless events at {seconds(at)}: programs never wait")
@@ -212,12 +211,11 @@ class Run(Topology):
                         raise UnmetError(f"{name} was not true at {seconds(self.now)}")
                 if predicate():
                     return True
-                following = scheduler.following()
+                following = scheduler.run_next(end)
                 if following is None or following > end:
                     break
                 if following > at:
                     rounds, at = 0, following
-                scheduler.run_next()
             if following is None and program is not None:
                 raise DeadlockError(
                     f"{program.name} on {program.host.name} waits for something that never happens:"

@@ -72,25 +72,15 @@ class Scheduler:
         """Call ``call(*args)`` as soon as the present call has returned, on the processor of ``owner``."""
         self._ready.append((owner, call, args))
 
-    def following(self) -> int | None:
-        """Return the time of the next event; None if there is none."""
-        events, cancelled = self._events, self._cancelled
-        while cancelled and events and events[0][1] in cancelled:
-            cancelled.remove(heapq.heappop(events)[1])
-        return events[0][0] if events else None
-
     def pending(self) -> Iterator[Call]:
         """Yield the calls of events that are to come, in no order."""
         return (event[2] for event in self._events if event[1] not in self._cancelled)
 
-    @property
-    def idle(self) -> bool:
-        """True if nothing is ready now."""
-        return not self._ready
-
-    def run_ready(self) -> None:
-        """Run the calls that are ready, without those that they add."""
+    def run_ready(self) -> bool:
+        """Run the calls that are ready, without those that they add; returns whether there were any."""
         ready, shuffle = self._ready, self._shuffle
+        if not ready:
+            return False
         owner: Processor | None
         call: Any
         args: Any
@@ -104,14 +94,29 @@ class Scheduler:
                 call(*args)
         # A traceback may keep this frame, and with it a task, which then would not report its exception.
         owner = call = args = None
+        return True
 
-    def run_next(self) -> None:
-        """Go to the time of the next event, and run the events that are due then; :meth:`following` has found it."""
+    def run_next(self, end: int) -> int | None:
+        """Go to the time of the next event, unless that is after ``end``, and run the events that are due then.
+
+        Returns:
+            That time; None if nothing is to come.
+        """
         events, cancelled = self._events, self._cancelled
-        self.now = now = max(self.now, events[0][0])
+        while cancelled and events and events[0][1] in cancelled:
+            cancelled.remove(heapq.heappop(events)[1])
+        if not events:
+            return None
+        following = events[0][0]
+        if following > end:
+            return following
+        if following > self.now:
+            self.now = following
+        now = self.now
         while events and events[0][0] <= now:
             _, number, call, args = heapq.heappop(events)
             if cancelled and number in cancelled:
                 cancelled.remove(number)
             else:
                 call(*args)
+        return following

@@ -7,36 +7,61 @@ from random import Random
 from typing import Any
 
 from slirpy.core.timers import Alarm, Timers
-from slirpy.tcp import Settings
+from slirpy.tcp import Segment, Settings
+from slirpy.tcp.options import NONE, parse
 from slirpy.testing.guest.protocols import ProtocolHost
 from slirpy.testing.guest.slaac import Autoconfiguration
 from slirpy.testing.sim.datagrams import HostUdp
 from slirpy.testing.sim.scheduler import Scheduler
 from slirpy.testing.sim.streams import HostTcp
 from slirpy.units import US
-from slirpy.wire import ethernet, ipv4, ipv6
+from slirpy.wire import ethernet, ipv4, ipv6, tcp
+from slirpy.wire.headers import LAYOUT, LAYOUT6, Layout
 from slirpy.wire.ip import packet_family
 
 __all__ = ["HostStack"]
 
 LOOPBACK_DELAY = 10 * US
 LOOPBACK_MTU = 65535
-_PLAIN_IPV4 = ethernet.TYPE_IPV4.to_bytes(2, "big") + b"\x45"
-_TYPE_IPV6 = ethernet.TYPE_IPV6.to_bytes(2, "big")
+_NEVER = 1 << 63
+
+
+class _Usual:
+    """The numbers by which usual segments of an IP family are recognized: see :mod:`slirpy.wire.headers`."""
+
+    def __init__(self, layout: Layout, address_length: int) -> None:
+        self.unpack = layout.segment.unpack_from
+        self.words = frozenset(layout.word(ipv4.TCP, hops) for hops in range(256))
+        self.versions, self.whole = layout.versions, layout.whole
+        self.length_from = layout.length_from
+        self.options_at = layout.transport_at + tcp.HEADER_LENGTH
+        self.destination = slice(address_length, 2 * address_length)
+
+
+_USUAL = {
+    ethernet.TYPE_IPV4.to_bytes(2, "big"): _Usual(LAYOUT, 4),
+    ethernet.TYPE_IPV6.to_bytes(2, "big"): _Usual(LAYOUT6, 16),
+}
 
 
 class _PushedTimers(Timers):
-    """Timers that report when their first deadline moves forward: hosts without work cost no polling."""
+    """Timers that report when their first deadline moves forward: hosts without work cost no polling.
 
-    __slots__ = ("_earlier",)
+    Attributes:
+        wake_at: virtual nanoseconds at which they are run.
+    """
+
+    __slots__ = ("_earlier", "wake_at")
 
     def __init__(self, earlier: Callable[[int], None]) -> None:
         super().__init__()
         self._earlier = earlier
+        self.wake_at = _NEVER
 
     def push(self, when: int, alarm: Alarm) -> None:
         super().push(when, alarm)
-        self._earlier(when)
+        if when < self.wake_at:
+            self._earlier(when)
 
 
 def is_loopback(address: bytes) -> bool:
@@ -75,7 +100,6 @@ class HostStack(ProtocolHost):
         self._base = settings
         self._scheduler = scheduler
         self._neighbors = neighbors
-        self._wake_at: int | None = None
         self._stalled = False
         self._watchers: list[Callable[[], None]] = []
         self.dead = False
@@ -84,6 +108,8 @@ class HostStack(ProtocolHost):
 
     udp_sockets: HostUdp
     tcp: HostTcp
+
+    timers: _PushedTimers
 
     def make_timers(self) -> Timers:
         return _PushedTimers(self._earlier)
@@ -107,18 +133,18 @@ class HostStack(ProtocolHost):
         """Do nothing: nobody sets the time of a host."""
 
     def _earlier(self, when: int) -> None:
-        if self._wake_at is None or when < self._wake_at:
-            self._wake_at = when
-            self._scheduler.at(when, self._wake, when)
+        self.timers.wake_at = when
+        self._scheduler.at(when, self._wake, when)
 
     def _wake(self, when: int) -> None:
-        if when != self._wake_at or self.dead or self._stalled:
+        timers = self.timers
+        if when != timers.wake_at or self.dead or self._stalled:
             return
-        self._wake_at = None
-        self.timers.run(self.now)
+        timers.wake_at = _NEVER
+        timers.run(self._scheduler.now)
         self.flush()
-        following = self.timers.deadline()
-        if following is not None:
+        following = timers.deadline()
+        if following is not None and following < timers.wake_at:
             self._earlier(following)
 
     def stall(self) -> None:
@@ -128,14 +154,25 @@ class HostStack(ProtocolHost):
     def resume(self) -> None:
         """Run the timers that have become due in the meantime."""
         self._stalled = False
-        if self._wake_at is not None and self._wake_at <= self._scheduler.now:
-            self._wake(self._wake_at)
+        wake_at = self.timers.wake_at
+        if wake_at <= self._scheduler.now:
+            self._wake(wake_at)
 
     def flush(self) -> None:
         if self.dead or self._sending:
             return
-        if self.tcp.marked or self._out or self.mld.active:  # most calls find nothing to do
+        tcp = self.tcp
+        if self._out or self.mld.active:
             super().flush()
+        elif tcp.marked:  # most calls have only this to do, or nothing
+            self._sending = True
+            try:
+                while tcp.service():
+                    pass
+            finally:
+                self._sending = False
+            if self._out:
+                super().flush()
         for watcher in self._watchers:
             watcher()
 
@@ -167,24 +204,27 @@ class HostStack(ProtocolHost):
 
     def _take_segment(self, frame: bytes) -> bool:
         """Handle a TCP segment in a packet without options and extension headers; False if the frame is another."""
-        kind = frame[12:15]
-        if kind == _PLAIN_IPV4:
-            if frame[23] != ipv4.TCP or frame[20] & 0x3F or frame[21] or frame[:6] != self.mac:
-                return False
-            end = ethernet.HEADER_LENGTH + (frame[16] << 8 | frame[17])
-            source, destination, start = frame[26:30], frame[30:34], 34
-            own = self.ipv4.addresses
-        elif kind[:2] == _TYPE_IPV6:
-            if frame[20] != ipv4.TCP or frame[:6] != self.mac:
-                return False
-            end = 54 + (frame[18] << 8 | frame[19])
-            source, destination, start = frame[22:38], frame[38:54], 54
-            own = self.ipv6.addresses
-        else:
+        usual = _USUAL.get(frame[12:14])
+        if usual is None or len(frame) < usual.options_at:
             return False
-        if destination not in own or end > len(frame):
+        macs, _, version, total, fragment, word, key, seq, ack, offset, flags, wnd = usual.unpack(frame)
+        start = usual.options_at
+        data = start - tcp.HEADER_LENGTH + (offset >> 4 << 2)
+        end = usual.length_from + total
+        if (
+            word not in usual.words
+            or version not in usual.versions
+            or fragment not in usual.whole
+            or flags & tcp.URG
+            or not start <= data <= end <= len(frame)
+            or macs[:6] != self.mac
+        ):
             return False
-        self.tcp.take_segment(source, destination, memoryview(frame)[start:end])
+        destination = key[usual.destination]
+        if destination not in (self.ipv4.addresses if len(destination) == 4 else self.ipv6.addresses):
+            return False
+        options = parse(frame[start:data]) if data > start else NONE
+        self.tcp.arrive(key, Segment(seq, ack, flags, wnd, options, frame[data:end]))
         return True
 
     def send_packet(self, destination: bytes, packet: bytes) -> None:

@@ -26,7 +26,6 @@ from slirpy.testing.sim.emitting import segment_emitter
 from slirpy.testing.sim.ports import free_port, in_use, overlap
 from slirpy.testing.text import error_name
 from slirpy.units import SECOND
-from slirpy.wire.ip import split_key
 
 __all__ = ["HostListener", "HostStream", "HostTcp"]
 
@@ -78,7 +77,7 @@ class HostStream(TcpStream):
         )
 
     def emitter(self) -> Emit:
-        far, port, own, own_port = split_key(self._key)
+        far, port, own, own_port = self.places
         stack = self._host.guest
         straight = self._host.straight_to(far)
         if straight is None:
@@ -89,12 +88,12 @@ class HostStream(TcpStream):
     @property
     def local(self) -> tuple[bytes, int]:
         """Address and port of this end."""
-        return split_key(self._key)[2:]
+        return self.places[2:]
 
     @property
     def remote(self) -> tuple[bytes, int]:
         """Address and port of the far end."""
-        return split_key(self._key)[:2]
+        return self.places[:2]
 
     @property
     def room(self) -> int:
@@ -141,8 +140,9 @@ class HostStream(TcpStream):
         conn = self.conn
         if conn.rcv_pending:
             data = conn.read(limit)
-            if conn.state is not State.CLOSED:
-                self.act()  # the window may have opened
+            growth = conn.rcv_limit - conn.rcv_pending - conn.rcv_wnd
+            if 2 * growth >= min(4 * conn.mss, conn.rcv_limit) and conn.state is not State.CLOSED:
+                self.act()  # less is not announced by a segment of its own
             return data
         return b"" if conn.fin_received else None
 
@@ -194,10 +194,8 @@ class HostStream(TcpStream):
             self._connected = True
             self.owner = listener.accept(AcceptedStream(self, *self.remote))
 
-    def take(self) -> bool:
-        return False
-
-    def served(self, taken: bool) -> None:
+    def service(self, now: int) -> None:
+        self.transmit(now)
         conn = self.conn
         if self._orphan:
             if conn.state is State.CLOSED:
@@ -208,11 +206,10 @@ class HostStream(TcpStream):
                 conn.abort()  # nobody will read it
                 self._host.mark(self)
             return
-        owner = self.owner
         if self.established:
             if not self._connected:
                 self._connected = True
-                owner.connected()
+                self.owner.connected()
             arrived = (conn.rcv_nxt - conn.irs) & 0xFFFFFFFF
             if arrived != self._announced:
                 first = not self._announced
@@ -223,14 +220,19 @@ class HostStream(TcpStream):
                 self._wants_room = False
                 self.owner.writable()
         if conn.state is State.CLOSED and not self._dead:
-            self._dead = True
-            if self.listener is not None and isinstance(self.listener, HostListener):
-                self.listener.opening.discard(self)
-            error = conn.error
-            if error == errno.ECONNRESET and conn.fin_received and not conn.fin_queued:
-                error = errno.EPIPE  # as Linux has it in CLOSE-WAIT
-            if error:
-                self.owner.failed(error)
+            self._end()
+
+    def _end(self) -> None:
+        """Report the end of the connection."""
+        conn = self.conn
+        self._dead = True
+        if isinstance(self.listener, HostListener):
+            self.listener.opening.discard(self)
+        error = conn.error
+        if error == errno.ECONNRESET and conn.fin_received and not conn.fin_queued:
+            error = errno.EPIPE  # as Linux has it in CLOSE-WAIT
+        if error:
+            self.owner.failed(error)
 
 
 def _never() -> bool:

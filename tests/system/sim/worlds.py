@@ -88,11 +88,10 @@ class Relay(Network):
         scheduler = self.scheduler
         while True:
             now = time.monotonic_ns() - self._zero
-            following = scheduler.following()
+            following = scheduler.run_next(now)
             if following is None or following > now:
                 scheduler.now = now
                 return 1.0 if following is None else (following - now) / SECOND
-            scheduler.run_next()
 
     def forward(self, host: Host) -> None:
         """Take the frames that wait at the interface of a host."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from slirpy.testing.sim.scheduler import Scheduler
 
+NEVER = 1 << 62
+
 
 def run(scheduler: Scheduler) -> None:
-    while scheduler.following() is not None:
-        scheduler.run_next()
+    while scheduler.run_next(NEVER) is not None:
+        pass
 
 
 def test_events_happen_in_order_of_time_and_then_of_scheduling() -> None:
@@ -48,7 +50,16 @@ def test_many_cancelled_events_are_removed_even_while_events_run() -> None:
 
     scheduler.at(5, cancel)
     scheduler.at(5, seen.append, "same time")
-    scheduler.run_next()
+    scheduler.run_next(NEVER)
     assert len(scheduler._events) < 500
     run(scheduler)
     assert seen == ["same time", 999]
+
+
+def test_an_event_after_the_end_waits() -> None:
+    scheduler = Scheduler()
+    seen: list[object] = []
+    scheduler.at(10, seen.append, "event")
+    assert (scheduler.run_next(9), scheduler.now, seen) == (10, 0, [])
+    assert (scheduler.run_next(10), scheduler.now, seen) == (10, 10, ["event"])
+    assert scheduler.run_next(NEVER) is None
