@@ -20,11 +20,13 @@ __all__ = [
     "IPAddress",
     "address_bytes",
     "address_object",
+    "host_name",
     "ipv4",
     "ipv6",
     "mac_bytes",
     "port_number",
     "reachable_place",
+    "redirect_target",
     "scoped_address",
 ]
 
@@ -33,6 +35,7 @@ IPAddress: TypeAlias = IPv4Address | IPv6Address
 AnyAddress: TypeAlias = IPv4Address | IPv6Address | str | bytes
 """An address that callers may give."""
 MAC_EXAMPLE = "52:54:00:12:34:56"
+_NAME = r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*"
 
 
 def address_object(what: str, value: Any) -> IPAddress:
@@ -141,6 +144,28 @@ def reachable_place(what: str, value: Any) -> tuple[IPAddress, int]:
     if address.is_unspecified or address.is_multicast:
         raise ConfigError(f"{what}: nothing can be led to {address} port {port}")
     return address, port
+
+
+def host_name(text: str) -> str | None:
+    """Return a host's name, in ASCII, in lower case and without a full stop at the end. None if it is no name."""
+    import re  # only some programs give names
+
+    name = text.lower().removesuffix(".")
+    return None if re.fullmatch(_NAME, name) is None or re.fullmatch(r"[0-9.]+", name) else name
+
+
+def redirect_target(what: str, value: Any) -> tuple[IPAddress | str, int]:
+    """A place as :func:`reachable_place` takes it, or a host's name and a port. The name has a dot in it, or behind
+    a single label, and its last label is not a number.
+
+    Raises:
+        ConfigError: neither of the two.
+    """
+    first = value[0] if isinstance(value, tuple | list) and len(value) == 2 else None
+    name = host_name(first) if isinstance(first, str) and "." in first else None
+    if name is None or name.rpartition(".")[2].isdigit():
+        return reachable_place(what, value)
+    return name, port_number(f"{what}: port", value[1])
 
 
 def mac_bytes(what: str, value: object) -> bytes:

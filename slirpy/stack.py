@@ -56,6 +56,7 @@ from slirpy.nat.ownports import OwnAddresses
 from slirpy.nat.questions import Questions
 from slirpy.nat.recheck import recheck
 from slirpy.nat.routes import LOOPBACK, LOOPBACK6, Router
+from slirpy.nat.targets import NamedTargets
 from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
 from slirpy.reprs import counted, never_raises
@@ -138,6 +139,7 @@ class Stack(IPStack):
         is_own = getattr(host, "is_own", None)
         if is_own is not None:
             router.is_own = OwnAddresses(is_own)
+        router.targets = NamedTargets(host.lookup)
         if config.flow_rate:
             router.openings = TokenBuckets(parts.network.ports, config.flow_rate)
         descriptors = self._descriptors = DescriptorLimit(parts.network.stats)

@@ -17,7 +17,9 @@ from slirpy import forks
 from slirpy._version import __version__
 from slirpy.audit.severity import Severity
 from slirpy.audit.text import plain
+from slirpy.config.policy import parse_rule
 from slirpy.config.text import bracketed
+from slirpy.errors import ConfigError
 from slirpy.ownfile import create_new
 
 __all__ = ["Learner"]
@@ -172,7 +174,7 @@ def _counted(number: int, what: str) -> str:
 def _goal_of(record: dict[str, Any]) -> _Goal:
     protocol, address, port = record["protocol"], record["destination"], record["destination_port"]
     if record["rule"] and record["rule"].startswith("redirect "):
-        target = bracketed(ip_address(record["target"]))
+        target = _target_of(record)
         end = "" if record["target_port"] is None else f":{record['target_port']}"
         return _Goal(protocol, bracketed(ip_address(address)), f":{port}={target}{end}")
     if record["host"]:
@@ -183,6 +185,17 @@ def _goal_of(record: dict[str, Any]) -> _Goal:
                 quic = protocol == "udp" and port == _QUIC_PORT
                 return _Goal("quic" if quic else protocol, name, by_name=True)
     return _Goal(protocol, bracketed(ip_address(address)))
+
+
+def _target_of(record: dict[str, Any]) -> str:
+    """The target of a flow that was redirected, as its rule has it: an address or a name."""
+    try:
+        redirect = parse_rule(record["rule"]).redirect
+    except ConfigError:  # the text of somebody's own policy
+        redirect = None
+    if redirect is not None and isinstance(redirect[0], str):
+        return _written(redirect[0])
+    return bracketed(ip_address(record["target"]))
 
 
 def _rule(goal: _Goal, use: _Use) -> str:

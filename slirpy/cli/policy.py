@@ -102,8 +102,8 @@ def rule_options() -> Iterator[Callable[[Any], Any]]:
     yield rule("--drop", text="Drop this silently.")
     yield rule(
         "--redirect",
-        metavar="RULE=ADDR[:PORT]",
-        text="Send this elsewhere, such as tcp:any:80=127.0.0.1:8080, as the host names it.",
+        metavar="RULE=TARGET[:PORT]",
+        text="Send this elsewhere, such as tcp:any:80=127.0.0.1:8080, as the host names it: an address or a name.",
     )
     yield flag(
         "--deny-private",

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 
-from slirpy.addresses import port_number
+from slirpy.addresses import host_name, port_number
 from slirpy.config.special import WORDS
 from slirpy.config.text import PORT_MAX, decimal
 from slirpy.config.values import as_text
@@ -25,8 +25,7 @@ __all__ = ["Proxy", "goes_direct", "parse_no_proxy", "parse_proxy", "read_creden
 _SCHEMES = {"http": 8080, "socks5": 1080}
 """Schemes, and the port of each when none is given."""
 _URL = r"(?P<scheme>[^:/]*)://(?:(?P<user>[^/]*)@)?(?P<host>\[[^\[\]]*\]|[^:/\[\]]*)(?::(?P<port>[^/]*))?/?"
-_NAME = r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*"
-"""Both are compiled when they are used, which few programs do."""
+"""Compiled when it is used, which few programs do."""
 _HELP = "write http://HOST[:PORT] or socks5://HOST[:PORT]"
 _CREDENTIALS_MAX = 255
 """Bytes of a user name, and of a password (RFC 1929)."""
@@ -66,8 +65,8 @@ def _host(text: str) -> str:
     try:
         address = ip_address(bare)
     except ValueError:
-        name = text.lower().removesuffix(".")
-        if re.fullmatch(_NAME, name) is None or re.fullmatch(r"[0-9.]+", name):
+        name = host_name(text)
+        if name is None:
             raise ConfigError(f'proxy: host "{text}" is neither a name nor an address; {_HELP}') from None
         return name
     if address.is_unspecified or address.is_multicast:
@@ -115,8 +114,8 @@ def parse_no_proxy(text: str) -> str:
     try:
         return str(ip_network(bare, strict=False))
     except ValueError:
-        name = text.lower().removeprefix("*").removeprefix(".").removesuffix(".")
-        if re.fullmatch(_NAME, name) is None or re.fullmatch(r"[0-9./]+", name):
+        name = host_name(text.lower().removeprefix("*").removeprefix("."))
+        if name is None:
             words = ", ".join(WORDS)
             shown = f'"{text}"' if text.isprintable() else repr(text)
             raise ConfigError(

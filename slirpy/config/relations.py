@@ -211,7 +211,8 @@ def _inside(
 def check_redirects(policy: RulePolicy, *nets: IPv4Network | IPv6Network) -> None:
     """Check that redirects do not point into this network, whose addresses mean something else on the host."""
     for rule in policy.rules:
-        if rule.redirect is not None and any(rule.redirect[0] in net for net in nets):
+        target = None if rule.redirect is None else rule.redirect[0]
+        if not isinstance(target, str | None) and any(target in net for net in nets):
             raise ConfigError(
                 f'rule "{rule}": its target is in the virtual network, not in the host\'s world; write host for'
                 " the host's loopback"

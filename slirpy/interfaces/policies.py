@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
 from typing import TypeAlias
 
-from slirpy.addresses import AnyAddress, IPAddress, address_bytes, port_number, reachable_place
+from slirpy.addresses import AnyAddress, IPAddress, address_bytes, port_number, redirect_target
 from slirpy.addresses import mac_bytes as _mac_bytes
 from slirpy.checks import is_whole, switch
 from slirpy.errors import ConfigError
@@ -232,9 +232,11 @@ class Verdict:
     """
 
     action: Action
-    redirect: tuple[IPAddress, int] | None
+    redirect: tuple[IPAddress | str, int] | None
     """With ``Action.ALLOW``: the host address and port to use in place of the destination. The address may be given
-    as text, an :mod:`ipaddress` object, or bytes."""
+    as text, an :mod:`ipaddress` object, or bytes. A name with a dot (``"proxy.example"``, ``"server."``) is looked up
+    by the host's resolver library for each flow. It leads to addresses of the Internet; to private, loopback and
+    other special ones only if the policy allows a flow to the address itself."""
     reason: str
     """Short reason for a refusal, for people who read the logs."""
     rule: str = field(compare=False)
@@ -274,7 +276,7 @@ class Verdict:
             raise ConfigError(f"a verdict's reason is text; given was {reason!r}")
         put = object.__setattr__
         put(self, "action", action)
-        put(self, "redirect", None if redirect is None else reachable_place("a verdict's redirect", redirect))
+        put(self, "redirect", None if redirect is None else redirect_target("a verdict's redirect", redirect))
         put(self, "reason", reason)
         if not isinstance(rule, str):
             raise ConfigError(f"a verdict's rule is text; given was {rule!r}")

@@ -128,6 +128,9 @@ def may_keep(
         elsewhere = route.address != router.leads_to(request.destination_bytes)
         if elsewhere and not router.may_stand_in(request, verdict, route.address, asked):
             return False
+    named = before.redirect is not None and isinstance(before.redirect[0], str)
+    if named and route is not None and not router.may_lead_to(request, route.address, route.port):
+        return False
     if not reads:
         return True
     later = router.allows(request, before.names)

@@ -7,12 +7,13 @@ Any other address of the virtual network that no guest has leads nowhere. All ot
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from slirpy.config import Config
 from slirpy.config.policy import checked_verdict
+from slirpy.config.special import is_pinnable
 from slirpy.core.network import ROUTER, gateway_for
 from slirpy.core.pins import Pin
 from slirpy.core.translation import UNASSIGNED, Translation
@@ -23,6 +24,7 @@ from slirpy.nat.answers import as_asked, with_names
 from slirpy.nat.namesource import NameSource
 from slirpy.nat.outcomes import HOLD_TIME, Pending, Refusal, Route
 from slirpy.nat.ownports import OwnPorts
+from slirpy.nat.targets import NamedTargets
 from slirpy.wire.ip import family_of
 from slirpy.wire.scope import is_link_local, with_interface
 
@@ -63,6 +65,7 @@ class Router:
     Attributes:
         policy: the policy in force; None: everything is allowed.
         names: knows which names addresses stand for; None: no name stands for any.
+        targets: finds the addresses of names that are targets of redirects; None: they have none.
         is_own: reports whether an address is one of the host's own.
         lease_of: the host name in the lease of a guest's address; empty: none.
         asker: decides where a policy says :attr:`~slirpy.interfaces.Action.ASK`; None: such flows are refused.
@@ -88,6 +91,7 @@ class Router:
         self._shuts_own = not (config.host_loopback or config.loopback_only)
         self.policy: Policy | None = config.policy
         self.names: NameSource | None = None
+        self.targets: NamedTargets | None = None
         self.is_own: Callable[[bytes], bool] = _is_never
         self.lease_of: Callable[[bytes], str] = _no_lease
         self.asker: Callable[[FlowRequest, Verdict], Verdict | Decision | Awaitable[Verdict]] | None = None
@@ -241,6 +245,8 @@ class Router:
         )
         if verdict.redirect is not None:
             target, port = verdict.redirect
+            if isinstance(target, str):
+                return self._to_name(request, verdict, target, port)
             try:
                 return Route(with_interface(target), port, None, *more)
             except OSError:
@@ -272,9 +278,7 @@ class Router:
             if refusal is None and self._leads_back(request, address):
                 refusal = Refusal.PORT_UNREACHABLE
             if refusal is not None:
-                reason = _UNRESOLVED.format(verdict.names[0])
-                self.refuse(request, Verdict(Action.REJECT, reason=reason, rule=verdict.rule))
-                pending.follow(Refusal.HOST_UNREACHABLE)
+                pending.follow(self._unresolved(request, verdict, verdict.names[0]))
             else:
                 port, otherwise = request.destination_port, self._other_loopback(request, wanted)
                 pending.follow(Route(address, port, otherwise, used, request))
@@ -303,18 +307,70 @@ class Router:
             _own=lambda: is_own(address),
             _unpinned=(),
         )
-        answer = self.policy(other)
+        answer = self._verdict_now(other)
+        if answer is None:
+            return False
+        if asked is not None and answer.action is Action.ASK:
+            return answer.rule == asked.rule
+        return (
+            answer.action is Action.ALLOW
+            and answer.redirect is None
+            and self.proxy_of(answer) == self.proxy_of(verdict)
+        )
+
+    def _verdict_now(self, request: FlowRequest) -> Verdict | None:
+        """The policy's verdict about a flow; None: it is not clear at once, or there is no policy."""
+        answer = None if self.policy is None else self.policy(request)
         if isinstance(answer, Verdict):
-            if asked is not None and answer.action is Action.ASK:
-                return answer.rule == asked.rule
-            return (
-                answer.action is Action.ALLOW
-                and answer.redirect is None
-                and self.proxy_of(answer) == self.proxy_of(verdict)
-            )
+            return answer
         if isinstance(answer, Awaitable) and not isinstance(answer, Decision):
             getattr(answer, "close", _nothing)()
-        return False  # it is not clear at once, so the flow ends here
+        return None
+
+    def _to_name(
+        self, request: FlowRequest, verdict: Verdict, name: str, port: int
+    ) -> Route | Refusal | Pending:
+        """Route a redirected flow to an address of its target's name, of the same family if there is one."""
+        pending = Pending()
+
+        def found(addresses: Sequence[bytes]) -> None:
+            usable = [each for each in addresses if self.may_lead_to(request, each, port)]
+            usable.sort(key=lambda each: len(each) != len(request.destination_bytes))
+            if usable:
+                pending.follow(Route(usable[0], port, None, verdict, request))
+            else:
+                pending.follow(self._unresolved(request, verdict, name))
+
+        if self.targets is None:
+            found(())
+        else:
+            pending.on_cancel.append(self.targets.find(name, found))
+        return pending.outcome or pending
+
+    def may_lead_to(self, request: FlowRequest, address: bytes, port: int) -> bool:
+        """Report whether the name of a target may lead to an address: no special one, or one that is allowed."""
+        is_own, loopback = self.is_own, family_of(address).is_loopback(address)
+        own = loopback or is_own(address)
+        destination = gateway_for(self._config, address) if loopback else address
+        other = request._changed(
+            destination_bytes=destination,
+            destination_port=port,
+            host=loopback,
+            names=(),
+            _own=lambda: is_own(address),
+            _unpinned=(),
+        )
+        if (own and self._shuts_own) or self._leads_back(other, address):
+            return False
+        if is_pinnable(address) and not own:
+            return True
+        answer = self._verdict_now(other)
+        return answer is not None and answer.action is Action.ALLOW and answer.redirect is None
+
+    def _unresolved(self, request: FlowRequest, verdict: Verdict, name: str) -> Refusal:
+        """Report a flow whose name has no address that may be used."""
+        self.refuse(request, Verdict(Action.REJECT, reason=_UNRESOLVED.format(name), rule=verdict.rule))
+        return Refusal.HOST_UNREACHABLE
 
     def may_say_name(self, verdict: Verdict | None) -> bool:
         """Report whether a proxy may resolve the name of an allowed flow by itself.

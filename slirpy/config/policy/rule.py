@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from slirpy.addresses import AnyAddress, IPAddress, reachable_place
+from slirpy.addresses import AnyAddress, IPAddress, redirect_target
 from slirpy.checks import instance, is_whole, switch
 from slirpy.config.embedded import embedded_ipv4
 from slirpy.config.policy.destination import ANY, HOST, INTERNET, SELF, is_name, name_of, network_of
@@ -55,9 +55,10 @@ class Rule:
     """IP protocol; None: any."""
     ports: tuple[tuple[int, int], ...]
     """First and last port of each range, 0 to 65535; empty: all. ICMP has none, so it never matches such a rule."""
-    redirect: tuple[IPAddress, int] | None
+    redirect: tuple[IPAddress | str, int] | None
     """With ``Action.ALLOW``: the address and port, as the host sees them, to which the flow is sent instead of its
-    destination. The address may be given as text, an :mod:`ipaddress` object, or bytes. Port 0 keeps the port."""
+    destination. The address may be given as text, an :mod:`ipaddress` object, or bytes; or it is the name of a host,
+    see :attr:`Verdict.redirect`. Port 0 keeps the port."""
     tls: str
     """For a destination by name, what a client must say first: ``"strict"``, ``"sni-optional"`` or ``"off"``; see
     :attr:`Verdict.tls`."""
@@ -126,7 +127,7 @@ class Rule:
         put(self, "destination", destination)
         put(self, "protocol", None if protocol is None else IPProtocol(protocol))
         put(self, "ports", tuple((first, last) for first, last in ports))
-        put(self, "redirect", None if redirect is None else reachable_place("a rule's redirect", redirect))
+        put(self, "redirect", None if redirect is None else redirect_target("a rule's redirect", redirect))
         put(self, "tls", tls)
         put(self, "quic", quic)
         put(self, "proxy", proxy)
@@ -255,7 +256,8 @@ class Rule:
         target = ""
         if self.redirect is not None:
             address, port = self.redirect
-            target = "=" + bracketed(address) + (f":{port}" if port else "")
+            dot = "." if isinstance(address, str) and "." not in address else ""
+            target = "=" + bracketed(address) + dot + (f":{port}" if port else "")
         destination = bracketed(self.destination)
         if self.by_name and "." not in destination:
             destination += "."  # a label alone could be a word

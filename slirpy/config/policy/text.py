@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any
 
 from slirpy.addresses import IPAddress
-from slirpy.config.policy.destination import ANY, HOST, PLAIN_WORDS, is_name, network_of
+from slirpy.config.policy.destination import ANY, HOST, PLAIN_WORDS, is_name, name_of, network_of
 from slirpy.config.policy.rule import Rule
 from slirpy.config.text import PORT_MAX, decimal, parse_ports, split_port
 from slirpy.config.values import as_text
@@ -38,13 +38,13 @@ def parse_rule(text: str) -> Rule:
     - ``deny ...`` or ``reject ...`` refuses it with a RST or an ICMP error;
     - ``drop ...`` discards it silently;
     - ``ask ...`` holds it until somebody decides;
-    - ``redirect ...=ADDRESS[:PORT]`` sends it to an address as the host sees it; without PORT the port stays the
-    same.
+    - ``redirect ...=TARGET[:PORT]`` sends it to an address or a name as the host sees it; without PORT the port stays
+    the same.
 
     PROTOCOL is ``tcp``, ``udp``, ``icmp``, ``quic``, or ``any``, the default. A protocol alone matches all of its
     traffic. DESTINATION is a network or address (IPv6 in brackets), a name (``example.org``, ``*.example.org``), or
     ``any``, ``host``, ``loopback``, ``self``, ``internet``, ``private``, ``link-local``, ``metadata``: see
-    :class:`Rule`. PORTS are numbers and ranges: ``80,443,8000-8010``. ADDRESS may be ``host``, for 127.0.0.1.
+    :class:`Rule`. PORTS are numbers and ranges: ``80,443,8000-8010``. TARGET may be ``host``, for 127.0.0.1.
     Behind a rule by name may stand ``tls=strict``, ``tls=ech``, ``tls=sni-optional`` or ``tls=off``; behind any that
     allows, ``proxy=URL`` or ``proxy=none``; behind one that redirects, ``proxy-protocol``: TCP connections begin with
     a header of the PROXY protocol, version 2.
@@ -62,7 +62,7 @@ def parse_rule(text: str) -> Rule:
         if verb == "redirect":
             rest, equals, target = rest.partition("=")
             if not equals:
-                raise ConfigError('where does it lead? add "=ADDRESS[:PORT]", such as =127.0.0.1:8080')
+                raise ConfigError('where does it lead? add "=TARGET[:PORT]", such as =127.0.0.1:8080')
             redirect = _target(target.strip())
         rest, quic = rest.strip(), False
         if rest == "quic" or rest.startswith("quic:"):
@@ -127,15 +127,23 @@ def _destination(text: str) -> str:
     return str(network.network_address) if network.num_addresses == 1 else str(network)
 
 
-def _target(text: str) -> tuple[IPAddress, int]:
+def _target(text: str) -> tuple[IPAddress | str, int]:
     place = split_port(text)
     if place is None:
-        raise ConfigError(f'target "{text}" is not ADDRESS[:PORT]; IPv6 stands in brackets')
+        raise ConfigError(f'target "{text}" is not ADDRESS[:PORT] or NAME[:PORT]; IPv6 stands in brackets')
     name, port = place
+    if name.startswith("*"):
+        raise ConfigError(f'target "{name}" is a pattern of names; write one name')
+    address: IPAddress | str = _LOOPBACK
     try:
-        address = _LOOPBACK if name in HOST else ip_address(name)
+        if is_name(name):
+            address = name_of(name) + "."
+        elif name not in HOST:
+            address = ip_address(name)
     except ValueError:
-        raise ConfigError(f'target "{name}" is neither an address nor "host"') from None
+        raise ConfigError(
+            f'target "{name}" is neither an address, nor a name such as proxy.example, nor "host"'
+        ) from None
     number = 0 if port is None else decimal(port, 1, PORT_MAX)
     if number is None:
         raise ConfigError(f'port "{port}" of the target is not a number from 1 to {PORT_MAX}')

@@ -10,13 +10,13 @@ from typing import Any
 
 from dnslib import DNSRecord
 
-from slirpy import Config, RulePolicy
+from slirpy import Config
 from slirpy.errors import SlirpyError
 from slirpy.interfaces import Action, Decision, FlowRequest, Verdict
 from slirpy.testing import Guest, GuestStream, UdpSocket, VirtualNetwork
 from tests.support.adversary import packets, sayings
 from tests.support.adversary.judge import Judge
-from tests.support.adversary.lines import lines
+from tests.support.adversary.lines import lines, policy
 from tests.support.adversary.places import (
     DNS46,
     FORWARDED,
@@ -25,11 +25,13 @@ from tests.support.adversary.places import (
     NAMES,
     NAT64,
     NAT64_OWN,
+    OWN,
     PORTS,
     PROXIES,
     PROXY_PLACES,
     PUBLIC,
     PUBLIC6,
+    RELAY,
     RESOLVER,
     SECOND,
     SPECIAL,
@@ -67,7 +69,7 @@ class Attack:
         self.net = VirtualNetwork(
             Config(
                 resolvers=[RESOLVER],
-                policy=RulePolicy([str(rule) for rule in rules]),
+                policy=policy(rules),
                 dns_name_rate=0,
                 isolate=self.isolated,
                 source_guard=guarded,
@@ -81,6 +83,7 @@ class Attack:
             self.net, rules, proxy=proxy, guarded=guarded, prefix=prefix, pool=self.pool, forwards=forwards
         )
         self.resolver = Resolver(random, self.judge)
+        self._move_relay()
         host = self.net.host
         host.serve_udp(RESOLVER, 53, self.resolver)
         host.serve_udp(None, None, lambda payload, source, port: payload)
@@ -230,6 +233,15 @@ class Attack:
     def lie(self) -> None:
         """Change what the resolver answers."""
         self.resolver.change()
+        if self.random.random() < 0.3:
+            self._move_relay()
+
+    def _move_relay(self) -> None:
+        """Change what the host's resolver library answers about the target of a redirect."""
+        all_places = (*PUBLIC, *PUBLIC, *PUBLIC6, *SPECIAL, *SPECIAL6, *OWN)
+        places = self.random.choices(all_places, k=self.random.randrange(3))
+        self.net.host.add_name(RELAY, *places)
+        self.judge.relay_moved([str(ip_address(place)) for place in places])
 
     def tcp(self) -> None:
         """Connect, and say something, perhaps in pieces."""
@@ -498,7 +510,7 @@ class Attack:
                 return
             self.decisions.clear()
             self.judge.replace(lines(self.random, proxies=True))
-            self.net.stack.policy = RulePolicy([str(rule) for rule in self.judge.rules])
+            self.net.stack.policy = policy(self.judge.rules)
 
     def decide(self) -> None:
         """Answer what was asked."""

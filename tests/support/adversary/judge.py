@@ -10,7 +10,7 @@ from dnslib import DNSRecord
 
 from slirpy.testing import Remote, VirtualNetwork
 from tests.support.adversary.hearing import Heard, hear
-from tests.support.adversary.lines import Line
+from tests.support.adversary.lines import DEFAULT, Line
 from tests.support.adversary.places import (
     BACKEND,
     DNS46,
@@ -20,6 +20,7 @@ from tests.support.adversary.places import (
     OWN_PORTS,
     PROXIES,
     PROXY_PLACES,
+    RELAY,
     RESOLVER,
     SECOND,
     TARGETS,
@@ -36,6 +37,7 @@ RECENT = 40 * SECOND
 """Time that may pass between a guest's packet and its arrival at the host, if somebody is asked."""
 _PROTOCOLS = {"connect_tcp": "tcp", "send_udp": "udp", "send_ping": "icmp"}
 _WEB = (80, 443)
+_FOR_EVER = 1 << 62
 
 
 @dataclass
@@ -107,6 +109,8 @@ class Judge:
     granted: dict[tuple[str, str, int], int] = field(default_factory=dict)
     """Flows that somebody who was asked has allowed, by address or name, and when."""
     ever_granted: set[tuple[str, str, int]] = field(default_factory=set)
+    relays: dict[str, int] = field(default_factory=dict)
+    """Addresses that the name of a target has had, and until when new connections may go there."""
     changed: int = 0
     """Time of the latest change of the rules."""
     tries: list[Tried] = field(default_factory=list)
@@ -207,7 +211,8 @@ class Judge:
             return  # it is judged by what the proxy hears
         if protocol == "tcp" and (address, port) == BACKEND and self._tried("tcp", FORWARDED, time):
             return
-        if address in (target for target, _ in TARGETS) and self._is_redirected(protocol, address, port, time):
+        places = (*self.relays, *(target for target, _ in TARGETS))
+        if address in places and self._is_redirected(protocol, address, port):
             return
         key = protocol, address, port
         before, had, asked = self.lives.get(key, (-LIFE, frozenset(), False))
@@ -233,20 +238,39 @@ class Judge:
     def _tried(self, protocol: str, place: tuple[str, int], time: int) -> bool:
         return any((each.protocol, each.address, each.port) == (protocol, *place) for each in self.tries)
 
-    def _is_redirected(self, protocol: str, address: str, port: int, time: int) -> bool:
+    def _leads(self, rule: Line | None, protocol: str, wanted: int, address: str, port: int) -> bool:
+        """Report whether a rule leads flows to a port to this place."""
+        if rule is None or rule.target is None:
+            return False
+        target, number = rule.target
+        if port not in (0, number or wanted):
+            return False
+        if target != RELAY:
+            return address == target
+        where = parse(address)
+        special = is_special(where) or where.is_loopback or address in OWN
+        if self.relays.get(address, 0) < self.net.now and (protocol == "tcp" or address not in self.relays):
+            return False  # flows of datagrams may keep what they have
+        return not special or bool(self.permits(protocol, address, port, ()))
+
+    def relay_moved(self, places: list[str]) -> None:
+        """Note that the name of a target has other addresses from now on."""
+        for address, until in self.relays.items():
+            self.relays[address] = min(until, self.net.now + RECENT)
+        self.relays.update(dict.fromkeys(places, _FOR_EVER))
+
+    def _is_redirected(self, protocol: str, address: str, port: int) -> bool:
         """Report whether a guest has tried something that a rule leads to this target."""
         for each in self.tries:
             if each.protocol != protocol:
                 continue
             where, names = self.meant(each.address), frozenset(self.asked[each.guest])
             if where is None:
-                return any(rule.target is not None and rule.target[0] == address for rule in self.rules)
+                return any(self._leads(rule, protocol, each.port, address, port) for rule in self.rules)
             for name in (None, *names):
                 rule = self.first(protocol, where, each.port, name)
-                if rule is not None and rule.target is not None:
-                    target, number = rule.target
-                    if address == target and port in (0, number or each.port):
-                        return True
+                if self._leads(rule, protocol, each.port, address, port):
+                    return True
         return False
 
     def meant(self, text: str) -> str | None:
@@ -393,7 +417,7 @@ class Judge:
                     return False
             if rule.what == "any" and rule.refuses and not rule.port and not rule.protocol:
                 return False
-            if rule.what in ("any", "internet") and not rule.refuses:
+            if rule.what in ("any", "internet", DEFAULT) and not rule.refuses:
                 return True
         return False
 

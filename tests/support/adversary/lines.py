@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from slirpy import Action, RulePolicy
 from tests.support.adversary.places import (
     GATEWAYS,
     NAMES,
     NETWORKS,
     OWN,
     PROXIES,
+    RELAY,
     TARGETS,
     WORDS,
     Address,
@@ -22,6 +24,8 @@ from tests.support.adversary.places import (
 
 REFUSALS = ("deny", "reject", "drop")
 _HOST = ("host", "loopback")
+DEFAULT = "default"
+"""Stands in the last rule for every flow that the others do not match."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Line:
     @property
     def about_addresses(self) -> bool:
         """True if the address of a flow matters."""
-        return not self.by_name and self.what != "any"
+        return not self.by_name and self.what not in ("any", DEFAULT)
 
     def names(self, name: str | None) -> bool:
         """Report whether a rule by name is about a name."""
@@ -90,6 +94,8 @@ class Line:
         host = address.is_loopback
         if self.what == "any":
             return self.verb != "allow" or not _is_near(address)
+        if self.what == DEFAULT:
+            return True
         if self.what in _HOST:
             return host
         if self.what == "self":
@@ -117,8 +123,19 @@ def _is_near(address: Address) -> bool:
     )
 
 
+def policy(lines: list[Line]) -> RulePolicy:
+    """The policy that consists of these rules."""
+    rules = [str(line) for line in lines if line.what != DEFAULT]
+    return RulePolicy(rules, Action.REJECT if len(rules) == len(lines) else Action.ALLOW)
+
+
 def lines(random: Random, *, proxies: bool) -> list[Line]:
     """A policy."""
+    found = _some_lines(random, proxies)
+    return [*found, Line("allow", DEFAULT)] if random.random() < 0.1 else found
+
+
+def _some_lines(random: Random, proxies: bool) -> list[Line]:
     if random.random() < 0.15:  # an address of a name is shut
         shut = random.choice(("203.0.113.0/24", "198.51.100.0/24", "2001:db8:7::/48", "private", "self"))
         return [Line("deny", shut), Line("allow", "*.example")]
@@ -152,7 +169,7 @@ def _line(random: Random, proxies: bool) -> Line:
         if protocol in ("", "udp") and random.random() < 0.3:
             options["protocol"], options["port"] = "quic", random.choice((0, 443))
     if verb == "redirect":
-        options["target"] = random.choice(TARGETS)
+        options["target"] = random.choice((*TARGETS, (RELAY, random.choice((0, 8080)))))
     if proxies and verb in ("allow", "ask") and random.random() < 0.4:
         options["proxy"] = random.choice(("", *PROXIES))
     return Line(**{**line.__dict__, **options})

@@ -47,6 +47,8 @@ GATEWAYS = {4: ip_address("10.0.2.2"), 6: ip_address("fec0::2")}
 PORTS = (22, 80, 443)
 TARGETS = (("9.9.9.9", 8080), ("9.9.9.9", 0), ("2620:fe::9", 8443))
 """Targets of redirects."""
+RELAY = "relay.internal"
+"""Another one, by name: the host's resolver library knows it, and the adversary what it answers."""
 PROXIES = ("http://9.9.9.10:3128", "socks5://9.9.9.11:1080")
 PROXY_PLACES = {"9.9.9.10": 3128, "9.9.9.11": 1080}
 BACKEND = ("9.9.9.12", 80)

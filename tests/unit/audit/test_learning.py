@@ -106,6 +106,19 @@ def test_names(learned: Learned) -> None:
     assert "known as inside.example.org" in learned.path.read_text()
 
 
+@pytest.mark.parametrize(
+    ("rule", "learns"),
+    [
+        ("redirect tcp:any:80=proxy.example:8080", "redirect tcp:203.0.113.7:80=proxy.example:8080"),
+        ("redirect by a policy of one's own", "redirect tcp:203.0.113.7:80=127.0.0.1:8080"),
+    ],
+)
+def test_the_name_of_a_redirect_is_kept(learned: Learned, rule: str, learns: str) -> None:
+    verdict = Verdict(Action.ALLOW, ("proxy.example", 8080), rule=rule)
+    learned.use(learned.trail.request("203.0.113.7", 80), verdict, b"\x7f\0\0\1")
+    assert [str(rule) for rule in learned.end().rules] == [learns]
+
+
 def test_redirects_are_kept(learned: Learned) -> None:
     verdict = Verdict(Action.ALLOW, ("127.0.0.1", 8080), rule="redirect tcp:any:80=127.0.0.1:8080")
     learned.use(learned.trail.request("203.0.113.7", 80), verdict, b"\x7f\0\0\1")

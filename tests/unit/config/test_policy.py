@@ -63,6 +63,9 @@ SAME = [
     ("redirect tcp:any:80=127.0.0.1:8080",
      Rule(Action.ALLOW, "any", IPProtocol.TCP, ((80, 80),), (LOOPBACK, 8080))),
     ("redirect any=[2001:db8::1]:8", Rule(Action.ALLOW, redirect=(ip_address("2001:db8::1").packed, 8))),
+    ("redirect any:80=proxy.example:8080",
+     Rule(Action.ALLOW, ports=((80, 80),), redirect=("Proxy.example.", 8080))),
+    ("redirect any=server.", Rule(Action.ALLOW, redirect=("server.", 0))),
     ("redirect any=192.0.2.1", Rule(Action.ALLOW, redirect=(ip("192.0.2.1"), 0))),
 ]  # fmt: skip
 
@@ -81,6 +84,7 @@ def test_text_and_rule_are_the_same(text: str, rule: Rule) -> None:
         ("allow any:any:443", "allow any:443"),
         ("allow tcp:203.0.113.7/32", "allow tcp:203.0.113.7"),
         ("redirect tcp:any:80 = host:8080", "redirect tcp:any:80=127.0.0.1:8080"),
+        ("redirect any=B\u00fccher.Example.", "redirect any=xn--bcher-kva.example"),
         ("  drop   metadata  ", "drop metadata"),
         ("allow icmp:198.51.100.7", "allow icmp:198.51.100.7"),
         ("allow 0.0.0.0/0", "allow 0.0.0.0/0"),
@@ -122,6 +126,9 @@ def test_other_ways_to_write_it(text: str, plain: str) -> None:
         ("redirect any:80", "where does it lead?"),
         ("redirect any:80=", 'target ""'),
         ("redirect any:80=proxy", 'target "proxy"'),
+        ("redirect any:80=*.proxy.example", "a pattern"),
+        ("redirect any:80=pro!xy.example", 'target "pro!xy.example" is neither'),
+        ("redirect any:80=proxy.example:0", 'port "0" of the target'),
         ("redirect any:80=1.2.3.4:0", 'port "0" of the target'),
         ("redirect any:80=1.2.3.4:x", 'port "x"'),
         ("redirect any:80=::1", "brackets"),
