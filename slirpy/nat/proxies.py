@@ -134,7 +134,7 @@ class Proxies:
             self._found[host] = self._network.now + LOOKUP_TIME, answer.addresses
         else:
             warn('slirpy: the proxy "%s" has no address', host)
-        for stream, port in self._waiting.pop(host, ()):
+        for stream, port in self._waiting.pop(host):
             stream.open([(address, port) for address in answer.addresses])
 
     def _warn(self, proxy: Proxy, place: str, reason: str) -> None:

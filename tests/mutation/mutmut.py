@@ -157,10 +157,8 @@ def _fails_anew(folder: Path, name: str, mutant: str) -> bool:
     ]
     environment = os.environ | {"MUTANT_UNDER_TEST": mutant}
     done = subprocess.run(command, cwd=folder / "mutants", env=environment, check=False, capture_output=True)
-    return done.returncode not in (
-        0,
-        pytest.ExitCode.NO_TESTS_COLLECTED,
-    )  # also if it fails while it is imported
+    # A mutant that cannot be imported is noticed, too: pytest then ends with another code than 1.
+    return done.returncode not in (0, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
 def _copy(area: Area, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which flows go through a proxy, how its address is found, and what is logged, without a network."""
+"""Choice of a proxy for a flow, the search for its address, and the log, without a network."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Bench:
         self.owner = StreamNotes()
 
     def said(self, at: int = -1) -> bytes:
-        """What a connection begins with, once the far side has answered."""
+        """First bytes of a connection, once the far side has answered."""
         self.host.owners[at].connected()
         self.flush()
         return self.host.peers[at].taken
@@ -244,7 +244,7 @@ def test_a_proxy_at_localhost_needs_no_look_up() -> None:
 
 @pytest.mark.parametrize("looks_up", [True, False])
 def test_a_proxy_without_an_address(looks_up: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """It is asked for again by the next flow."""
+    """The next flow asks for it again."""
     bench = Bench()
     bench.host.looks_up = looks_up
     with caplog.at_level(logging.WARNING, "slirpy"):

@@ -1,4 +1,4 @@
-"""Which queries may go outside, without a server."""
+"""Queries that may go outside, without a server."""
 
 from __future__ import annotations
 
