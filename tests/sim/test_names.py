@@ -150,6 +150,10 @@ def test_a_record_of_the_operator_may_name_any_address() -> None:
     assert world.reached("10.0.2.2", 443)
     assert len(server.connections) == 1
     assert not world.reached("10.0.2.2", 80)
+    # Later the name is looked up anew, and the network itself answers at once.
+    world.net.run(61 * SECOND)
+    assert world.reached("10.0.2.2", 443)
+    assert len(server.connections) == 2
 
 
 def test_a_refused_address_stays_refused_under_a_name() -> None:

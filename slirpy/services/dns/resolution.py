@@ -111,7 +111,7 @@ class Resolution:
         now: int,
         wake: Callable[[], None],
         *,
-        mix_case: bool = False,
+        mix_case: bool,
     ) -> None:
         self.query = query
         self.done = False
