@@ -1,4 +1,4 @@
-"""Time from start to ready, and from ready to the first ping, of networks for a namespace that exists."""
+"""Time from start to ready, and from ready to the first ping, of networks for an existing namespace."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ COMMANDS = {
     "run": ("slirpy.cli.run:run", "Run a command whose only network is slirpy (Linux)."),
     "attach": (
         "slirpy.cli.attach.command:attach",
-        "Give a namespace that exists slirpy as its network (Linux).",
+        "Give an existing namespace slirpy as its network (Linux).",
     ),
     "qemu": ("slirpy.cli.qemu:qemu", "Run QEMU with its network card already connected to slirpy."),
     "listen": ("slirpy.cli.listen:listen", "Serve guests, such as QEMU's, that connect by a socket."),

@@ -51,7 +51,7 @@ def router(subject: Subject) -> APIRouter:
         """Start a capture: into a file of the machine of the network, or in memory, which keeps the last 4 MiB.
 
         Links that are attached later are recorded, too, unless `links` names some. Files need a Unix socket; they are
-        for their owner only, and existing ones are left alone, unless `overwrite` allows to replace earlier captures.
+        for their owner only, and existing ones are left alone, unless `overwrite` permits replacing earlier captures.
         """
         if body.file is not None and request.client is not None:
             error = (

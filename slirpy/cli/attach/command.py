@@ -1,4 +1,4 @@
-"""``slirpy attach``: a network for a namespace that exists already."""
+"""``slirpy attach``: a network for an existing namespace."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def attach(
     pid_file: str | None,
     **network: Any,
 ) -> None:
-    """Give a network namespace that exists slirpy as its network.
+    """Give an existing network namespace slirpy as its network.
 
     The namespace is that of process PID, or the one at PATH, or NAME of `ip netns`. It gets the interface TAPNAME, by
     default tap0, with address, default route and MTU. Its processes, mounts and name server stay as they are:

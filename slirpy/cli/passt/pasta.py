@@ -271,7 +271,7 @@ def _target_of(given: Given) -> tuple[str | None, list[str]]:
             raise ConfigError("-F has its own network card; leave the PID out")
         return rest[0], []
     if given.has("userns"):
-        raise ConfigError("--userns belongs to a namespace that exists; give a PID or --netns")
+        raise ConfigError("--userns belongs to an existing namespace; give a PID or --netns")
     if given.has("fd") and rest:
         raise ConfigError(f"-F has its own network card; leave {rest[0]!r} out")
     return None, rest or [os.environ.get("SHELL") or "/bin/sh"]
