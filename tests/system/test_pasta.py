@@ -276,6 +276,43 @@ def test_listeners_are_followed(host: HostSpace, eventually: Eventually) -> None
         eventually(lambda: inside(shell, CLIENT, "127.0.0.1", 7001) == "ConnectionRefusedError", "it follows")
 
 
+SLOW = """
+import socket, time
+server = socket.create_server(("127.0.0.1", 7100))
+server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+print("listening", flush=True)
+client = server.accept()[0]
+count = 0
+while data := client.recv(65536):
+    count += len(data)
+    time.sleep(0.001)  # so that much is under way when the command has ended
+print(count, flush=True)
+"""
+
+
+@only_nobody
+def test_what_is_under_way_at_the_end_of_the_command_arrives(host: HostSpace) -> None:
+    send = f"import socket; socket.create_connection(('{GATEWAY}', 7100)).sendall(bytes(2 << 20))"
+    with host.server(sys.executable, "-c", SLOW) as server:
+        done = host.run(*SLIRPY, "--config-net", "-q", "--", sys.executable, "-c", send)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert server.stdout is not None
+        assert server.stdout.readline() == f"{2 << 20}\n"
+
+
+@only_nobody
+def test_it_is_shut_in(host: HostSpace) -> None:
+    """The process with the network has no way to files or programs, and nothing is said about it."""
+    with host.shell(SLIRPY, "--config-net", "-q") as shell:
+        assert shell.run("echo up") == "up"
+        status = Path(f"/proc/{shell.process.pid}/status").read_text()
+        assert "NoNewPrivs:\t1" in status
+        assert "Seccomp:\t2" in status
+        assert shell.end() == 0
+        assert shell.process.stderr is not None
+        assert shell.process.stderr.read() == ""
+
+
 @pytest.fixture
 def existing(host: HostSpace) -> Iterator[subprocess.Popen[str]]:
     """A namespace that another program of the user's has made."""

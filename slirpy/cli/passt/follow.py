@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 
-from slirpy.cli.passt.ports import PortSpec, ephemeral_ports
+from slirpy.cli.passt.ports import PortSpec
 
 __all__ = ["FOLLOWED_MAX", "Follower", "listening_ports"]
 
@@ -53,14 +53,14 @@ class Follower:
             (self.open if self._start(port) else self._failed).add(port)
 
 
-def listening_ports(tables: Iterable[int], kind: socket.SocketKind) -> set[int]:
+def listening_ports(tables: Iterable[int], kind: socket.SocketKind, clients: tuple[int, int]) -> set[int]:
     """The ports in tables of sockets on which somebody listens.
-
-    Those of UDP in the range from which the system chooses ports for clients are left out: most of them are clients'.
 
     Args:
         tables: descriptors of files in /proc/net.
         kind: of the sockets in them.
+        clients: first and last port that the system chooses for clients. Those of UDP are left out: most of them are
+            no servers'.
     """
     wanted = _TCP_LISTEN if kind == socket.SOCK_STREAM else _UDP_BOUND
     ports = set()
@@ -71,7 +71,7 @@ def listening_ports(tables: Iterable[int], kind: socket.SocketKind) -> set[int]:
                 ports.add(int(words[1].rpartition(b":")[2], 16))
     ports.discard(0)
     if kind == socket.SOCK_DGRAM:
-        low, high = ephemeral_ports()
+        low, high = clients
         ports = {port for port in ports if not low <= port <= high}
     return ports
 

@@ -18,6 +18,7 @@ from slirpy.cli.passt.ports import (
     PortMap,
     PortSpec,
     check_together,
+    ephemeral_ports,
     host_forwards,
     parse_port_spec,
 )
@@ -102,6 +103,7 @@ class Ports:
         self._rules: dict[tuple[str, int], list[HostForward]] = {}
         self._served: dict[tuple[str, int], list[OpenSocket]] = {}
         self._followers: list[tuple[str, bool, Follower]] = []
+        self._clients = ephemeral_ports()  # of the host's; later, this process may not read it
         self._own: dict[str, int] = {}
         for name in TABLES:
             with suppress(OSError):
@@ -133,9 +135,9 @@ class Ports:
         for protocol, inward, follower in self._followers:
             kind = _KINDS[protocol]
             tables = self._inside.tables if inward else self._own
-            wanted = listening_ports(_of(tables, protocol), kind)
+            wanted = listening_ports(_of(tables, protocol), kind, self._clients)
             if inward and protocol == "udp":  # as QUIC goes with TLS
-                wanted |= listening_ports(_of(tables, "tcp"), socket.SOCK_STREAM)
+                wanted |= listening_ports(_of(tables, "tcp"), socket.SOCK_STREAM, self._clients)
             ours = self._served if inward else self._rules
             follower.follow(wanted - {port for known, port in ours if known == protocol})
 

@@ -24,6 +24,7 @@ from slirpy.cli.passt.process import (
     preload,
     read_or_show,
     run_program,
+    shut_in,
     user_of,
 )
 from slirpy.errors import ConfigError, LinkError
@@ -134,6 +135,7 @@ class _Run:
                 become_user(self._user)
             if ready is not None:
                 detach(ready)
+            shut_in(given, network.config, stack, files)
             while not self._ended and ending.status is None:
                 net.poll(None)
             if self._ended:

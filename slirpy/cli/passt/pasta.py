@@ -26,6 +26,7 @@ from slirpy.cli.passt.process import (
     preload,
     read_or_show,
     run_program,
+    shut_in,
     user_of,
 )
 from slirpy.errors import ConfigError, LinkError
@@ -154,7 +155,7 @@ class _Run:
         serving.keep_heap()
         log = FrameLog(given.text("pcap"), "-" if given.has("trace") else None, stack)
         net = stack.enter_context(Slirp(network.config))
-        plugged = _link(inside.tap if inside is not None else link, network.config.mtu, self._end)
+        plugged = open_link(inside.tap if inside is not None else link, network.config.mtu, self._end)
         stack.callback(plugged.close)
         if inside is not None:
             inside.configure(network.inside)
@@ -171,6 +172,15 @@ class _Run:
         if self._user is not None:
             preload()
             become_user(self._user)
+        if process is not None:
+            from slirpy.cli.attach.lifetime import watch_process
+
+            watched = watch_process(net, process, self._end)
+            if watched is not None:
+                stack.callback(os.close, watched)
+        if ready is not None:
+            detach(ready)
+        shut_in(given, network.config, stack, files, signals=() if spawned is None else (spawned.pid,))
         if spawned is not None:
             error = spawned.start()
             if error:
@@ -180,26 +190,17 @@ class _Run:
             net.watch(spawned.fileno(), lambda _: self._end(spawned.read()))
             for number in (signal.SIGINT, signal.SIGQUIT):
                 signal.signal(number, signal.SIG_IGN)  # those keys are the command's business
-        if process is not None:
-            from slirpy.cli.attach.lifetime import watch_process
-
-            watched = watch_process(net, process, self._end)
-            if watched is not None:
-                stack.callback(os.close, watched)
-        if ready is not None:
-            detach(ready)
         watcher = None if path is None or given.has("no-netns-quit") else _FileWatch(path)
-        due = 0.0
-        while self._status is None and ending.status is None:
-            if not ports.follows and watcher is None:
-                net.poll(None)
-                continue
-            if (now := time.monotonic()) >= due:  # the kernel takes milliseconds for a table of sockets
-                due = now + _TICK
-                ports.follow()
-                if watcher is not None and watcher.gone():
-                    break
-            net.poll(max(due - time.monotonic(), 0.0))
+
+        def look() -> bool:
+            ports.follow()
+            return watcher is not None and watcher.gone()
+
+        serve_until(
+            net,
+            lambda: self._status is not None or ending.status is not None,
+            look if ports.follows or watcher is not None else None,
+        )
         if spawned is not None:
             net.unwatch(spawned.fileno())
             spawned.close()  # ends what the command has left, and with it its connections
@@ -243,11 +244,15 @@ class _FileWatch:
         self._known = self._look()
 
     def _look(self) -> tuple[int, int] | None:
-        try:
-            found = os.stat(self._path)
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
+        for look in (os.stat, os.lstat):
+            try:
+                found = look(self._path)
+            except PermissionError:
+                continue  # a link to the namespace of a process, which a confined one may not look at
+            except OSError:
+                break
+            return found.st_dev, found.st_ino
+        return None
 
     def gone(self) -> bool:
         """Report whether the file is another one now, or none."""
@@ -277,8 +282,28 @@ def _target_of(given: Given) -> tuple[str | None, list[str]]:
     return None, rest or [os.environ.get("SHELL") or "/bin/sh"]
 
 
-def _link(descriptor: int | None, mtu: int, ended: Callable[[], object]) -> Link:
-    """The link behind a descriptor: a TAP interface, or a socket with frames as QEMU sends them."""
+def serve_until(net: Slirp, over: Callable[[], bool], look: Callable[[], bool] | None) -> None:
+    """Serve a network until ``over``, or until ``look``, which is called once a second, returns True."""
+    due = 0.0
+    while not over():
+        if look is None:
+            net.poll(None)
+            continue
+        if (now := time.monotonic()) >= due:  # the kernel takes milliseconds for a table of sockets
+            due = now + _TICK
+            if look():
+                return
+        net.poll(max(due - time.monotonic(), 0.0))
+
+
+def open_link(descriptor: int | None, mtu: int, ended: Callable[[], object]) -> Link:
+    """The link behind a descriptor: a TAP interface, or a socket with frames as QEMU sends them.
+
+    Args:
+        descriptor: of the interface or the socket.
+        mtu: of the interface.
+        ended: called when the interface is gone, or the other end of the socket is closed.
+    """
     import socket
 
     from slirpy.links.stream import StreamLink
@@ -286,7 +311,9 @@ def _link(descriptor: int | None, mtu: int, ended: Callable[[], object]) -> Link
 
     assert descriptor is not None
     if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-        return StreamLink(socket.socket(fileno=descriptor))
+        link = StreamLink(socket.socket(fileno=descriptor))
+        link.on_state = lambda connected: None if connected else ended()
+        return link
     return TapLink(descriptor, mtu, on_gone=ended)
 
 

@@ -6,15 +6,18 @@ import importlib
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from textwrap import wrap
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from slirpy.cli import main as program
 from slirpy.cli.passt.arguments import OPTIONS, Given, read_arguments
 from slirpy.errors import ConfigError, SlirpyError
+
+if TYPE_CHECKING:
+    from slirpy.config import Config
 
 __all__ = [
     "FAILED",
@@ -27,6 +30,7 @@ __all__ = [
     "preload",
     "read_or_show",
     "run_program",
+    "shut_in",
     "user_of",
 ]
 
@@ -117,6 +121,11 @@ class OutputFiles:
             os.dup2(descriptor, 2)
             os.close(descriptor)
 
+    @property
+    def removed(self) -> list[str]:
+        """Files that are removed at the end."""
+        return [] if self._pid is None else [self._pid.path]
+
     def write(self) -> None:
         """Write the process id."""
         if self._pid is not None:
@@ -179,6 +188,28 @@ def become_user(user: tuple[int, int]) -> None:
     from slirpy.cli.passt.spawn import become
 
     become(user)
+
+
+def shut_in(
+    given: Given, config: Config, stack: ExitStack, files: OutputFiles, *, signals: Iterable[int] = ()
+) -> None:
+    """Confine this process for good, as ``--sandbox`` of slirpy's commands does, and tell what this system lacks.
+
+    A helper process may start here. It keeps what is open: leave the caller's streams and the user before.
+
+    Args:
+        given: the command line.
+        config: options of the network.
+        stack: undoes it at its end.
+        files: files that the program removes at its end.
+        signals: processes that it ends.
+    """
+    from slirpy.cli.confined import SelfSandbox, tell_lacking
+
+    confined = SelfSandbox("auto", config, stack)
+    lacking = confined.enter(signals=signals, removed=files.removed, low_ports=True)
+    if not given.has("quiet"):
+        tell_lacking(lacking)
 
 
 def preload() -> None:

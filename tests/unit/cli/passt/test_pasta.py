@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import os
+import socket
+import sys
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from slirpy import Config, Slirp
 from slirpy.cli.passt import guest
 from slirpy.cli.passt.arguments import OPTIONS, read_arguments
 from slirpy.cli.passt.follow import Follower, listening_ports
 from slirpy.cli.passt.forwarding import read_ports
 from slirpy.cli.passt.guest import GuestNetwork, guest_network
 from slirpy.cli.passt.hostnet import FamilySettings, HostInterface
-from slirpy.cli.passt.pasta import pasta
+from slirpy.cli.passt.pasta import open_link, pasta, serve_until
 from slirpy.cli.passt.ports import parse_port_spec
 from slirpy.cli.rtnetlink import InterfaceAddress, Route
 from slirpy.errors import ConfigError, SlirpyError
 from slirpy.interfaces import Action, FlowRequest, IPProtocol
 from tests.support.repository import REPOSITORY
+from tests.support.waiting import until
 
 PODMAN = (
     "--config-net -t 8080-8080:80-80 -u none -T none -U none --no-map-gw --dns none --quiet --netns /run/netns/x"
@@ -201,17 +205,58 @@ TABLE = """\
 
 
 def test_listeners_are_found_in_the_tables(tmp_path: Path) -> None:
-    import socket
-
     file = tmp_path / "tcp"
     file.write_text(TABLE)
     descriptor = os.open(file, os.O_RDONLY)
     try:
         for _ in range(2):
-            assert listening_ports([descriptor], socket.SOCK_STREAM) == {8080, 22}
-        assert listening_ports([descriptor], socket.SOCK_DGRAM) == {5353}
+            assert listening_ports([descriptor], socket.SOCK_STREAM, (32768, 60999)) == {8080, 22}
+        assert listening_ports([descriptor], socket.SOCK_DGRAM, (32768, 60999)) == {5353}
+        assert listening_ports([descriptor], socket.SOCK_DGRAM, (5000, 60999)) == set()
     finally:
         os.close(descriptor)
+
+
+class Clock:
+    """A network with traffic all the time: each turn takes a millisecond."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.turns = 0
+
+    def poll(self, timeout: float | None) -> None:
+        self.turns += 1
+        self.now += 0.001
+
+
+def test_tables_are_read_once_a_second_whatever_the_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    looks: list[float] = []
+    monkeypatch.setattr("slirpy.cli.passt.pasta.time.monotonic", lambda: clock.now)
+    net: Any = clock
+
+    def look() -> bool:
+        looks.append(clock.now)
+        return len(looks) == 5
+
+    serve_until(net, lambda: clock.turns > 4500, look)
+    assert looks == pytest.approx([100, 101, 102, 103, 104], abs=0.01)
+    assert 3990 <= clock.turns <= 4010
+    serve_until(net, lambda: clock.turns > 6000, None)
+    assert len(looks) == 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors of sockets that a caller passes on")
+def test_the_other_end_of_a_socket_hangs_up() -> None:
+    ours, theirs = socket.socketpair()
+    ended: list[bool] = []
+    with Slirp(Config(resolvers=[])) as net:
+        net.attach_link(open_link(ours.detach(), 1500, lambda: ended.append(True)))
+        net.poll(0)
+        assert not ended
+        theirs.close()
+        until(lambda: bool(ended), lambda: net.poll(0.05))
+    assert ended == [True]
 
 
 def test_ports_follow() -> None:
