@@ -410,7 +410,7 @@ class Stack(IPStack):
                 raise
             names = sorted({lease.hostname for lease in self._leases.leases() if lease.hostname})
             known = (
-                f"has this name; known are {', '.join(names)}" if names else "has told a name; give an address"
+                f"has this name; known are {', '.join(names)}" if names else "has sent a name; give an address"
             )
             raise ConfigError(f'guest "{guest}" is not an address, and no guest {known}') from None
         if not self.network.may_be_guest(address):

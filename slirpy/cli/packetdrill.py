@@ -84,7 +84,7 @@ def packetdrill(
     settings, if there are any.
 
     Exit status: 0 if all passed; 1 if one failed, or is unsupported; 2 if one cannot be read, though the others are
-    run all the same.
+    run nevertheless.
 
     \b
     Examples:

@@ -111,7 +111,7 @@ def qemu(
     try:
         translation = translate(command, replace)
     except ConfigError as error:
-        fail(str(error))  # it names QEMU's option, which is none of ours
+        fail(str(error))  # it names QEMU's option, which is not one of slirpy's
     own = translation.own_card or not translation.needs_card
     for option, value in (("--mac", mac), ("--card", card)):
         if value is not None and own:
@@ -376,7 +376,7 @@ def _terminal() -> Callable[[], None]:
 
 
 def _die_with_parent() -> Callable[[], None] | None:
-    """Make the child end when slirpy is killed, since a machine without a network is of no use. Linux only."""
+    """Make the child end when slirpy is killed, since a machine without a network is useless. Linux only."""
     if sys.platform != "linux":
         return None
     from slirpy.cli import linux

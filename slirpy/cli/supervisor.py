@@ -13,7 +13,7 @@ from slirpy.cli.channel import Channel, GoneError
 __all__ = ["Supervisor"]
 
 _KEY_SECONDS = 0.05
-"""Longest time from the end of CMD until the listener has told which key caused it."""
+"""Longest time from the end of CMD until the listener reports which key caused it."""
 
 
 class Supervisor:

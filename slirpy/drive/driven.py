@@ -118,7 +118,7 @@ class Driven(Polled, abc.ABC):
 
         Raises:
             StateError: an event loop drives the network in another thread; close it there.
-            BaseException: as :meth:`stop`; the network is closed all the same.
+            BaseException: as :meth:`stop`; the network is closed nevertheless.
         """
         if self._closed:
             return

@@ -1,6 +1,6 @@
 """The host's resolver library, which blocks: a few threads call it and pass the answers to the driving thread.
 
-The threads are daemons: nothing can end a lookup that hangs, and a program must be able to exit all the same. They
+The threads are daemons: nothing can end a lookup that hangs, and a program must still be able to exit. They
 and the socket that wakes the poller are created by the first lookup.
 """
 

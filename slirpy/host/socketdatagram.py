@@ -156,7 +156,7 @@ class PacketSocket(OpenSocket):
             self._ttl, self._dont_fragment = ttl or self._ttl, dont_fragment
 
     def _ready(self, mask: int) -> None:
-        # After one packet and a pause there is one packet again, as a rule. The poller tells of more, which are then
+        # After one packet and a pause there is one packet again, as a rule. The poller reports more, which are then
         # read together. Asking for a second one here would cost a small exchange a system call and an exception.
         now = monotonic_ns()
         single = self._single and now - self._read_at > PAUSE

@@ -371,5 +371,5 @@ class SocketStream(OpenSocket):
         try:
             sock.close()
         except OSError:
-            pass  # close may report a reset; the descriptor is released all the same
+            pass  # close may report a reset; the descriptor is released anyway
         self._sockets.released(self)

@@ -242,7 +242,7 @@ class TapLink:
         readv, size = os.readv, len(header)
         arena, start = self._arena, 0
         now = monotonic_ns()
-        # After one frame and a pause there is one frame again, as a rule. The poller tells of more, which are then
+        # After one frame and a pause there is one frame again, as a rule. The poller reports more, which are then
         # read together. Asking for a second one here would cost a small exchange a system call and an exception.
         single = self._single and now - self._read_at > PAUSE
         self._read_at = now

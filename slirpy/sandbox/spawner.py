@@ -219,7 +219,7 @@ class _Server:
 
     def _seal(self) -> None:
         """Complete the list. Without programs, this process needs no rights but to read its files."""
-        # They load ctypes, which programs without a sandbox do not need.
+        # Imported here because they load ctypes, which programs without a sandbox do not need.
         from slirpy.sandbox import capabilities, seccomp
         from slirpy.sandbox.syscalls import machine
 

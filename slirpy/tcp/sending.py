@@ -92,7 +92,7 @@ def _go_back(conn: ControlBlock, now: int) -> None:
     """Start again from SND.UNA, with the smallest congestion window (RFC 6298, (5.4) to (5.6))."""
     conn.stats.tcp_retransmits += 1
     if conn.retries == 1:
-        # What the peer has reported is not in flight. While a lost retransmission goes unnoticed, it is nearly all:
+        # SACKed data is not in flight. While a lost retransmission goes unnoticed, it is nearly all:
         # counted, it made the threshold a hundred times the window.
         conn.cc.on_timeout(((conn.snd_max - conn.snd_una) & MASK) - sack.sacked_below(conn, conn.snd_max))
     else:

@@ -471,7 +471,7 @@ class ControlBlock:
         """Return how many bytes up to ``end`` were in flight when a loss occurred, to reduce the window from.
 
         ACKs arrive in batches. If one has moved SND.UNA and a later one of the same batch reports a loss, the data
-        that the first one permits was not sent in between. It is counted all the same; otherwise the window would
+        that the first one permits was not sent in between. It is counted nevertheless; otherwise the window would
         shrink by the data that the first ACK has acknowledged, in addition to the reduction.
         """
         return max((end - self.snd_una) & MASK, min(self.cc.cwnd, self.snd_wnd, self.snd_buf.length))

@@ -1,6 +1,6 @@
 """ICMPv6 and DHCPv6 messages in words, for :mod:`slirpy.wire.describe`.
 
-They are described as far as they can be read: a message that a receiver would discard is named all the same.
+They are described as far as they can be read: a message that a receiver would discard is still named.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ def test_a_new_policy_resets_flows_to_a_special_address_that_it_does_not_allow()
 
 
 def test_a_function_leads_to_a_name() -> None:
-    """It is asked about a special address of the name too, and leads that flow elsewhere: so it does not allow it."""
+    """The function is asked about a special address of the name. It redirects that flow, which allows nothing."""
     world = World(policy=lambda request: Verdict(Action.ALLOW, ("proxy.example", 22)))
     world.net.host.add_name("proxy.example", GOOD)
     assert world.reached("198.51.100.1", 80)

@@ -36,7 +36,7 @@ __all__ = ["main", "passt"]
 PATHS = 64
 """Number of paths that are tried if none is given."""
 _PATIENCE = 3.0
-"""Seconds for a predecessor, which QEMU has told to end, to give up the file with its number."""
+"""Seconds that a predecessor, which QEMU is ending, has to release its process file."""
 USAGE = (
     "Usage: slirpy-passt [OPTION]...",
     "",

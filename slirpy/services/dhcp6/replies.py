@@ -94,7 +94,7 @@ class Parameters:
         return f"tftp://{bracketed(server)}/{quote(bootfile.lstrip('/'), safe=_IN_PATHS)}"
 
     def _tftp_server(self, answer: DhcpAnswer) -> object:
-        """Name or address of the TFTP server; an IPv4 address is of no use here."""
+        """Name or address of the TFTP server; an IPv4 address is useless here."""
         config = self._config
         name = config.tftp_server_name if answer.tftp_server_name is None else answer.tftp_server_name
         if not name or name.replace(".", "").isdecimal():

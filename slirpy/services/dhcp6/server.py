@@ -108,7 +108,7 @@ class Dhcp6Service:
 
     @staticmethod
     def _is_unicast(exchange: Exchange) -> bool:
-        """Report whether a client sent a message to our own address, which it was not told to do (RFC 8415
+        """Report whether a client sent a message to our own address, which it had no permission to do (RFC 8415
         section 18.4).
         """
         return not exchange.relays and not is_multicast(exchange.datagram.destination)

@@ -321,7 +321,7 @@ class Transfers:
         """Ensure that one more transfer fits. If the guest has too many, its longest idle one is ended.
 
         At the limit for all it is one of the link with the most transfers: a guest can show many addresses, but it is
-        behind one link all the same.
+        still behind one link.
         """
         own = [transfer for transfer in self.by_client.values() if transfer.guest == guest]
         if len(own) < TRANSFERS_OF_GUEST_MAX:

@@ -224,7 +224,7 @@ class Autoconfiguration:
         address = interface_address(prefix.prefix, self._guest.mac)
         valid = prefix.valid
         if address in self._addresses.until:
-            # Nobody can end an address by an advertisement sooner than in two hours (section 5.5.3, e).
+            # An advertisement cannot end an address sooner than in two hours (section 5.5.3, e).
             remaining = self._addresses.remaining(address, now)
             if valid <= _TWO_HOURS and valid <= remaining:
                 valid = min(remaining, _TWO_HOURS)

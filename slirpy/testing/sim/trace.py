@@ -129,7 +129,7 @@ class Trace:
     def digest(self) -> str:
         """Return the SHA-256 over all records in hexadecimal: equal for equal runs.
 
-        The texts of logs and exceptions are left out: they may differ all the same, such as by addresses of
+        The texts of logs and exceptions are left out: they may differ anyway, such as by addresses of
         objects, and names of tasks.
         """
         hashed = sha256()

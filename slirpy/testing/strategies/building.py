@@ -142,7 +142,7 @@ class Flaw(NamedTuple):
     repaired: bool = True
     """True if the checksums are made correct again, so that nothing else is wrong."""
     tolerated: bool = False
-    """True if receivers may take it all the same."""
+    """True if receivers may accept it nevertheless."""
 
 
 def check_kind(kind: Kind) -> None:

@@ -102,7 +102,7 @@ def _makers(names: list[str], last: int, protocols: list[_Transport]) -> dict[ty
     def flows(chosen: list[_Transport]) -> st.SearchStrategy[Flow]:
         every = product(range(_CONNECTIONS), chosen, pairs, both)
         found = [Flow(a, b, number, back, kind) for number, kind, (a, b), back in every]
-        # Those that any test has are frequent: of the first connections that a host opens to one named after it.
+        # Flows that any test has are frequent: the first connections that a host opens to one named after it.
         order = {name: place for place, name in enumerate(names)}
         usual = [each for each in found if not each.connection and order[each.client] < order[each.server]]
         return st.sampled_from(usual * max(3 * len(found) // len(usual), 1) + found)

@@ -79,7 +79,7 @@ def _shape(**fields: st.SearchStrategy[object]) -> st.SearchStrategy[Shape]:
 
 
 _WANTED = (
-    # What comes next, with news of any kind.
+    # The next segment in order, with any kind of news.
     _shape(size=_sizes, ack=st.sampled_from((0, 1, 1460))),
     # In the window, and across its edges; old text, and text that overlaps.
     _shape(seq=st.integers(1, 5000), size=_sizes),

@@ -197,7 +197,7 @@ class SimThread(WaitingThread):
         self._killed += 1
         if self._killed > _PATIENCE:
             self.done = True
-            # It catches every exception. Deleting the greenlet would raise another one in it, outside of the network.
+            # The program catches everything. Deleting the greenlet would raise one more in it, outside the network.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._greenlet))
             self._hub.switch()  # and never back
         raise self._greenlets.GreenletExit
