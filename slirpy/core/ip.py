@@ -12,6 +12,7 @@ from slirpy.core.cutting import cut, cut6
 from slirpy.core.neighbor import Neighbor, Neighbors
 from slirpy.core.network import Network
 from slirpy.core.port import LinkPort
+from slirpy.core.template import CONSTANT_WORDS, TTL, UDP_CSUM_OFFSET, DatagramTemplate
 from slirpy.interfaces import Buffer, Frame, LinkSink
 from slirpy.units import SECOND
 from slirpy.wire import ethernet, ipv4, udp
@@ -22,12 +23,9 @@ from slirpy.wire.ip import V4, family_of
 __all__ = ["IPSender"]
 
 PATH_MTU_AGE = 600 * SECOND
-_TTL = 64
 _from_bytes = int.from_bytes
 _new_frame = tuple.__new__  # takes a third of the time of Frame(...), which counts for every frame
-_CONSTANT_WORDS = 0x4500 + (_TTL << 8 | ipv4.UDP)
-_CSUM_OFFSET = 6
-_MIDDLES = {layout: layout.middle(ipv4.UDP, _TTL) for layout in (LAYOUT, LAYOUT6)}
+_MIDDLES = {layout: layout.middle(ipv4.UDP, TTL) for layout in (LAYOUT, LAYOUT6)}
 
 
 class IPSender:
@@ -129,6 +127,10 @@ class IPSender:
         neighbor = Neighbor(destination) if mac is not None and port else self._neighbors.get(destination)
         self.send(neighbor, source, destination, ipv4.UDP, b"".join((header, payload)), mac=mac, port=port)
 
+    def template(self, source: tuple[bytes, int], destination: tuple[bytes, int]) -> DatagramTemplate:
+        """Return a sender of single datagrams between two addresses and ports."""
+        return DatagramTemplate(self._network, self._neighbors, source, destination)
+
     def send_datagrams(
         self,
         source: bytes,
@@ -184,11 +186,11 @@ class IPSender:
                 checksum = -(checksum + ports + length + ones_sum(payload)) % 65535 or 0xFFFF
             total = header_in_total + length
             header = pack(
-                front, total, middle, -(_CONSTANT_WORDS + address_sum + total) % 65535 if has_header_sum else b"",
+                front, total, middle, -(CONSTANT_WORDS + address_sum + total) % 65535 if has_header_sum else b"",
                 addresses, source_port, destination_port, length, checksum,
             )  # fmt: skip
             if offload:
-                frame = _new_frame(Frame, ((header, *run), size if count > 1 else 0, start, _CSUM_OFFSET))
+                frame = _new_frame(Frame, ((header, *run), size if count > 1 else 0, start, UDP_CSUM_OFFSET))
             else:
                 frame = _new_frame(Frame, ((header, payload), 0, 0, 0))
             if direct:

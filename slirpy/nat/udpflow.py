@@ -11,6 +11,7 @@ from itertools import groupby
 
 from slirpy.core.arrival import Arrival
 from slirpy.core.paths import UdpPath, UdpSender, shape_of
+from slirpy.core.template import DatagramTemplate
 from slirpy.core.translation import is_small, translated_mtu
 from slirpy.interfaces import DatagramPeer, IcmpReport, Passed, Refused, Undecided
 from slirpy.nat.contacts import Contacts
@@ -63,7 +64,7 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
     """A guest's (address, port), and the socket that represents it. Owner of that socket."""
 
     __slots__ = ("_aliases", "_contacts", "_nat", "_other", "_paths", "_place_of_batch", "_read", "_reverse",
-                 "_source_of_batch", "_targets", "_trials", "_waiting", "dirty", "dns_only", "path",
+                 "_source_of_batch", "_targets", "_template", "_trials", "_waiting", "dirty", "dns_only", "path",
                  "pending")  # fmt: skip
     protocol = "udp"
 
@@ -95,6 +96,8 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         self._source_of_batch: tuple[bytes, int] | None = None
         self._place_of_batch: tuple[bytes, int] | None = None
         """The host's name for that source, by which the next datagram is compared; None: unknown, or changed."""
+        self._template: DatagramTemplate | None = None
+        """Sends single datagrams from that source, from the second one on; None: there is none."""
 
     def idle_timeout(self) -> int:
         """Time without packets after which the flow ends: less for a resolver's that has its answers."""
@@ -334,6 +337,8 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         if place == self._place_of_batch:
             self._waiting.append(payload)
             self.mark()
+            if self._template is None:
+                self._make_template()
             return
         if self._contacts is not None and address not in self._contacts:
             self._nat.network.stats.drop_udp_unasked += 1
@@ -352,6 +357,12 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
             self._trials.pop(place, None)
         self._to_guest(seen, payload)
         self._place_of_batch = place
+
+    def _make_template(self) -> None:
+        """Prepare for more datagrams from the source of this batch."""
+        source = self._source_of_batch
+        if source is not None and len(source[0]) == len(self.guest):
+            self._template = self._nat.parts.ip.template(source, (self.guest, self.number))
 
     def from_forward(self, via: DatagramPeer, payload: bytes, address: bytes, port: int) -> None:
         """Relay a datagram from the socket of a forward; answers return through that socket."""
@@ -382,7 +393,7 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         if seen != self._source_of_batch:
             self._deliver()
             self._source_of_batch = seen
-            self._place_of_batch = None
+            self._place_of_batch = self._template = None
         self._waiting.append(payload)
         self.mark()
 
@@ -395,12 +406,15 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         nat = self._nat
         network = nat.network
         self.last_activity = network.now
-        size = len(payloads[0]) if len(payloads) == 1 else sum(map(len, payloads))
+        alone = len(payloads) == 1
+        size = len(payloads[0]) if alone else sum(map(len, payloads))
         self.packets_out += len(payloads)
         self.bytes_out += size
         if network.events is not None:
             self._count_received(source, len(payloads), size)
-        nat.parts.ip.send_datagrams(*source, self.guest, self.number, payloads)
+        template = self._template
+        if not alone or template is None or not template.send(payloads[0]):
+            nat.parts.ip.send_datagrams(*source, self.guest, self.number, payloads)
         if self.dns_only and self._is_answered():
             self._alarm.set(network.now + DNS_TIMEOUT)
 
