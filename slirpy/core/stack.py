@@ -180,10 +180,12 @@ class IPStack:
         if (heap and heap[0][0] <= now) or (deferrable and deferrable[0][0] <= now):
             timers.run(now)
         # Flows that are marked meanwhile are serviced at the next flush, which deadline() makes due at once.
-        dirty, network.dirty = network.dirty, []
-        for flow in dirty:
-            flow.dirty = False
-            flow.service(now)
+        dirty = network.dirty
+        if dirty:
+            network.dirty = []
+            for flow in dirty:
+                flow.dirty = False
+                flow.service(now)
         for port in self.ports:
             if port.out:
                 port.flush()

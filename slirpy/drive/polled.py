@@ -141,27 +141,33 @@ class Polled:
 
     def _poll(self, timeout: float | None) -> None:
         # As _timeout() says; this is one of the few functions that run for each event.
-        if self._inbox or self._interrupted:
+        network, poller, clock = self._stack.network, self._poller, self._clock
+        heap = network.timers.heap
+        if network.dirty or self._inbox or self._interrupted:
             timeout = 0.0
-        else:
-            deadline = self._stack.deadline()
-            if deadline is not None:
-                due = (deadline - self._clock()) / SECOND
-                if timeout is None or due < timeout:
-                    timeout = due if due > 0.0 else 0.0
+        elif heap:
+            due = (heap[0][0] - clock()) / SECOND
+            if timeout is None or due < timeout:
+                timeout = due if due > 0.0 else 0.0
         self._busy = True
         try:
-            self._poller.poll(timeout, self._tick)
+            ready = poller.wait(timeout)
+            network.now = clock()  # as tick() does with a time from elsewhere
+            poller.serve(ready)
+            if not self._inbox and self._loop is None:  # as _run() does
+                self._interrupted = True
+                self._stack.flush(clock())
+                self._interrupted = False
+                if not self._inbox:
+                    self._busy = False
+                    return
         except BaseException:
+            self._busy = False
             if self._loop is not None:
                 self._loop.arm()
             raise
-        finally:
-            self._busy = False
+        self._busy = False
         self._run()
-
-    def _tick(self) -> None:
-        self._stack.network.now = self._clock()  # as tick() does with a time from elsewhere
 
     def _input(self, nic: Nic, views: Sequence[memoryview], checksummed: bool, gso_size: int) -> int:
         mailbox = self._mailbox
@@ -212,7 +218,6 @@ class Polled:
 
     def _run(self) -> None:
         """Flush, and handle what the guest sent from within ``on_frame``, a bounded number of times."""
-        stack = self._stack
         rounds = handled = 0
         try:
             while True:
@@ -222,10 +227,12 @@ class Polled:
                         note()
                     handled += len(inbox)
                 self._busy = self._interrupted = True
-                stack.flush(self._clock())
+                self._stack.flush(self._clock())
                 self._busy = self._interrupted = False
+                if not self._inbox:
+                    return
                 rounds += 1
-                if not self._inbox or handled >= BUDGET or rounds >= ROUNDS:
+                if handled >= BUDGET or rounds >= ROUNDS:
                     return
         finally:
             self._busy = False  # if on_frame raised, other links' frames still wait, as _interrupted says

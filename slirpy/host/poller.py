@@ -39,6 +39,13 @@ _MAX_EVENTS = 1024  # of an ordinary wait
 _GROUP_EVENTS = 64
 
 
+def _nobody(mask: int) -> None:
+    """Stand in for the function of a descriptor that is not registered any more."""
+
+
+_NOBODY = 0, _nobody
+
+
 class _Backend(Protocol):
     """The system's waiting mechanism behind a :class:`SelectorPoller`."""
 
@@ -226,34 +233,45 @@ class SelectorPoller:
         Raises:
             StateError: this process is a fork of the one that made the poller.
         """
+        if timeout_seconds is not None and timeout_seconds < 0.0:
+            timeout_seconds = 0.0  # epoll would wait forever
+        batch = self.wait(timeout_seconds)
+        if before is not None:
+            before()
+        return self.serve(batch)
+
+    def wait(self, timeout_seconds: float | None) -> list[tuple[int, int]]:
+        """Wait until something is ready, and return it for :meth:`serve`: the first half of :meth:`poll`.
+
+        Args:
+            timeout_seconds: not negative.
+
+        Raises:
+            StateError: this process is a fork of the one that made the poller.
+        """
         if self._made_at != forks.count:
             raise StateError(
                 "this poller belongs to the process that this one was forked from; make another here"
             )
-        if timeout_seconds is not None and timeout_seconds < 0.0:
-            timeout_seconds = 0.0  # epoll would wait forever
+        return self._wait(0 if self._again else timeout_seconds)
+
+    def serve(self, batch: list[tuple[int, int]]) -> int:
+        """Call the functions of what :meth:`wait` has returned; returns the number of events."""
         if self._again:
-            return self._poll_again(before)
-        batch = self._wait(timeout_seconds)
-        if before is not None:
-            before()
+            return self._serve_again(batch)
         if len(batch) != 1:
             return self._handle(batch)
-        # As below, for the one event of a small exchange.
-        fd, bits = batch[0]
-        entry = self._entries.get(fd)
-        if entry is not None:
-            mask = self._masks[bits & 31] & entry[0]
-            if mask:
-                entry[1](mask)
+        # As _call() does, for the one event of a small exchange.
+        ((fd, bits),) = batch
+        events, ready = self._entries.get(fd, _NOBODY)
+        mask = self._masks[bits & 31] & events
+        if mask:
+            ready(mask)
         return 1
 
-    def _poll_again(self, before: Callable[[], None] | None) -> int:
-        """Do not wait, and call the functions of :meth:`again` after those of descriptors that are ready."""
+    def _serve_again(self, batch: list[tuple[int, int]]) -> int:
+        """Call the functions of :meth:`again` after those of descriptors that are ready."""
         again, self._again = self._again, {}
-        batch = self._wait(0)
-        if before is not None:
-            before()
         count = self._handle(batch)
         ready = {fd for fd, bits in batch if self._masks[bits & 31] & READ}
         for fd in again:

@@ -201,6 +201,8 @@ class TapLink:
         self._header = bytearray(size)
         self._plain = bytes(size)
         self._arena = memoryview(bytearray(_ARENA))
+        self._first = self._header, self._arena[:_FRAME_ROOM]
+        """Where to read the first frame of a batch."""
         self._sink: LinkSink | None = None
         self._poller: Poller | None = None
         self._waiting = False
@@ -239,8 +241,8 @@ class TapLink:
         sink, fd, header = self._sink, self._fd, self._header
         if sink is None:
             return 0
-        readv, size = os.readv, len(header)
-        arena, start = self._arena, 0
+        readv, size, arena = os.readv, len(header), self._arena
+        start, into = 0, self._first
         now = monotonic_ns()
         # After one frame and a pause there is one frame again, as a rule. The poller reports more, which are then
         # read together. Asking for a second one here would cost a small exchange a system call and an exception.
@@ -248,10 +250,12 @@ class TapLink:
         self._read_at = now
         end = now + TURN
         for number in range(TURN_FRAMES):
-            if start > _ARENA - _FRAME_ROOM:
-                return number
+            if start:
+                if start > _ARENA - _FRAME_ROOM:
+                    return number
+                into = header, arena[start : start + _FRAME_ROOM]
             try:
-                length = readv(fd, (header, arena[start : start + _FRAME_ROOM])) - size
+                length = readv(fd, into) - size
             except BlockingIOError:
                 return number
             except InterruptedError:
