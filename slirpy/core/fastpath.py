@@ -2,8 +2,8 @@
 
 One ``unpack`` reads all headers, and one dict lookup finds the flow. In all but the common case the function changes
 nothing and returns False, and the segment takes the slow path (``core/demux.py`` and ``tcp/receive.py``). Both paths
-share :func:`~slirpy.tcp.receive.acknowledge` and :func:`~slirpy.tcp.delivery.accept_text`.
-``tests/sim/test_fastpath.py`` turns this module off and checks that frames and state are identical.
+share :func:`~slirpy.tcp.receive.acknowledge`. ``tests/sim/test_fastpath.py`` turns this module off and checks that
+frames and state are identical.
 
 A segment of a known flow that is not the common case, such as the last ACK of a handshake or a FIN, takes the short
 way if its headers are usual: straight to :meth:`~slirpy.core.tcpflow.TcpFlow.take`, without the objects of the slow
@@ -21,12 +21,11 @@ from typing import TypeAlias
 from slirpy.core.network import Network
 from slirpy.core.port import LinkPort
 from slirpy.core.tcpflow import TcpFlow
-from slirpy.tcp.delivery import accept_text
 from slirpy.tcp.options import NONE, TIMESTAMP, TIMESTAMP_WORD, TcpOptions
-from slirpy.tcp.receive import acknowledge
+from slirpy.tcp.receive import acknowledge, acknowledge_all
 from slirpy.tcp.segment import Segment
 from slirpy.tcp.seq import HALF, MASK
-from slirpy.tcp.states import ESTABLISHED
+from slirpy.tcp.states import ESTABLISHED, RETRANSMIT
 from slirpy.wire.checksum import ones_sum
 from slirpy.wire.headers import LAYOUT, LAYOUT6, Layout
 from slirpy.wire.ipv4 import TCP
@@ -143,9 +142,26 @@ def _fastpath(layout: Layout) -> _Fastpath:
         now = network.now
         if echoed is not None and (conn.last_ack - seq) & MASK < HALF:
             conn.ts_recent = value  # RFC 7323, section 4.3, (2)
-        acknowledge(conn, ack, window, seq, length, False, echoed, now)
-        if length:
-            accept_text(conn, frame[start:end], length, now)
+        if (
+            conn.undisturbed
+            and acked
+            and ack == conn.snd_max
+            and acked == conn.snd_buf.length
+            and conn.timer_kind is RETRANSMIT
+            and conn.cwnd_filled is None
+            and echoed is not None
+        ):
+            acknowledge_all(conn, ack, window, seq, echoed, now)
+        else:
+            acknowledge(conn, ack, window, seq, length, False, echoed, now)
+        if length:  # as accept_text() does
+            conn.rcv_nxt = seq = (seq + length) & MASK
+            conn.rcv_queue.append(frame[start:end])
+            conn.rcv_pending += length
+            if (seq - conn.last_ack) & MASK >= 2 * conn.mss or seq == conn.rcv_adv:
+                conn.ack_now = True
+            elif not conn.delack_at:
+                conn.delack_at = now + conn.settings.delayed_ack
             flow.bytes_in += length
         flow.packets_in += 1
         flow.last_activity = now

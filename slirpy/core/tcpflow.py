@@ -27,9 +27,10 @@ from slirpy.wire.headers import LAYOUT, LAYOUT6, layout_of
 from slirpy.wire.ip import reverse_key, split_key
 from slirpy.wire.ipv4 import DF, TCP
 
-__all__ = ["TcpFlow"]
+__all__ = ["CSUM_OFFSET", "TcpFlow"]
 
-_CSUM_OFFSET = 16
+CSUM_OFFSET = 16
+"""Offset of the checksum in a TCP header."""
 _PADDING = bytes(ethernet.MIN_LENGTH)
 _TTL = 64
 _from_bytes = int.from_bytes
@@ -46,12 +47,17 @@ class TcpFlow(abc.ABC):
         key: the flow key (:mod:`slirpy.wire.ip`) of the **guest's** segments.
         conn: the engine's connection, of which the guest is the peer.
         macs: destination and source MAC address of the guest's frames; the fast path accepts no others.
+        alarm: rings when the connection is due.
+        layout: the numbers of the IP family.
+        front, reverse_key: constant parts of the headers of frames to the guest.
+        addresses, ports, base: sums of constant words of these headers: those of the addresses, of the ports, and of
+            the IP header.
     """
 
     __slots__ = (
-        "_addresses", "_alarm", "_base", "_front", "_layout", "_middle", "_ports", "_reverse_key", "_virtual_mac",
-        "bytes_in", "bytes_out", "conn", "dirty", "key", "last_activity", "macs", "neighbor", "neighbors",
-        "network", "packets_in", "packets_out", "started",
+        "_middle", "_virtual_mac", "addresses", "alarm", "base", "bytes_in", "bytes_out", "conn", "dirty", "front",
+        "key", "last_activity", "layout", "macs", "neighbor", "neighbors", "network", "packets_in", "packets_out",
+        "ports", "reverse_key", "started",
     )  # fmt: skip
 
     def __init__(
@@ -64,14 +70,14 @@ class TcpFlow(abc.ABC):
         self.conn = conn
         self._virtual_mac = network.mac_for(split_key(key).destination)
         self.macs = self._virtual_mac + (neighbor.mac or bytes(6))
-        self._layout = layout_of(split_key(key).destination)
-        self._front = self._virtual_mac + self._layout.front
-        self._middle = _MIDDLE[self._layout]
-        self._reverse_key = reverse_key(key)
-        self._addresses = ones_sum(key[:-4])
-        self._ports = ones_sum(key[-4:])
-        self._base = self._addresses + _CONSTANT_WORDS
-        self._alarm = Alarm(network.timers, self.mark)
+        self.layout = layout_of(split_key(key).destination)
+        self.front = self._virtual_mac + self.layout.front
+        self._middle = _MIDDLE[self.layout]
+        self.reverse_key = reverse_key(key)
+        self.addresses = ones_sum(key[:-4])
+        self.ports = ones_sum(key[-4:])
+        self.base = self.addresses + _CONSTANT_WORDS
+        self.alarm = Alarm(network.timers, self.mark)
         self.dirty = False
         self.started = self.last_activity = network.now
         self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = 0
@@ -127,7 +133,7 @@ class TcpFlow(abc.ABC):
                 self.neighbors.doubt(self.neighbor)
         if output(conn, now, self.emit if conn.ecn is None else self._marked(conn.ecn)):
             self.mark()
-        deadline, alarm = conn.deadline(), self._alarm
+        deadline, alarm = conn.deadline(), self.alarm
         entry = alarm.entry
         if deadline is None or (entry is not None and deadline >= entry):
             alarm.when = deadline  # as set() does
@@ -147,29 +153,29 @@ class TcpFlow(abc.ABC):
         /,
     ) -> None:
         """Send a segment as a frame, or a large one that the link cuts."""
-        neighbor, layout = self.neighbor, self._layout
+        neighbor, layout = self.neighbor, self.layout
         port = neighbor.port
         header_length = 20 + len(options)
         segment_length = header_length + length
         total = layout.header_in_total + segment_length
-        checksum = self._addresses + TCP + segment_length  # of the pseudo-header
+        checksum = self.addresses + TCP + segment_length  # of the pseudo-header
         offload = port is not None and port.checksum_offload
         if not offload:
             # Add the header's words by arithmetic: a 32-bit number is the sum of its halves, modulo 65535.
             if len(parts) > 1:
                 parts = [b"".join(parts)]
-            checksum += self._ports + seq + ack + (header_length << 10) + flags + wnd + urg
+            checksum += self.ports + seq + ack + (header_length << 10) + flags + wnd + urg
             if options:
                 checksum += _from_bytes(options, "big")  # whole words, so modulo 65535 it is their sum
             if parts:
                 checksum += ones_sum(parts[0])
             checksum = -checksum
         header = layout.segment_out.pack(
-            (neighbor.mac or ethernet.BROADCAST) + self._front,
+            (neighbor.mac or ethernet.BROADCAST) + self.front,
             total,
             self._middle,
-            -(self._base + total) % 65535 if layout.has_header_sum else b"",
-            self._reverse_key,
+            -(self.base + total) % 65535 if layout.has_header_sum else b"",
+            self.reverse_key,
             seq,
             ack,
             header_length << 2,
@@ -183,7 +189,7 @@ class TcpFlow(abc.ABC):
         total += layout.length_from
         if offload:
             gso = self.conn.mss if length > self.conn.mss else 0
-            frame = _new_frame(Frame, ((header + options, *parts), gso, layout.transport_at, _CSUM_OFFSET))
+            frame = _new_frame(Frame, ((header + options, *parts), gso, layout.transport_at, CSUM_OFFSET))
         else:
             if total < ethernet.MIN_LENGTH:
                 parts = [*parts, _PADDING[total:]]
@@ -196,23 +202,23 @@ class TcpFlow(abc.ABC):
 
     def _marked(self, state: EcnState) -> Emit:
         """Return an emitter that writes the ECN field of the IP header, too."""
-        emit, plain = self.emit, self._front
-        capable = self._layout.marked(plain, ECT0)
+        emit, plain = self.emit, self.front
+        capable = self.layout.marked(plain, ECT0)
 
         def emit_marked(*parts: Any) -> None:
             if not state.codepoint:
                 emit(*parts)
                 return
-            self._front = capable
-            self._base += ECT0
+            self.front = capable
+            self.base += ECT0
             emit(*parts)
-            self._front = plain
-            self._base -= ECT0
+            self.front = plain
+            self.base -= ECT0
 
         return emit_marked
 
     def release(self) -> None:
         """Drop all references that would keep an ended flow alive."""
-        self._alarm.cancel()
+        self.alarm.cancel()
         for port in self.network.ports:
             port.forget(self)

@@ -202,7 +202,7 @@ class TapLink:
         self._plain = bytes(size)
         self._arena = memoryview(bytearray(_ARENA))
         self._first = self._header, self._arena[:_FRAME_ROOM]
-        """Where to read the first frame of a batch."""
+        """Buffers for the header and the frame that a batch begins with."""
         self._sink: LinkSink | None = None
         self._poller: Poller | None = None
         self._waiting = False

@@ -41,14 +41,15 @@ class PumpedFlow(TcpFlow, Holder):
         kernel: bytes in the buffers of the far side's socket, as last asked.
         unnoted: bytes of data for the guest beyond which the budget must be updated.
         read_ready: whether the peer may have data.
+        read_size: what :meth:`size_to_read` returns, while the connection is undisturbed.
         write_blocked: whether the peer accepts no data for now.
         shut: whether the guest's end of data has been passed on.
         said: names that the client said in its first bytes.
         serial: number of the flow for :class:`~slirpy.interfaces.Events`; 0: it was not reported.
     """
 
-    __slots__ = ("alert", "held", "kernel", "memory", "peer", "peer_error", "read_ready", "said", "serial", "share",
-                 "shut", "unnoted", "write_blocked")  # fmt: skip
+    __slots__ = ("alert", "held", "kernel", "memory", "peer", "peer_error", "read_ready", "read_size", "said",
+                 "serial", "share", "shut", "unnoted", "write_blocked")  # fmt: skip
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class PumpedFlow(TcpFlow, Holder):
         self.held, self.unnoted, self.kernel = 0, LEAST, 0
         self.alert = False
         self.peer: StreamPeer | None = None
-        self.peer_error = 0
+        self.peer_error = self.read_size = 0
         self.read_ready = self.write_blocked = self.shut = False
         self.said: tuple[str, ...] = ()
         self.serial = 0
@@ -107,6 +108,10 @@ class PumpedFlow(TcpFlow, Holder):
 
     # --------------------------------------------------------------------------------- the pumps
 
+    @abc.abstractmethod
+    def finish(self, now: int) -> None:
+        """Send what the connection has to send, after the pumps."""
+
     def to_peer(self) -> None:
         """Pass data of the guest to the peer, as much as it accepts."""
         conn = self.conn
@@ -115,11 +120,15 @@ class PumpedFlow(TcpFlow, Holder):
             conn.consume(conn.rcv_pending)
         elif not self.write_blocked and (conn.rcv_up is None or self._urgent_to_peer(peer)):
             self.write_blocked = True  # before the call: writable() may be called inside it
-            taken = peer.send(conn.rcv_queue)
-            if taken and self.peer is peer:
-                conn.consume(taken)
-            if not conn.rcv_pending:
-                self.write_blocked = False
+            self.taken(peer, peer.send(conn.rcv_queue))
+
+    def taken(self, peer: StreamPeer, count: int) -> None:
+        """Note that the peer has taken ``count`` bytes of those that were offered."""
+        conn = self.conn
+        if count and self.peer is peer:
+            conn.consume(count)
+        if not conn.rcv_pending:
+            self.write_blocked = False
 
     def _urgent_to_peer(self, peer: StreamPeer) -> bool:
         """Pass urgent data of the guest to a peer that supports it. Returns whether there is more data for the peer.
@@ -144,8 +153,8 @@ class PumpedFlow(TcpFlow, Holder):
         self.write_blocked = False
         return conn.rcv_pending > 0
 
-    def from_peer(self) -> None:
-        """Pass data of the peer to the connection, as much as can be sent."""
+    def from_peer(self, reads: int = READS) -> None:
+        """Pass data of the peer to the connection, as much as can be sent, in ``reads`` pieces at most."""
         conn = self.conn
         peer = self.peer
         if peer is None or conn.fin_queued or conn.state not in _MAY_READ:
@@ -155,27 +164,40 @@ class PumpedFlow(TcpFlow, Holder):
             return  # enough data is ready for single segments; most acknowledgements end here
         if buffer.length and self.memory.is_tight:
             return  # the guest has yet to acknowledge earlier data
-        burst = conn.burst()
-        size = READ_SIZE // burst * burst or burst
-        for _ in range(READS):
+        size = self.size_to_read()
+        for _ in range(reads):
             if conn.write_room() < size:
                 return
             self.read_ready = False  # before the call: readable() may be called inside it
-            data = peer.recv(size)
-            if data is None or self.peer is not peer:
+            if not self.accept(peer, peer.recv(size), size):
                 return
-            if not data:
-                conn.shutdown()
-                return
-            buffer.append(data)  # as write() does, whose checks were made above
-            if buffer.length > self.unnoted:
-                self.memory.note(self, self.data())
-                if self.peer is not peer:
-                    return  # evicted
-            if len(data) < size and getattr(peer, "level_triggered", False):
-                return  # it calls readable() again if there is more
-            self.read_ready = True  # until recv() returns None, no further notice is needed
         self.mark()
+
+    def size_to_read(self) -> int:
+        """Return how many bytes to ask the peer for at a time: whole bursts."""
+        burst = self.conn.burst()
+        return READ_SIZE // burst * burst or burst
+
+    def accept(self, peer: StreamPeer, data: bytes | None, size: int) -> bool:
+        """Pass to the connection what the peer has returned when it was asked for ``size`` bytes. Returns whether to
+        ask it again.
+        """
+        if data is None or self.peer is not peer:
+            return False
+        conn = self.conn
+        if not data:
+            conn.shutdown()
+            return False
+        buffer = conn.snd_buf
+        buffer.append(data)  # as write() does, whose checks were made before
+        if buffer.length > self.unnoted:
+            self.memory.note(self, self.data())
+            if self.peer is not peer:
+                return False  # evicted
+        if len(data) < size and getattr(peer, "level_triggered", False):
+            return False  # it calls readable() again if there is more
+        self.read_ready = True  # until recv() returns None, no further notice is needed
+        return True
 
     def release(self) -> None:
         """Drop every reference that leads back to this flow."""

@@ -24,6 +24,7 @@ from slirpy.core.tables import FlowTables
 from slirpy.core.tcpflow import TcpFlow
 from slirpy.fair import Shares
 from slirpy.interfaces import IcmpReport, StreamPeer
+from slirpy.nat.exchange import exchange, exchange6
 from slirpy.nat.inspected import InspectedStream
 from slirpy.nat.memory import MemoryBudget
 from slirpy.nat.outcomes import Pending
@@ -36,6 +37,7 @@ from slirpy.reprs import never_raises
 from slirpy.tcp import Connection, Segment, Settings, reopens
 from slirpy.tcp.states import CLOSED, SYN_RECEIVED, SYNCHRONIZED, TIME_WAIT
 from slirpy.units import SECOND
+from slirpy.wire.headers import LAYOUT
 from slirpy.wire.ip import Family, family_of, split_key
 from slirpy.wire.tcp import ACK, HEADER_LENGTH, RST, SYN
 
@@ -225,6 +227,8 @@ class NatTcpFlow(PumpedFlow):
         if self.alert:
             self._service_alert(now)
             return
+        if not conn.snd_buf.length and (exchange if self.layout is LAYOUT else exchange6)(self, now):
+            return
         if conn.rcv_pending:
             self.to_peer()
         if conn.peer_reset:
@@ -240,7 +244,12 @@ class NatTcpFlow(PumpedFlow):
             self.peer.shutdown()
         if self.read_ready:
             self.from_peer()
+        self.finish(now)
+
+    def finish(self, now: int) -> None:
+        """Send what the connection has to send, after the pumps."""
         self.output(now)
+        conn = self.conn
         if conn.rcv_queue:
             conn.copy_received()
             self.memory.note(self, self.data())
@@ -269,7 +278,7 @@ class NatTcpFlow(PumpedFlow):
             error = errno.ETIMEDOUT
         if not error:
             conn.ack_now = False  # repeated SYNs are not answered
-            self._alarm.set(self.started + CONNECT_TIMEOUT)
+            self.alarm.set(self.started + CONNECT_TIMEOUT)
             return
         if self._syn is not None and self._arrival is not None:
             nat = self._nat

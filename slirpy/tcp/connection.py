@@ -196,6 +196,7 @@ class Connection(ControlBlock):
             StateError: as for :meth:`write`.
         """
         self.write(data)
+        self.undisturbed = False
         first = self.snd_una + (not self.syn_acked)
         self.snd_up = (first + self.snd_buf.length) & MASK
 
@@ -338,6 +339,7 @@ class Connection(ControlBlock):
         """
         instance("settings", settings, type(self.settings), "a Settings")
         self.settings = settings
+        self.undisturbed = False
         self.snd_limit = most_for(self.rtt.srtt, settings.snd_buffer)
         if self.timer_kind is KEEPALIVE:
             self.timer_kind = NO_TIMER  # output starts it again

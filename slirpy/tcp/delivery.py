@@ -1,7 +1,4 @@
-"""Data and FIN of a segment, once their place in the stream is known (RFC 9293, section 3.10.7.4, steps 7 and 8).
-
-:func:`accept_text` is shared with :mod:`slirpy.core.fastpath`.
-"""
+"""Data and FIN of a segment, once their place in the stream is known (RFC 9293, section 3.10.7.4, steps 7 and 8)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Arriving segments (RFC 9293, section 3.10.7), processed in the RFC's order.
 
 Nothing is sent from here: fields such as ``ack_now``, ``reset`` and ``resend_head`` let
-:func:`~slirpy.tcp.sending.output` know what is due. :func:`acknowledge` and :func:`~slirpy.tcp.delivery.accept_text`
-are shared with :mod:`slirpy.core.fastpath`, so that the common case and the general one cannot diverge.
+:func:`~slirpy.tcp.sending.output` know what is due. :func:`acknowledge` and :func:`acknowledge_all` are called from
+:mod:`slirpy.core.fastpath`, too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from slirpy.tcp.tcb import ControlBlock
 from slirpy.units import MS
 from slirpy.wire.tcp import ACK, FIN, RST, SYN, URG
 
-__all__ = ["acknowledge", "segment_arrives"]
+__all__ = ["acknowledge", "acknowledge_all", "segment_arrives"]
 
 TS_RECENT_LIFE = 24 * 24 * 3600 * 1000 * MS
 """Silence after which ``ts_recent`` is invalid, since the peer's clock may have advanced by half of its range (RFC
@@ -41,6 +41,7 @@ TS_RECENT_LIFE = 24 * 24 * 3600 * 1000 * MS
 
 def segment_arrives(conn: ControlBlock, seg: Segment, now: int) -> None:
     """Process a segment. Segments of a closed connection are ignored here."""
+    conn.undisturbed = False
     if seg.options.bad:
         conn.stats.tcp_bad_options += 1
     state = conn.state
@@ -355,6 +356,29 @@ def acknowledge(
     if duplicate:
         newreno.on_duplicate_ack(conn)
     return True
+
+
+def acknowledge_all(conn: ControlBlock, ack: int, window: int, seq: int, echoed: int, now: int) -> None:
+    """Do what :func:`acknowledge` does if all data in flight is acknowledged and the connection is undisturbed.
+
+    Its retransmission timer runs, and the congestion window is not full.
+    """
+    conn.heard_at = conn.progress_at = now
+    rtt = ((now // MS + conn.ts_offset - echoed) & MASK) * MS
+    if (rtt or not conn.rtt.is_least) and rtt <= now - conn.opened_at + MS:
+        conn.rtt.sample(rtt)
+    if conn.rack is not None:
+        del conn.rack.spans.items[:-1]  # as on_ack() does: the last one ends at SND.UNA
+    conn.snd_buf.clear()
+    conn.dupacks = 0
+    conn.snd_una = conn.snd_wl2 = ack
+    conn.snd_wl1 = seq
+    if window != conn.snd_wnd:
+        conn.snd_wnd = window
+        if window > conn.snd_wnd_max:
+            conn.snd_wnd_max = window
+    conn.timer_kind = NO_TIMER
+    conn.loss_timer_at = 0
 
 
 def _new_data_acked(conn: ControlBlock, ack: int, acked: int, echoed: int | None, now: int) -> None:

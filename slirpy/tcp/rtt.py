@@ -21,7 +21,7 @@ class RtoEstimator:
         margin: minimum difference between RTO and SRTT, G of section 2.
     """
 
-    __slots__ = ("backoff", "base", "margin", "rttvar", "srtt")
+    __slots__ = ("backoff", "base", "is_least", "margin", "rttvar", "srtt")
 
     def __init__(self, margin: int = GRANULARITY) -> None:
         self.margin = margin
@@ -30,6 +30,9 @@ class RtoEstimator:
         self.rttvar = 0
         self.base = INITIAL_RTO
         """RTO before backoff."""
+        self.is_least = False
+        """True if another sample of 0 changes nothing, which is usual for round trips below the clock's
+        millisecond."""
         self.backoff = 0
         """Number of times that it was doubled since the last acknowledgement of new data."""
 
@@ -45,6 +48,7 @@ class RtoEstimator:
         # Without min and max: this runs for every acknowledgement, and the calls took half of its time.
         spread = 4 * self.rttvar
         base = self.srtt + (spread if spread > self.margin else self.margin)
+        self.is_least = self.srtt == 1 and self.rttvar <= 1
         self.base = MIN_RTO if base < MIN_RTO else base if base < MAX_RTO else MAX_RTO
 
     @property

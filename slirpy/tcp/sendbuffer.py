@@ -43,6 +43,12 @@ class SendBuffer:
         else:
             chunks.append(data)
 
+    def append_sent(self, data: bytes, length: int) -> None:
+        """Append ``length`` bytes to an empty buffer, with the cursor behind them."""
+        self._chunks.append(data)
+        self._index = 1
+        self.length = self.sent = length
+
     def take(self, count: int) -> list[Buffer]:
         """Return the next ``count`` bytes after the cursor, and move it past them."""
         parts: list[Buffer] = []

@@ -57,6 +57,7 @@ _MAY_SEND = frozenset((ESTABLISHED, CLOSE_WAIT, FIN_WAIT_1, CLOSING, LAST_ACK))
 
 def expire(conn: ControlBlock, now: int) -> None:
     """Act on the deadlines that have passed; :func:`output` then sends what is due."""
+    conn.undisturbed = False
     if conn.delack_at and now >= conn.delack_at:
         conn.ack_now = True
     if conn.loss_timer_at and now >= conn.loss_timer_at and conn.rack is not None:

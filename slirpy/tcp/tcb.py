@@ -165,6 +165,7 @@ class ControlBlock:
         "ts_offset",
         "ts_ok",
         "ts_recent",
+        "undisturbed",
         "unreachable",
         "window_grown",
         "wscale_ok",
@@ -236,6 +237,9 @@ class ControlBlock:
         self.slow_path_only = False
         """The fast path must not be used: there is a recovery, or another state that only the slow path handles.
         Derived by :meth:`update_fast_path`. May be set a little longer than necessary."""
+        self.undisturbed = False
+        """Since this was set, nothing has happened but what a small exchange consists of, see
+        :mod:`slirpy.nat.exchange`."""
         self.rack: RackState | None = None
         """State of loss detection by time; None: the peer does not permit SACK, or ``Settings.rack`` is off."""
         self.ecn: EcnState | None = None
@@ -326,6 +330,7 @@ class ControlBlock:
     def enter(self, state: State) -> None:
         """Change the state. All transitions happen here."""
         assert (self.state, state) in TRANSITIONS, f"{self.state} -> {state}"
+        self.undisturbed = False
         self.state = state
         if state is CLOSED:
             self.snd_buf.clear()
@@ -452,6 +457,7 @@ class ControlBlock:
 
     def go_back(self) -> None:
         """Prepare to send everything from SND.UNA again, except what the peer has reported by SACK."""
+        self.undisturbed = False
         self.rtt_seq = None  # Karn's rule
         self.in_recovery = self.resend_head = False
         self.inflation = self.dupacks = 0

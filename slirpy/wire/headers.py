@@ -44,6 +44,7 @@ class Layout:
         segment: reads a frame of TCP.
         datagram: reads a frame of UDP.
         segment_out: writes a frame of TCP, with its flow key.
+        stamped_out: the same with timestamps, in their usual layout.
         datagram_out: writes a frame of UDP, with its addresses.
     """
 
@@ -69,6 +70,7 @@ class Layout:
         self.front = b"\x86\xdd\x60\0\0\0" if six else b"\x08\0\x45\0"
         front = "!18sH2s0s" if six else "!16sH6sH"
         self.segment_out = Struct(front + ("36s" if six else "12s") + "IIBBHHH")
+        self.stamped_out = Struct(self.segment_out.format + "III")
         self.datagram_out = Struct(front + ("32s" if six else "8s") + "HHHH")
 
     def marked(self, front: bytes, ecn: int) -> bytes:

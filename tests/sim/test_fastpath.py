@@ -11,12 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slirpy.interfaces import LinkFeatures
+from slirpy.nat import tcpflow
+from slirpy.nat.exchange import at_rest
+from slirpy.nat.pumps import PumpedFlow
 from slirpy.nat.tcpflow import NatTcpFlow
 from slirpy.stats import Stats
 from slirpy.tcp import sending
 from slirpy.tcp.emit import Emit
 from slirpy.tcp.sendbuffer import SendBuffer
-from slirpy.tcp.states import TIME_WAIT
+from slirpy.tcp.states import NO_TIMER, TIME_WAIT
 from slirpy.tcp.tcb import ControlBlock
 from slirpy.testing import Remote
 from tests.support.frames6 import DNS6_MAC, GUEST6, WORLD6, echo6, neighbor_advertisement
@@ -61,6 +64,27 @@ def sent_alone(monkeypatch: pytest.MonkeyPatch) -> list[ControlBlock]:
     return sent
 
 
+@pytest.fixture(autouse=True)
+def exchanged(monkeypatch: pytest.MonkeyPatch) -> list[PumpedFlow]:
+    """Let the slow twin serve flows by the general way only; returns the flows of all exchanges of the other."""
+    served: list[PumpedFlow] = []
+    for name in ("exchange", "exchange6"):
+        real = getattr(tcpflow, name)
+
+        def exchange(flow: PumpedFlow, now: int, real: Any = real) -> bool:
+            conn = flow.conn
+            if conn.undisturbed and conn.timer_kind is NO_TIMER:
+                assert at_rest(conn), "a change has not cleared undisturbed"
+                assert flow.read_size == flow.size_to_read() <= conn.write_room()
+            done: bool = conn.stats is not TcpTwins.slow and real(flow, now)
+            if done:
+                served.append(flow)
+            return done
+
+        monkeypatch.setattr(tcpflow, name, exchange)
+    return served
+
+
 def slots(thing: object) -> list[str]:
     return [name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
 
@@ -88,10 +112,12 @@ _OBJECTS = {
     "memory",
     "_nat",
     "_arrival",
-    "_alarm",
+    "alarm",
     "conn",
     "share",
     "counted",
+    "undisturbed",
+    "read_size",
 }
 
 
@@ -102,7 +128,7 @@ def flow_state(flow: Any) -> dict[str, object]:
     return {
         **state,
         "conn": conn,
-        "deadline": flow._alarm.when,
+        "deadline": flow.alarm.when,
         "peer": flow.peer is None,
         "neighbor": (flow.neighbor.address, flow.neighbor.mac, flow.neighbor.seen),
     }
@@ -544,28 +570,79 @@ def test_a_guest_that_moves_to_another_link() -> None:
 
 
 @variants
-def test_small_answers(features: LinkFeatures | None, ts: int | None, sent_alone: list[ControlBlock]) -> None:
+@pytest.mark.parametrize("sack", [True, False], ids=["SACK", "no SACK"])
+def test_small_answers(
+    features: LinkFeatures | None,
+    ts: int | None,
+    sack: bool,
+    sent_alone: list[ControlBlock],
+    exchanged: list[PumpedFlow],
+) -> None:
     twins = TcpTwins(features, ts)
-    twins.open()
-    for size in (1, 100, 1400, 1460, 1461, 3000, 1, 1):
+    twins.open(options(ts=None if ts is None else (ts, 0), sack=sack))
+    for size in (1, 100, 1400, 1429, 1449, 1461, 3000, 1, 1):
         for pause in (0.001, 0.01, 0.5):
-            twins.segment(ACK | PSH, b"ask")
+            twins.segment(ACK | PSH, b"ask" * min(size, 400))
             twins.each(lambda peer, far, size=size: far.write(bytes(size)))
             twins.run(0.0005)
             twins.receive()
             twins.segment(ACK)
             twins.run(pause)
-    assert len(sent_alone) >= 9
+    answers = sum(flow.packets_out for flow in exchanged[-1:])
+    assert len(sent_alone) >= 9 if ts is None else answers >= 9
+    assert bool(exchanged) == (ts is not None)
     twins.drain()
 
 
-def test_the_fast_path_is_taken(sent_alone: list[ControlBlock]) -> None:
+@variants
+def test_a_small_answer_after_much_data_and_a_pause(features: LinkFeatures | None, ts: int | None) -> None:
+    """The congestion window begins anew."""
+    twins = TcpTwins(features, ts)
+    twins.open(options(ts=None if ts is None else (ts, 0)))
+    twins.each(lambda peer, far: far.write(bytes(300_000)))
+    twins.run(0.01)
+    twins.drain()
+    twins.run(10)
+    for _ in range(2):
+        twins.segment(ACK | PSH, b"ask")
+        twins.each(lambda peer, far: far.write(b"answer"))
+        twins.run(0.005)
+        twins.drain()
+
+
+@variants
+def test_small_answers_while_the_link_has_no_room(features: LinkFeatures | None, ts: int | None) -> None:
+    twins = TcpTwins(features, ts)
+    twins.open(options(ts=None if ts is None else (ts, 0)))
+    twins.segment(ACK | PSH, b"ask")
+    twins.each(lambda peer, far: setattr(peer.net.wire, "room", 0))
+    for _ in range(3):  # the first one finds out
+        twins.segment(ACK | PSH, b"ask")
+        twins.run(0.1)
+        twins.each(lambda peer, far: far.write(b"answer"))
+        twins.run(0.005)
+    twins.each(lambda peer, far: peer.net.wire.give(None))
+    twins.drain()
+
+
+def test_the_fast_path_is_taken(sent_alone: list[ControlBlock], exchanged: list[PumpedFlow]) -> None:
     """Else everything above compares the slow path with itself."""
     twins = TcpTwins(ts=1)
     twins.open()
     before = twins.fast
+    exchanged.clear()
     twins.segment(ACK | PSH, b"data")
     assert twins.fast == before + 1
+    assert len(exchanged) == 1
+    twins.each(lambda peer, far: far.write(b"answer"))
+    twins.run(0.05)
+    assert (len(exchanged), sent_alone) == (2, [])
+
+
+def test_an_answer_without_timestamps_is_sent_alone(sent_alone: list[ControlBlock]) -> None:
+    twins = TcpTwins()
+    twins.open()
+    twins.segment(ACK | PSH, b"data")
     twins.each(lambda peer, far: far.write(b"answer"))
     twins.run(0.05)
     assert len(sent_alone) == 1

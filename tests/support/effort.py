@@ -28,13 +28,11 @@ def cheap(work: Callable[[], object], seconds: float, attempts: int = 30) -> boo
 def record_waits(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
     """Return a list to which every poll of a network adds the seconds that it may wait; None is for ever."""
     waits: list[float | None] = []
-    poll = SelectorPoller.poll
+    wait = SelectorPoller.wait
 
-    def recorded(
-        self: SelectorPoller, timeout_seconds: float | None, before: Callable[[], None] | None = None
-    ) -> int:
+    def recorded(self: SelectorPoller, timeout_seconds: float | None) -> list[tuple[int, int]]:
         waits.append(timeout_seconds)
-        return poll(self, timeout_seconds, before)
+        return wait(self, timeout_seconds)
 
-    monkeypatch.setattr(SelectorPoller, "poll", recorded)
+    monkeypatch.setattr(SelectorPoller, "wait", recorded)
     return waits

@@ -15,7 +15,7 @@ from slirpy.tcp.tcb import ControlBlock
 from slirpy.units import MS
 from slirpy.wire.tcp import ACK, PSH
 
-__all__ = ["on_ack", "on_timer", "schedule", "send"]
+__all__ = ["arm", "on_ack", "on_timer", "schedule", "send"]
 
 MIN_PTO = 10 * MS
 """Minimum time until a probe; the RFC leaves it open. Guests share their machine, and may answer some ticks late."""
@@ -38,6 +38,11 @@ def schedule(conn: ControlBlock, state: RackState, now: int) -> None:
         if state.loss_timer is LossTimer.PROBE:
             conn.loss_timer_at = 0
         return
+    arm(conn, state, flight, now)
+
+
+def arm(conn: ControlBlock, state: RackState, flight: int, now: int) -> None:
+    """Set the timer, with ``flight`` bytes in flight and the retransmission timer running."""
     srtt = conn.rtt.srtt
     wait = FIRST_PTO if not srtt else 2 * srtt if 2 * srtt > MIN_PTO else MIN_PTO
     if flight <= conn.mss:
