@@ -6,6 +6,8 @@ so a misspelt name is a type error, and an increment costs no more than an addit
 
 from __future__ import annotations
 
+from itertools import repeat
+
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
     from typing import Any
@@ -357,8 +359,8 @@ class Stats(metaclass=_Slots):
     guestfwd_broken: int = _counter("guestfwd targets that failed or died: programs, handlers, streams")
 
     def __init__(self, **counters: int) -> None:
-        for name in self.describe():
-            setattr(self, name, 0)
+        described = getattr(self, "_described")  # noqa: B009 # mypy does not see it
+        any(map(setattr, repeat(self), described, repeat(0)))  # half of the time of a loop
         for name, value in counters.items():
             setattr(self, name, value)
 

@@ -42,9 +42,12 @@ class Addressing(abc.ABC):
 
     def source_for(self, destination: bytes) -> bytes | None:
         """Return the address from which to send to ``destination``; None if the guest has none."""
-        if destination in self.addresses:
+        own = self.addresses
+        if destination in own:
             return destination
-        return max(self.addresses, key=lambda own: self._suitability(own, destination), default=None)
+        if len(own) == 1:
+            return own[0]
+        return max(own, key=lambda each: self._suitability(each, destination), default=None)
 
     def _suitability(self, own: bytes, destination: bytes) -> tuple[bool, int]:
         """Rank a source address (RFC 6724, section 5): the same scope, then the longest common prefix."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from ipaddress import ip_address
 from random import Random
 from typing import Any
@@ -38,7 +39,6 @@ class Host(Machine):
         net: the network that it belongs to.
         clock: the clock that its programs see.
         disk: files that survive a crash, by name.
-        random: source of randomness of its programs.
         programs: everything that was started on it, in order.
     """
 
@@ -53,7 +53,6 @@ class Host(Machine):
         super().__init__(net, name)
         self.clock = clock
         self.disk: dict[str, bytes] = {}
-        self.random = Random(f"{net.seed} program {name}")
         self.programs: list[Program] = []
         self.epoch = 0
         """Number of restarts."""
@@ -64,6 +63,11 @@ class Host(Machine):
         self._stalls = 0
         self.stack = make()
         self.sockets = HostSockets(self.stack, self.lookup)
+
+    @cached_property
+    def random(self) -> Random:
+        """Source of randomness of its programs."""
+        return Random(f"{self.net.seed} program {self.name}")
 
     @never_raises
     def __repr__(self) -> str:

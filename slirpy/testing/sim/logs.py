@@ -11,6 +11,7 @@ from slirpy.testing.sim.trace import Trace
 
 __all__ = ["LogCapture"]
 
+_FORMAT = logging.Formatter("%(levelname)s %(name)s: %(message)s")
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 
 
@@ -29,7 +30,7 @@ class LogCapture(logging.Handler):
         super().__init__()
         self._trace = trace
         self._scheduler = scheduler
-        self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        self.setFormatter(_FORMAT)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Add a record of a program of the network."""

@@ -15,6 +15,9 @@ __all__ = ["AddressInfo", "getaddrinfo", "getnameinfo", "packed", "sockaddr"]
 
 AddressInfo = tuple[int, int, int, str, Any]
 _FAMILY = {4: socket.AF_INET, 16: socket.AF_INET6}
+# Numbers, since the operators of flags of an enumeration are slow.
+_PASSIVE, _CANONNAME, _V4MAPPED = int(socket.AI_PASSIVE), int(socket.AI_CANONNAME), int(socket.AI_V4MAPPED)
+_NUMERICHOST = int(socket.AI_NUMERICHOST)
 _TYPES = (
     (socket.SOCK_STREAM, socket.IPPROTO_TCP),
     (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
@@ -67,16 +70,24 @@ def _port(service: Any) -> int:
     return int(service) & 0xFFFF
 
 
+@lru_cache(64)
+def _kinds(kind: int, proto: int) -> list[tuple[int, int]]:
+    """Return the types of sockets that an address can have, each with its protocol."""
+    return [
+        (each, number) for each, number in _TYPES if kind in (0, each) and (proto in (0, number) or not number)
+    ]
+
+
 def _addresses(host: Host, name: Any, flags: int, resolve: Callable[[str], list[bytes]] | None) -> list[bytes]:
     """Return the addresses of a name, in their order."""
     if isinstance(name, bytes):
         name = name.decode("ascii", "replace")
     if name is None or name == "":
-        return list((ANY if flags & socket.AI_PASSIVE else LOOPBACK).values())
+        return list((ANY if flags & _PASSIVE else LOOPBACK).values())
     literal = packed(name, 0)
     if literal is not None:
         return [literal]
-    if flags & socket.AI_NUMERICHOST:
+    if flags & _NUMERICHOST:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     return host.net.resolve(name) if resolve is None else resolve(name)
 
@@ -103,28 +114,26 @@ def getaddrinfo(
     Raises:
         socket.gaierror: there is no such name, or no address of that family.
     """
-    port = _port(service)
+    port, flags = _port(service), int(flags)
     if name is None and service is None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     if family not in (0, socket.AF_INET, socket.AF_INET6):
         raise socket.gaierror(socket.EAI_FAMILY, "ai_family not supported")
-    kinds = [
-        (each, number) for each, number in _TYPES if kind in (0, each) and (proto in (0, number) or not number)
-    ]
+    kinds = _kinds(int(kind), int(proto))
     if not kinds:
         raise socket.gaierror(socket.EAI_SOCKTYPE, "ai_socktype not supported")
     found = _addresses(host, name, flags, resolve)
     if not found:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     suitable = [each for each in found if family in (0, _FAMILY[len(each)])]
-    if not suitable and family == socket.AF_INET6 and flags & socket.AI_V4MAPPED:
+    if not suitable and family == socket.AF_INET6 and flags & _V4MAPPED:
         suitable = [MAPPED + each for each in found]
     if not suitable:
         literal = isinstance(name, str) and packed(name, 0) is not None
         number = socket.EAI_ADDRFAMILY if literal and hasattr(socket, "EAI_ADDRFAMILY") else socket.EAI_NONAME
         text = "Address family for hostname not supported" if literal else "Name or service not known"
         raise socket.gaierror(number, text)
-    canonical = name if flags & socket.AI_CANONNAME and isinstance(name, str) else ""
+    canonical = name if flags & _CANONNAME and isinstance(name, str) else ""
     return [
         (_FAMILY[len(address)], each, proto or number, canonical, sockaddr(address, port))
         for address in suitable

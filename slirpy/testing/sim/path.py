@@ -193,12 +193,12 @@ class Path:
 
     def _put(self, record: FrameRecord) -> None:
         scheduler, frame, counters = self._scheduler, record.frame, self._faulty.counters
-        lost, corrupted = counters.lost, counters.corrupted
+        lost = counters.lost
         arrivals = self._faulty.put(frame, len(frame), scheduler.now)
         for when, each in arrivals:
             scheduler.at(when, self._deliver, each, each is frame and not record.changed)
             record.arrivals += (when,)
-        if len(arrivals) != 1 or counters.corrupted != corrupted:
+        if len(arrivals) != 1 or arrivals[0][1] is not frame:
             self._explain(record, counters.lost != lost, [each for _, each in arrivals])
 
     def _explain(self, record: FrameRecord, lost: bool, copies: list[bytes]) -> None:

@@ -167,8 +167,8 @@ class HostStack(ProtocolHost):
         elif tcp.marked:  # most calls have only this to do, or nothing
             self._sending = True
             try:
-                while tcp.service():
-                    pass
+                while tcp.marked:
+                    tcp.service()
             finally:
                 self._sending = False
             if self._out:

@@ -26,7 +26,7 @@ def _init(self: Any, callback: Callable[..., object], args: Any, loop: Any, cont
     self._context = context
     self._cancelled = False
     self._repr = None
-    self._source_traceback = extract_stack()[:-2] if loop.get_debug() else None
+    self._source_traceback = extract_stack()[:-2] if loop._debug else None
     self.program = program = context.get(PROGRAM)
     self.processor = None if program is None else program.host
 

@@ -10,7 +10,7 @@ from contextvars import Context
 from math import ceil
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary, ref
 
 from slirpy.errors import StateError
 from slirpy.reprs import never_raises
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SimLoop", "loop_of"]
 
+_MANY = 1000
+"""Number of tasks from which those that no longer exist are forgotten."""
 _NEVER = float(1 << 50)
 """A time in seconds at which a timer is as good as none."""
 
@@ -82,7 +84,8 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
         self.net = net
         self.scheduler = net.scheduler
         self._thread_id = get_ident()
-        self._tasks: WeakValueDictionary[int, asyncio.Task[Any]] = WeakValueDictionary()
+        self._tasks: list[ref[asyncio.Task[Any]]] = []
+        self._many = _MANY
         self._made = 0
         self._timers: dict[int, SimTimer] = {}
         self._killed: list[asyncio.Task[Any]] = []
@@ -187,7 +190,10 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
             task = super().create_task(coro, **options)
         context = options.get("context")
         task.program = PROGRAM.get() if context is None else context.get(PROGRAM)
-        self._tasks[number] = task
+        self._tasks.append(ref(task))
+        if len(self._tasks) > self._many:
+            self._tasks = [each for each in self._tasks if each() is not None]
+            self._many = max(_MANY, 2 * len(self._tasks))
         return cast("asyncio.Task[Any]", task)
 
     def start(self, program: Any, coro: Coroutine[Any, Any, Any], context: Context) -> Any:
@@ -198,7 +204,11 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
 
     def tasks_of(self, program: Program) -> list[asyncio.Task[Any]]:
         """Return the tasks of a program that still exist, in the order in which they were made."""
-        return [task for task in self._tasks.values() if getattr(task, "program", None) is program]
+        return [task for task in self._all_tasks() if getattr(task, "program", None) is program]
+
+    def _all_tasks(self) -> list[asyncio.Task[Any]]:
+        """Return all tasks that still exist, in the order in which they were made."""
+        return [task for each in self._tasks if (task := each()) is not None]
 
     def abandon(self, program: Program) -> None:
         """Let nothing of a killed program run any more, not even ``finally`` clauses, until the loop is closed."""
@@ -241,9 +251,7 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
 
     def _unwind_all(self) -> None:
         unwound: set[int] = set()
-        while pending := [
-            task for task in [*self._tasks.values()] if not task.done() and id(task) not in unwound
-        ]:
+        while pending := [task for task in self._all_tasks() if not task.done() and id(task) not in unwound]:
             for task in pending:
                 unwound.add(id(task))
                 self._unwind(task)
