@@ -181,7 +181,8 @@ class Pins:
                 guest.drop(pin)
             else:
                 found.append(pin)
-        found.sort(key=_by_freshness, reverse=True)
+        if len(found) > 1:
+            found.sort(key=_by_freshness, reverse=True)
         return found
 
     def current(self, link: object, mac: bytes, name: str, length: int, now: int) -> list[bytes]:

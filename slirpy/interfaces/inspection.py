@@ -29,20 +29,27 @@ class Undecided:
     """More bytes are needed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Passed:
     """The flow may go on; no more bytes are inspected."""
 
     kind: str
     """Protocol that was recognized: ``"tls"``, ``"http/1"``, ``"h2"``, ``"quic"``, ``"ssh"``, ``"other"``."""
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...]
     """Names that the client said, in lower case: the SNI or the host; empty if the protocol has none, or if the bytes
     of this call contained none."""
-    more: bool = False
+    more: bool
     """True if the inspection goes on: each request of HTTP may name another host. All later bytes are fed too, before
     they may go on, and a later answer may be :class:`Refused`."""
-    held: int = 0
+    held: int
     """With ``more``: number of the latest bytes that have to wait, because they are an incomplete request."""
+
+    def __init__(self, kind: str, names: tuple[str, ...] = (), more: bool = False, held: int = 0) -> None:
+        put = object.__setattr__
+        put(self, "kind", kind)
+        put(self, "names", names)
+        put(self, "more", more)
+        put(self, "held", held)
 
 
 @dataclass(frozen=True, slots=True)

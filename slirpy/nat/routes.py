@@ -152,23 +152,16 @@ class Router:
 
     def _known(self, request: FlowRequest, address: bytes) -> FlowRequest:
         """The flow with all that is known about it."""
+        target, host = request.destination_bytes, request.host
         if address is LOOPBACK or address is LOOPBACK6:
             # Under one name, so that rules about the gateway also hold for broadcasts.
-            gateway = self._config.gateway_address if address is LOOPBACK else self._config.gateway_address6
-            request = request._changed(destination_bytes=gateway, host=True)
-        known = self.names
-        lease_of, source, is_own, target = (
-            self.lease_of,
-            request.source_bytes,
-            self.is_own,
-            request.destination_bytes,
-        )
-        return request._changed(
-            names=() if known is None else known.names(request),
-            _unpinned=() if known is None else lambda: known.unpinned(request),
-            _lease=lambda: lease_of(source),
-            _own=lambda: is_own(target),
-        )
+            target = self._config.gateway_address if address is LOOPBACK else self._config.gateway_address6
+            host = True
+        known, lease_of, source, is_own = self.names, self.lease_of, request.source_bytes, self.is_own
+        new = request._to(target, host, lambda: lease_of(source), lambda: is_own(target))
+        if known is not None:
+            new._name(known.names(new), lambda: known.unpinned(new))
+        return new
 
     def _with_names(self, request: FlowRequest, said: tuple[str, ...]) -> FlowRequest:
         """The flow under the names that its client has said. Not all may open its destination."""
@@ -240,15 +233,12 @@ class Router:
             verdict = as_asked(asked, verdict)
         if verdict.action is not Action.ALLOW:
             return self.refuse(request, verdict)
-        more = (
-            (verdict, request) if verdict.rule or verdict.names or verdict.proxy is not None else (None, None)
-        )
         if verdict.redirect is not None:
             target, port = verdict.redirect
             if isinstance(target, str):
                 return self._to_name(request, verdict, target, port)
             try:
-                return Route(with_interface(target), port, None, *more)
+                return Route(with_interface(target), port, None, verdict, request)
             except OSError:
                 return Refusal.NET_UNREACHABLE  # its interface is gone
         if verdict.names and self.names is not None:
@@ -256,6 +246,8 @@ class Router:
             if first in request.names or first not in request.unpinned:
                 return self._by_name(request, verdict, self.names, asked)
         otherwise = self._other_loopback(request, request.destination_bytes)
+        says_more = verdict.rule or verdict.names or verdict.proxy is not None
+        more = (verdict, request) if says_more else (None, None)
         return Route(address, request.destination_port, otherwise, *more)
 
     def _by_name(

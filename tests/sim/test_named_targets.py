@@ -7,8 +7,9 @@ import errno
 import pytest
 
 from slirpy import Action, FlowRequest, RulePolicy, Verdict
-from slirpy.testing import Echo
+from slirpy.testing import Echo, Remote
 from tests.sim.names import GOOD, MS, OTHER, SECOND, World
+from tests.support.hellos import openssl_hello
 
 SIX = "2001:db8:7::7"
 
@@ -49,6 +50,29 @@ def test_datagrams_are_led_to_a_name() -> None:
     assert [message.payload for message in server.received] == [b"hello"]
     (answer,) = socket.received
     assert (answer.payload, str(answer.address), answer.port) == (b"HELLO", "198.51.100.1", 53)
+
+
+def test_a_header_of_the_proxy_protocol_goes_to_the_name() -> None:
+    world = World("redirect tcp:any:80=proxy.example:22 proxy-protocol")
+    server = world.net.host.serve_tcp(GOOD, 22, Remote)
+    world.net.host.add_name("proxy.example", GOOD)
+    world.net.guest.connect("198.51.100.1", 80).write(b"hello")
+    world.net.run(SECOND)
+    heard = bytes(server.connections[0].received)
+    assert heard.startswith(b"\r\n\r\n\0\r\nQUIT\n\x21\x11")
+    assert heard.endswith(b"hello")
+
+
+def test_a_name_is_redirected_to_a_name_and_has_to_be_said() -> None:
+    world = World("redirect good.example:443=proxy.example:8443")
+    world.zone["good.example"] = [OTHER]
+    world.net.host.add_name("proxy.example", GOOD)
+    assert not world.reached(OTHER, 443)
+    world.resolve("good.example")
+    assert world.reached(OTHER, 443, openssl_hello("good.example"))
+    assert not world.reached(OTHER, 443, openssl_hello("evil.example"))
+    assert world.connections() == {GOOD: 2}
+    assert not any(world.servers[GOOD].connections[1].received)
 
 
 def test_the_family_of_the_flow_comes_first() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from ipaddress import ip_address
 
 import pytest
@@ -234,6 +235,22 @@ def test_a_denied_name_is_denied_at_an_address_that_no_name_opens() -> None:
     assert world.net.stack.stats.tcp_flows_misnamed == before + 1
     world.net.run(2 * 3600 * SECOND)
     assert world.reached("10.1.2.3", 443, client_hello("evil.example")), "answers are forgotten in time"
+
+
+def test_quic_is_refused_where_a_name_of_the_address_is_denied() -> None:
+    """The other name of the address would have to be read, which only rules of quic do. Clients fall back to TCP."""
+    world = World("deny evil.example:443", "allow any")
+    for name in ("evil.example", "good.example"):
+        world.zone[name] = [GOOD]
+        world.resolve(name)
+    server = world.net.host.serve_udp(GOOD, None)
+    socket = world.net.guest.udp()
+    for port in (443, 444):
+        socket.send(b"hello", GOOD, port)
+    world.net.run(100 * MS)
+    assert len(server.received) == 1
+    assert list(socket.errors) == [errno.EHOSTUNREACH]
+    assert world.reached(GOOD, 443, client_hello("good.example"))
 
 
 @pytest.mark.parametrize("rules", [["allow good.example"], ["allow *.example:443 tls=off", "deny any"]])

@@ -21,12 +21,12 @@ if not TYPE_CHECKING:
 else:
     from dataclasses import dataclass, field
 
-__all__ = ["Rule"]
+__all__ = ["QUIC_PORT", "Rule"]
 
 _LOOPBACKS = ((4, 24, 127), (4, 24, 0))
 """Networks in the form of ``Rule._networks`` by which a host means itself."""
 _REFUSALS = (Action.REJECT, Action.DROP)
-_QUIC_PORT = 443
+QUIC_PORT = 443
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -71,6 +71,8 @@ class Rule:
     """See :attr:`Verdict.proxy_header`."""
     _networks: tuple[tuple[int, int, int], ...] = field(repr=False, compare=False)
     """Address length in bytes, right shift, and the remaining prefix."""
+    _latest: Verdict | None = field(repr=False, compare=False)
+    """The verdict that the rule gave last."""
     by_name: bool = field(repr=False, compare=False)
     """True if the destination is a name, or a pattern of names."""
 
@@ -133,6 +135,7 @@ class Rule:
         put(self, "proxy", proxy)
         put(self, "proxy_header", proxy_header)
         put(self, "by_name", by_name)
+        put(self, "_latest", None)
         put(self, "_networks", networks)
 
     def matches(self, request: FlowRequest) -> bool:
@@ -175,7 +178,7 @@ class Rule:
             protocol == IPProtocol.ICMP or not any(first <= port <= last for first, last in self.ports)
         ):
             return False
-        if self.by_name and port == _QUIC_PORT and protocol == IPProtocol.UDP and not self.quic:
+        if self.by_name and port == QUIC_PORT and protocol == IPProtocol.UDP and not self.quic:
             return self.action in _REFUSALS or self.tls == "off" or self.redirect is not None
         return True
 
@@ -227,7 +230,15 @@ class Rule:
         return self.verdict_for(request, names, self.tls)
 
     def verdict_for(self, request: FlowRequest, names: tuple[str, ...], tls: str) -> Verdict:
-        """The verdict for a flow that matches because of ``names``."""
+        """The verdict for a flow that matches because of ``names``. Most flows get the same object as the last."""
+        latest = self._latest
+        if latest is not None and latest.names == names and latest.tls == tls and latest.redirect is None:
+            return latest
+        latest = self._new_verdict(request, names, tls)
+        object.__setattr__(self, "_latest", latest)
+        return latest
+
+    def _new_verdict(self, request: FlowRequest, names: tuple[str, ...], tls: str) -> Verdict:
         text = str(self)
         if self.action in _REFUSALS:
             return Verdict(self.action, reason=text, rule=text)
@@ -235,18 +246,13 @@ class Rule:
         if self.redirect is not None:
             address, port = self.redirect
             redirect = address, port or request.destination_port
-        return Verdict(
-            self.action,
-            redirect,
-            rule=text,
-            names=names,
-            tls=tls,
-            proxy=self.proxy,
-            proxy_header=self.proxy_header,
-        )
+        return Verdict._of_rule(self.action, redirect, text, names, tls, self.proxy, self.proxy_header)
 
     def __str__(self) -> str:
         """The rule as :func:`parse_rule` reads it."""
+        return self._written() if self._latest is None else self._latest.rule
+
+    def _written(self) -> str:
         verb = self.action.value if self.redirect is None else "redirect"
         protocol = f"{self.protocol.name.lower()}:" if self.protocol is not None else ""
         if self.quic:

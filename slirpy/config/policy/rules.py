@@ -8,11 +8,11 @@ from itertools import chain
 
 from slirpy.checks import instance
 from slirpy.config.policy.destination import ANY, INTERNET
-from slirpy.config.policy.rule import Rule
+from slirpy.config.policy.rule import QUIC_PORT, Rule
 from slirpy.config.policy.text import parse_rule
 from slirpy.config.values import as_text, listed
 from slirpy.errors import ConfigError
-from slirpy.interfaces import TLS_MODES, Action, FlowRequest, Verdict
+from slirpy.interfaces import TLS_MODES, Action, FlowRequest, IPProtocol, Verdict
 
 __all__ = ["RulePolicy", "checked_verdict"]
 
@@ -113,18 +113,20 @@ class RulePolicy:
         if not (request.names or unpinned) or not self.has_names:
             return self._unmatched(request) if first is None else self.rules[first].verdict(request)
         end = len(self.rules) if first is None else first
-        judged = {name: self._first_about_name(request, name, end) for name in request.names}
-        allowing = [
-            number
-            for number in judged.values()
-            if number is not None and self.rules[number].action not in _REFUSALS
-        ]
+        judged: dict[str, int | None] = {}
+        allowing: list[tuple[str, Rule]] = []
+        for name in request.names:
+            number = judged[name] = self._first_about_name(request, name, end)
+            if number is not None and self.rules[number].action not in _REFUSALS:
+                allowing.append((name, self.rules[number]))
         if allowing:
             # The rule about the name that the guest asked for last decides, with those that lead to the same place.
-            rule = self.rules[allowing[0]]
-            alike = [number for number in allowing if self.rules[number].leads_as(rule)]
-            names = tuple(name for name, number in judged.items() if number in alike)
-            tls = max((self.rules[number].tls for number in alike), key=TLS_MODES.index)  # the most lenient
+            rule = allowing[0][1]
+            if len(allowing) == 1:
+                return rule.verdict_for(request, (allowing[0][0],), rule.tls)
+            alike = [each for each in allowing if each[1] is rule or each[1].leads_as(rule)]
+            names = tuple([name for name, _ in alike])
+            tls = max((each.tls for _, each in alike), key=TLS_MODES.index)  # the most lenient
             return rule.verdict_for(request, names, tls)
         for name in unpinned:
             number = self._first_about_name(request, name, end)
@@ -135,6 +137,8 @@ class RulePolicy:
             return self.rules[deciding[0]].verdict_for(request, (), "strict")
         verdict = self._unmatched(request) if first is None else self.rules[first].verdict(request)
         if deciding and verdict.action not in _REFUSALS:
+            if request.protocol == IPProtocol.UDP and request.destination_port == QUIC_PORT:
+                return self.rules[deciding[0]].verdict_for(request, (), "strict")  # only rules of quic read it
             # Some of the names are denied, so the client has to say that it wants another one.
             return Verdict(
                 verdict.action,

@@ -14,7 +14,7 @@ one of those that allow the flow:
 from __future__ import annotations
 
 from slirpy.config.policy import RulePolicy
-from slirpy.interfaces import FirstBytes, FlowRequest, IPProtocol, Verdict
+from slirpy.interfaces import Finding, FirstBytes, FlowRequest, IPProtocol, Refused, Verdict
 
 __all__ = ["first_bytes", "load_for"]
 
@@ -46,7 +46,21 @@ def first_bytes(request: FlowRequest, verdict: Verdict) -> FirstBytes | None:
     if request.protocol == IPProtocol.UDP and (
         request.destination_port == _QUIC_PORT or verdict.rule.partition(" ")[2].startswith("quic:")
     ):
-        from slirpy.nat.inspection.quic import QuicInspection
-
+        try:
+            from slirpy.nat.inspection.quic import QuicInspection
+        except ImportError:  # no rule of slirpy's demands it, but somebody's own policy
+            return _Unreadable()
         return QuicInspection(verdict.names, verdict.tls)
     return None
+
+
+class _Unreadable:
+    """Refuses QUIC where the library is missing that opens its packets; a :class:`~slirpy.interfaces.FirstBytes`."""
+
+    def feed(self, data: bytes) -> Finding:
+        """Refuse the first datagram."""
+        return Refused("QUIC is read by the package cryptography, which is not installed", kind="quic")
+
+    def end(self) -> Finding:
+        """Datagrams have no end."""
+        return self.feed(b"")

@@ -18,6 +18,8 @@ WEB_PORTS = frozenset((80, 443, 3000, 5000, 8000, 8008, 8080, 8081, 8088, 8443, 
 _HANDSHAKE = 0x16
 _PRI = PREFACE[:4]
 _LONGEST_METHOD = max(map(len, METHODS))
+_BEGINNINGS = frozenset(method[:length] for method in METHODS for length in range(len(method) + 1))
+"""Beginnings of the methods of HTTP."""
 
 
 class StreamInspection:
@@ -152,4 +154,4 @@ def _may_become_another(data: bytes) -> bool:
         return len(data) == 1
     if data[0] & 0x80:
         return len(data) < 3 or (len(data) == 3 and data[2] == 1)
-    return any(method.startswith(data) for method in METHODS)
+    return data in _BEGINNINGS

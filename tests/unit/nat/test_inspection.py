@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import hpack
 import pytest
 
@@ -432,3 +434,12 @@ def test_bytes_of_quic_hellos_of_a_port_are_bounded() -> None:
         assert reader.feed(datagram) == UNDECIDED
     last = initial(crypto(1, b"x"), destination=b"the last")
     assert reader.feed(last) == Refused("too many QUIC connections from one port", kind="quic")
+
+
+def test_without_its_library_quic_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "slirpy.nat.inspection.quic", None)
+    request = FlowRequest(IPProtocol.UDP, "10.0.2.15", 40000, "192.0.2.1", 443)
+    first = first_bytes(request, Verdict(Action.ALLOW, names=["a.example"]))
+    assert first is not None
+    assert isinstance(first.feed(b"\xc0"), Refused)
+    assert isinstance(first.end(), Refused)
