@@ -1,0 +1,33 @@
+"""Mistakes of those who drive a stack: times that are none, and frames that are no buffers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from slirpy import ConfigError
+from tests.support.harness import Net, config
+
+
+@pytest.mark.parametrize("given", ["soon", 1.5, None, b"1"])
+@pytest.mark.parametrize(("method", "name"), [("tick", "now"), ("flush", "now"), ("call_at", "when")])
+def test_a_time_is_a_whole_number_of_nanoseconds(method: str, name: str, given: Any) -> None:
+    stack = Net(config()).stack
+    arguments = (given, print) if method == "call_at" else (given,)
+    with pytest.raises(ConfigError, match=f"^{name} "):
+        getattr(stack, method)(*arguments)
+
+
+def test_what_is_called_later_is_a_function() -> None:
+    given: Any = "print"
+    with pytest.raises(ConfigError, match=r"^callback is a function; given was 'print'$"):
+        Net(config()).stack.call_at(0, given)
+
+
+@pytest.mark.parametrize("given", ["text", None, 5])
+def test_a_frame_is_a_buffer(given: Any) -> None:
+    net = Net(config())
+    with pytest.raises(ConfigError, match=r"^frame is bytes, or another buffer; given was "):
+        net.stack.input(net.port, given)
+    assert net.stats.frames_in == 0
