@@ -117,6 +117,8 @@ def test_what_is_refused_counts_each_time(net: Net, case: str) -> None:
         ({"ipv4": False}, arp(1), "drop_ipv4"),
         ({"ipv4": False}, udp(b"x", to=STRANGER), "drop_ipv4"),
         ({"ipv6": False}, ipv6(17, b"x" * 8, to=STRANGER), "drop_ipv6"),
+        ({"ipv6": False}, ipv6(17, b"x" * 8), "drop_ipv6"),
+        ({"ipv6": False}, eth(b"", destination=ROUTER_MAC, kind=0x86DD), "drop_ipv6_header"),
     ],
 )
 def test_a_family_that_the_network_does_not_have(options: dict[str, Any], frame: bytes, counter: str) -> None:

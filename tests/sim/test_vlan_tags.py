@@ -12,6 +12,7 @@ from slirpy.interfaces import LinkFeatures
 from slirpy.links.corruption import corrupt_received
 from slirpy.testing import Echo
 from slirpy.wire.describe import describe
+from tests.support.frames6 import know6, udp6
 from tests.support.harness import (
     ACK,
     BROADCAST,
@@ -103,6 +104,16 @@ def test_udp_and_fragments(fastpath: bool) -> None:
     net.run(0.01)
     assert [len(call.detail) for call in net.calls("send_udp")] == [100, 2900] * 3
     assert net.stats.udp_fastpath == (5 if fastpath else 0)
+
+
+@pytest.mark.parametrize("fastpath", [True, False])
+def test_udp_over_ipv6(fastpath: bool) -> None:
+    net = Net(fastpath=fastpath)
+    know6(net)
+    for _ in range(3):
+        net.send(tagged(udp6(b"x" * 100)))
+    assert [call.detail for call in net.calls("send_udp")] == [b"x" * 100] * 3
+    assert net.stats.udp_fastpath == (2 if fastpath else 0)
 
 
 def test_dhcp_and_dns() -> None:
