@@ -9,7 +9,7 @@ from random import Random
 
 from slirpy import Slirp
 from slirpy.testing import Guest, GuestStream
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 __all__ = ["Driven"]
 
@@ -24,7 +24,7 @@ class Driven:
         self.guest.configure("10.0.2.15", 24, "10.0.2.2")
         self.guest.configure("fec0::15", 64, "fec0::2")
 
-    def until(self, condition: Callable[[], object], what: str = "", seconds: float = 20.0) -> None:
+    def until(self, condition: Callable[[], object], what: str = "", seconds: float = PATIENCE) -> None:
         """Go on until ``condition()``; fail if that takes too long."""
         until(condition, self._step, what, seconds)
 

@@ -16,7 +16,7 @@ from tests.support.framing import framed, take_frames
 
 __all__ = ["SECONDS", "Bystander", "Far", "echo_server", "until"]
 
-SECONDS = 20.0
+SECONDS = waiting.PATIENCE
 
 
 def until(net: Slirp, guests: list[Far], done: Callable[[], object], what: str) -> None:
