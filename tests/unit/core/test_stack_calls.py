@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ from tests.support.harness import Net, NoPoller, Wire, config
 def test_a_time_is_a_whole_number_of_nanoseconds(method: str, name: str, given: Any) -> None:
     stack = Net(config()).stack
     arguments = (given, print) if method == "call_at" else (given,)
-    with pytest.raises(ConfigError, match=f"^{name} "):
+    with pytest.raises(ConfigError, match=rf"^{name} .*{re.escape(repr(given))}"):
         getattr(stack, method)(*arguments)
 
 
