@@ -207,10 +207,13 @@ class IPStack:
             Whether the frame took the slow path; see :meth:`slirpy.interfaces.LinkSink.input`.
         """
         stats = self.stats
-        try:
-            view = memoryview(frame)
-        except TypeError:
-            raise ConfigError(f"frame is bytes, or another buffer; given was {frame!r}") from None
+        if type(frame) is memoryview:
+            view = frame
+        else:
+            try:
+                view = memoryview(frame)
+            except TypeError:
+                raise ConfigError(f"frame is bytes, or another buffer; given was {frame!r}") from None
         stats.frames_in += 1
         length = len(view)
         stats.bytes_in += length

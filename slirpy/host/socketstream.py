@@ -321,6 +321,10 @@ class SocketStream(OpenSocket):
         sock = self._sock
         if owner is None or sock is None:
             return
+        if mask == READ and not (self._told or self._connecting):  # as below, for the usual event
+            self._told = True
+            owner.readable()
+            return
         if self._connecting:
             self._connected(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
             return
