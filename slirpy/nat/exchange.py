@@ -1,6 +1,6 @@
 """Small exchanges: a request of the guest that its far side takes at once, and an answer of one segment.
 
-A connection is at rest if it is established, nothing is in flight, and nothing is due but an acknowledgement. Then
+A connection is at rest if it is established, nothing is in flight, and only a delayed acknowledgement is due. Then
 one function does what a service has to do: it passes text to the far side, and one chunk of data to the guest, with
 its segment, timers and frame. The general way does the same in a dozen functions. ``tests/sim/test_fastpath.py``
 turns this one off in one of two stacks, and checks that frames and state are identical.
@@ -40,7 +40,7 @@ _CONSTANT_WORDS = (_OFFSET << 8 | _FLAGS) + TIMESTAMP_WORD
 
 
 def at_rest(conn: Connection) -> bool:
-    """Report whether nothing is in flight and nothing is due, but perhaps an acknowledgement.
+    """Report whether nothing is in flight and nothing is due, but perhaps a delayed acknowledgement.
 
     :func:`exchange` asks this once, and sets ``undisturbed``. What makes it false later clears that, or is one of the
     few conditions that are looked at each time.
@@ -78,7 +78,9 @@ def _exchanger(layout: Layout) -> _Exchange:
     transport_at, length_from, header_in_total = layout.transport_at, layout.length_from, layout.header_in_total
 
     def exchange(flow: PumpedFlow, now: int) -> bool:
-        """Serve a flow of a connection at rest, whose buffer is empty. Otherwise change nothing and return False."""
+        """Serve a flow of a connection at rest, with an empty buffer and no ACK due at once. Otherwise change nothing
+        and return False.
+        """
         conn, neighbor, peer = flow.conn, flow.neighbor, flow.peer
         port, rack = neighbor.port, conn.rack
         if (
@@ -115,7 +117,7 @@ def _exchanger(layout: Layout) -> _Exchange:
         growth = conn.rcv_limit - offered
         alarm = flow.alarm
         if not flow.read_ready:
-            if conn.ack_now or growth >= 2 * mss or 2 * growth >= conn.rcv_limit:
+            if growth >= 2 * mss or 2 * growth >= conn.rcv_limit:
                 flow.finish(now)
                 return True
             if rack is not None:  # as probe.schedule() does

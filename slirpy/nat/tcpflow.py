@@ -227,8 +227,10 @@ class NatTcpFlow(PumpedFlow):
         if self.alert:
             self._service_alert(now)
             return
-        if not conn.snd_buf.length and (exchange if self.layout is LAYOUT else exchange6)(self, now):
-            return
+        if not (conn.ack_now or conn.snd_buf.length):
+            serve = exchange if self.layout is LAYOUT else exchange6
+            if serve(self, now):
+                return
         if conn.rcv_pending:
             self.to_peer()
         if conn.peer_reset:
