@@ -117,9 +117,8 @@ def test_who_has_left_is_forgotten_at_once() -> None:
 @pytest.mark.long
 def test_who_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Data of the guest for them stays with the guest, but for a bounded part; others are served."""
-    monkeypatch.setattr(
-        window, "SHORT", SECOND
-    )  # a busy machine makes round trips of a long path, with its window
+    # On a busy machine, round trips are as long as on a long path, which would enlarge the window.
+    monkeypatch.setattr(window, "SHORT", SECOND)
     with ExitStack() as stack, Slirp(Config(hostfwd=["tcp::0-:7"], resolvers=[])) as net:
         driven = Driven(net)
         (rule,) = net.hostfwds()
