@@ -68,6 +68,34 @@ def test_the_page(need: Need, tmp_path: Path) -> None:
         assert page.problems == []
 
 
+def test_each_of_several_networks_has_a_page(need: Need, tmp_path: Path) -> None:
+    need("chromium")
+    with ExitStack() as stack:
+        net, other = (
+            stack.enter_context(Slirp(Config(net=subnet, resolvers=[])))
+            for subnet in ("10.0.2.0/24", "10.8.0.0/24")
+        )
+        page = stack.enter_context(browser(tmp_path))
+        for network, name in ((net, "first"), (other, "second")):
+            LiveGuest(network, hostname=name).serve_echo(7)
+        server = net.serve_control("tcp:127.0.0.1:0", name="lan", others={"dmz": other})
+        for network in (net, other):
+            network.start()
+            stack.callback(network.stop)
+        page.open(f"http://{server.address}/?token={server.token}")
+        page.until("document.querySelector('#leases')?.innerText.includes('first')")
+        page.until("document.querySelector('#networks').innerText.includes('dmz')")
+        page.value("document.querySelector('#networks a').click()")
+        page.until("document.querySelector('#leases')?.innerText.includes('second')")
+        page.until("document.querySelector('#networks b')?.innerText == 'dmz'")
+        page.value("document.querySelector('#rule').value = 'tcp::0-:7'")
+        page.value("document.querySelector('#add').requestSubmit()")
+        page.until("document.querySelector('#forwards').innerText.includes('127.0.0.1')")
+        assert len(other.hostfwds()) == 1
+        assert net.hostfwds() == []
+        assert page.problems == []
+
+
 def _record(net: Slirp, page: Browser, folder: Path) -> None:
     """Record with the button; the ladder is drawn, and what is downloaded is a capture."""
     page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
