@@ -253,7 +253,8 @@ def test_rootlesskit(
     need("rootlesskit", "ip")
     port = free_port()
     script = "ip -brief address show tap0; ip route; busybox nc -l -p 8000 -e sh -c 'echo works'"
-    serve = f"{script} & sleep 0.2; echo listening; wait"
+    listens = "until grep -q ':1F40 ' /proc/net/tcp /proc/net/tcp6; do sleep 0.05; done"
+    serve = f"{script} & {listens}; echo listening; wait"
     process = start(_ROOTLESSKIT.format(program=program, driver=driver, port=port, script=shlex.quote(serve)))
     with process:
         try:

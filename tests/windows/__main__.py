@@ -1,8 +1,8 @@
 """``python -m tests.windows [-n JOBS] [ARGUMENT ...]``: the tests that need no Linux, by a Windows Python under Wine.
 
-Arguments are pytest's. Without any, those of the folders are run where the system matters most: sockets, links, the
-drivers of a network, and whole networks in virtual time. They must be more than :data:`LEAST`. The long ones are left
-out: they take their time in arithmetic, which is the same on all systems.
+Arguments are pytest's. Without any, those are run where the system matters most: sockets, links, the drivers of a
+network, the options of all commands, and whole networks in virtual time. They must be more than :data:`LEAST`. The
+long ones are left out: they take their time in arithmetic, which is the same on all systems.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import sys
 from tests.support.repository import REPOSITORY
 from tests.windows import interpreter
 
-FOLDERS = (
+SELECTED = (
     "tests/conformance",
+    "tests/unit/cli/test_config_file.py",
     "tests/unit/drive",
     "tests/unit/host",
     "tests/unit/links",
@@ -46,7 +47,7 @@ def main() -> int:
     if any(not word.startswith("-") for word in arguments):
         return _run([*python, "-m", "pytest", *options, *arguments])
     ignored = [f"--ignore={folder}" for folder in LEFT_OUT]
-    return _run([*python, "-m", "pytest", *options, *arguments, *ignored, *FOLDERS], LEAST)
+    return _run([*python, "-m", "pytest", *options, *arguments, *ignored, *SELECTED], LEAST)
 
 
 def _run(command: list[str], least: int = 0) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def mistake(file: Path, text: str | None, *words: str, command: str = "run") -> 
     error = result.exception
     assert isinstance(error, SlirpyError | click.ClickException), (error, result.output)
     said = error.format_message() if isinstance(error, click.ClickException) else str(error)
-    return said.replace(f"{file.parent}/", "")
+    return said.replace(f"{file.parent}{os.sep}", "")
 
 
 # ---------------------------------------------------------------------------------------------- keys
