@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from slirpy.errors import SlirpyError, StateError
 from slirpy.testing.errors import UnmetError
+from slirpy.testing.sim.place import place
 
-__all__ = ["DeadlockError", "EscapeError", "LeftoverError", "ProgramError", "StoppedError"]
+__all__ = ["DeadlockError", "EscapeError", "LeftoverError", "ProgramError", "StoppedError", "escaped"]
 
 
 class ProgramError(SlirpyError):
@@ -18,8 +19,13 @@ class DeadlockError(UnmetError):
 
 class EscapeError(StateError):
     """A program asked for something that is not simulated, and that would leave the network: a thread, a process, a
-    real wait, another event loop. The text names the call and what to use instead.
+    real wait, another event loop. The text names the place, the call, and what to use instead.
     """
+
+
+def escaped(text: str) -> EscapeError:
+    """Return an :class:`EscapeError` whose text begins with the line of the program that runs now."""
+    return EscapeError(f"{place()}: {text}")
 
 
 class LeftoverError(StateError):

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from slirpy.testing.sim.errors import EscapeError
+from slirpy.testing.sim.errors import escaped
 from slirpy.units import SECOND
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def waiter(call: str, instead: str) -> WaitingThread:
     """
     found = current_waiter()
     if found is None:
-        raise EscapeError(f"{call} would wait outside of a blocking program, and stop the network; {instead}")
+        raise escaped(f"{call} would wait outside of a blocking program, and stop the network; {instead}")
     return found
 
 

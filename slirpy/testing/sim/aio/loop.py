@@ -26,7 +26,7 @@ from slirpy.testing.sim.aio.refused import Refusals
 from slirpy.testing.sim.aio.servers import Servers
 from slirpy.testing.sim.aio.transport import StreamTransport
 from slirpy.testing.sim.current import HOST, PROGRAM, current_host
-from slirpy.testing.sim.errors import EscapeError
+from slirpy.testing.sim.errors import escaped
 from slirpy.testing.sim.host import Host
 from slirpy.units import SECOND
 
@@ -124,7 +124,7 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
     ) -> SimHandle:
         """See :meth:`asyncio.loop.call_soon_threadsafe`; other threads are those of programs."""
         if get_ident() != self._thread_id:
-            raise EscapeError(
+            raise escaped(
                 "call_soon_threadsafe() was called in another thread, which runs in real time; start threads in"
                 " programs, or programs with host.run()"
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 from slirpy.testing.sim.aio.bases import LoopBase
 from slirpy.testing.sim.aio.handles import SimHandle
-from slirpy.testing.sim.errors import EscapeError
+from slirpy.testing.sim.errors import escaped
 from slirpy.testing.sim.scheduler import Scheduler
 from slirpy.testing.sim.socketapi import End, SimSocket, descriptors
 
@@ -63,7 +63,7 @@ def simulated(sock: Any) -> SimSocket:
         EscapeError: it is not; nothing has happened to it.
     """
     if not isinstance(sock, SimSocket):
-        raise EscapeError(f"{sock!r} is not a socket of a simulated host; {_MAKE}")
+        raise escaped(f"{sock!r} is not a socket of a simulated host; {_MAKE}")
     return sock
 
 
@@ -81,7 +81,7 @@ class Readiness(LoopBase):  # type: ignore[misc] # a private class of asyncio
         number = fd if isinstance(fd, int) else fd.fileno()
         table = descriptors(self.net)
         if number not in table.ends:
-            raise EscapeError(f"descriptor {number} is not a socket of a simulated host; {_MAKE}")
+            raise escaped(f"descriptor {number} is not a socket of a simulated host; {_MAKE}")
         end = table.find(number)
         handle: SimHandle = SimHandle(callback, args, self, None)
         self._remove(kind, number)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from slirpy.testing.sim.aio.bases import LoopBase
-from slirpy.testing.sim.errors import EscapeError
+from slirpy.testing.sim.errors import escaped
 
 __all__ = ["Refusals"]
 
@@ -29,7 +29,7 @@ _INSTEAD = {
 
 def _refuse(name: str) -> Callable[..., NoReturn]:
     def refused(self: object, *_: Any, **__: Any) -> NoReturn:
-        raise EscapeError(f"loop.{name}() is not simulated; {_INSTEAD[name]}")
+        raise escaped(f"loop.{name}() is not simulated; {_INSTEAD[name]}")
 
     refused.__name__, refused.__doc__ = name, f"Refuse: {_INSTEAD[name]}."
     return refused

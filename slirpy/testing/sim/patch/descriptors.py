@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from slirpy.testing.sim.errors import EscapeError
+from slirpy.testing.sim.errors import escaped
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.patch.switches import Replacements
 from slirpy.testing.sim.socketapi.ends import FIRST_DESCRIPTOR, End, close_descriptor, descriptors
@@ -86,9 +86,7 @@ def _fcntl(host: Host, fd: int, command: int, argument: int = 0, /) -> int:
         return fcntl.FD_CLOEXEC
     if command == fcntl.F_SETFD:
         return 0
-    raise EscapeError(
-        f"fcntl.fcntl() with command {command} is not simulated for sockets; use F_GETFL or F_SETFL"
-    )
+    raise escaped(f"fcntl.fcntl() with command {command} is not simulated for sockets; use F_GETFL or F_SETFL")
 
 
 def replace_descriptors(all_of_it: Replacements) -> None:

@@ -7,9 +7,8 @@ import signal
 from asyncio.base_events import BaseEventLoop
 from typing import Any, NoReturn
 
-from slirpy.testing.sim.errors import EscapeError
+from slirpy.testing.sim.errors import escaped
 from slirpy.testing.sim.host import Host
-from slirpy.testing.sim.patch.place import place
 from slirpy.testing.sim.patch.switches import ALWAYS, Replacements
 from slirpy.testing.sim.waiting import WaitingThread, current_waiter
 
@@ -20,8 +19,8 @@ def _thread(host: Host, call: str) -> WaitingThread:
     """Return the thread of a blocking program that runs now; otherwise the loop runs already."""
     thread = current_waiter()
     if thread is None:
-        raise EscapeError(
-            f"{call} by a program of host {host.name}, at {place()}: the loop of the network runs already;"
+        raise escaped(
+            f"{call} by a program of host {host.name}: the loop of the network runs already;"
             " await the coroutine, or start it with host.run()"
         )
     return thread
@@ -51,8 +50,8 @@ def _runner_init(host: Host, runner: asyncio.Runner) -> None:
 
 
 def _refuse_loop(host: Host, *_: Any, **__: Any) -> NoReturn:
-    raise EscapeError(
-        f"an event loop of its own, of a program of host {host.name}, at {place()}: not simulated; use asyncio.run()"
+    raise escaped(
+        f"an event loop of its own, of a program of host {host.name}, is not simulated; use asyncio.run()"
         " in a plain function, or make the program a coroutine function"
     )
 

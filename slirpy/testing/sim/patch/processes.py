@@ -7,9 +7,8 @@ import signal
 import subprocess
 from typing import Any, NoReturn
 
-from slirpy.testing.sim.errors import EscapeError
+from slirpy.testing.sim.errors import escaped
 from slirpy.testing.sim.host import Host
-from slirpy.testing.sim.patch.place import place
 from slirpy.testing.sim.patch.switches import ALWAYS, Replacements
 
 __all__ = ["refuse_processes"]
@@ -30,7 +29,7 @@ def refusal(name: str, instead: str) -> Any:
     """Return a function that raises the error about a call that leaves the network."""
 
     def call(host: Host, *args: Any, **kwargs: Any) -> NoReturn:
-        raise EscapeError(f"{name}() by a program of host {host.name}, at {place()}: not simulated; {instead}")
+        raise escaped(f"{name}() by a program of host {host.name} is not simulated; {instead}")
 
     return call
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from slirpy.testing.sim.errors import EscapeError
+from slirpy.testing.sim.errors import escaped
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.socketapi.datagramend import DatagramEnd
 from slirpy.testing.sim.socketapi.ends import End
@@ -28,7 +28,7 @@ def open_end(host: Host, family: int, kind: int) -> End:
         return StreamEnd(host, family)
     if family in _FAMILIES and kind == socket.SOCK_DGRAM:
         return DatagramEnd(host, family)
-    raise EscapeError(
+    raise escaped(
         f"a socket of family {family!r} and type {kind!r} is not simulated; use AF_INET or AF_INET6 with SOCK_STREAM"
         " or SOCK_DGRAM, or socketpair()"
     )

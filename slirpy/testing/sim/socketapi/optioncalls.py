@@ -6,7 +6,7 @@ import socket
 import struct
 from typing import Any, NoReturn
 
-from slirpy.testing.sim.errors import EscapeError
+from slirpy.testing.sim.errors import escaped
 from slirpy.testing.sim.socketapi.ends import End
 from slirpy.testing.sim.socketapi.streamend import StreamEnd
 
@@ -17,7 +17,7 @@ _BUFFER_SIZES = {socket.SO_RCVBUF: 131072, socket.SO_SNDBUF: 2626560}
 
 def escape(call: str, instead: str) -> NoReturn:
     """Raise the error about a call that is not simulated."""
-    raise EscapeError(f"{call} is not simulated; {instead}")
+    raise escaped(f"{call} is not simulated; {instead}")
 
 
 class OptionCalls(socket.socket):

@@ -7,7 +7,7 @@ import select
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
-from slirpy.testing.sim.errors import EscapeError
+from slirpy.testing.sim.errors import escaped
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.socketapi.ends import FIRST_DESCRIPTOR, End, descriptors, failure
 from slirpy.testing.sim.waiting import wait_for
@@ -49,7 +49,7 @@ def _number(file: Any) -> int:
     if number < 0:
         raise ValueError(f"file descriptor cannot be a negative integer ({number})")
     if number < FIRST_DESCRIPTOR:
-        raise EscapeError(
+        raise escaped(
             f"descriptor {number} is a real one, for which a program of a network cannot wait; use sockets, or"
             " socketpair(), made in the program"
         )
@@ -182,7 +182,7 @@ class SimEpoll:
         if self.closed:
             raise ValueError("I/O operation on closed epoll object")
         if eventmask & _EDGE:
-            raise EscapeError("EPOLLET is not simulated; use level-triggered events")
+            raise escaped("EPOLLET is not simulated; use level-triggered events")
         return _number(fd)
 
     def register(self, fd: Any, eventmask: int = POLLIN | POLLPRI | POLLOUT) -> None:
@@ -232,7 +232,7 @@ class SimEpoll:
 
     def fileno(self) -> NoReturn:
         """Raise an error: nothing can wait for it."""
-        raise EscapeError("epoll.fileno() is not simulated; poll the sockets themselves")
+        raise escaped("epoll.fileno() is not simulated; poll the sockets themselves")
 
     def close(self) -> None:
         """See :meth:`select.epoll.close`."""

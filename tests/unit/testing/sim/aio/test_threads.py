@@ -174,7 +174,7 @@ def test_another_loop_in_a_program_is_refused_with_its_place(net: Network, call:
         finally:
             coro.close()
 
-    with pytest.raises(EscapeError, match=r"host client, at .*test_threads\.py:\d+"):
+    with pytest.raises(EscapeError, match=r"test_threads\.py:\d+: .* of host client"):
         net.run(main, on="client")
 
 
