@@ -100,6 +100,7 @@ class HostStack(ProtocolHost):
         self._base = settings
         self._scheduler = scheduler
         self._neighbors = neighbors
+        self._straight: dict[bytes, tuple[bytes, Callable[[bytes], None]]] = {}
         self._stalled = False
         self._watchers: list[Callable[[], None]] = []
         self.dead = False
@@ -246,10 +247,13 @@ class HostStack(ProtocolHost):
 
     def straight_to(self, destination: bytes) -> tuple[bytes, Callable[[bytes], None]] | None:
         """Return the MAC address of a neighbor, and the function that takes frames for it; None: it has none."""
-        mac = self._neighbors.get(destination)
-        if mac is None or mac == self.mac or self._path_to is None:
-            return None
-        return mac, self._path_to(mac)
+        found = self._straight.get(destination)
+        if found is None:
+            mac = self._neighbors.get(destination)
+            if mac is None or mac == self.mac or self._path_to is None:
+                return None
+            found = self._straight[destination] = mac, self._path_to(mac)
+        return found
 
     # ------------------------------------------------------------------------------------- addresses
 
@@ -257,7 +261,9 @@ class HostStack(ProtocolHost):
         return is_loopback(address) or super().is_own(address)
 
     def source_for(self, destination: bytes) -> bytes:
-        return destination if is_loopback(destination) else super().source_for(destination)
+        looped = destination not in self._straight and is_loopback(destination)
+        return destination if looped else super().source_for(destination)
 
     def mtu_for(self, destination: bytes) -> int:
-        return LOOPBACK_MTU if self.is_own(destination) else super().mtu_for(destination)
+        looped = destination not in self._straight and self.is_own(destination)
+        return LOOPBACK_MTU if looped else super().mtu_for(destination)
