@@ -94,7 +94,7 @@ def _exchanger(layout: Layout) -> _Exchange:
         ):
             return False
         if not conn.undisturbed:
-            if not at_rest(conn):
+            if not conn.rcv_pending or not at_rest(conn):
                 return False
             flow.read_size = flow.size_to_read()
             conn.undisturbed = flow.read_size <= READ_AHEAD  # always room for so much, see write_room()

@@ -35,7 +35,7 @@ from slirpy.nat.reports import out_of_time
 from slirpy.nat.routes import Refusal, Route, Router, onward_ttl
 from slirpy.reprs import never_raises
 from slirpy.tcp import Connection, Segment, Settings, reopens
-from slirpy.tcp.states import CLOSED, SYN_RECEIVED, SYNCHRONIZED, TIME_WAIT
+from slirpy.tcp.states import CLOSED, ESTABLISHED, SYN_RECEIVED, SYNCHRONIZED, TIME_WAIT
 from slirpy.units import SECOND
 from slirpy.wire.headers import LAYOUT
 from slirpy.wire.ip import Family, family_of, split_key
@@ -227,7 +227,7 @@ class NatTcpFlow(PumpedFlow):
         if self.alert:
             self._service_alert(now)
             return
-        if not (conn.ack_now or conn.snd_buf.length):
+        if conn.state is ESTABLISHED and not (conn.ack_now or conn.snd_buf.length):
             serve = exchange if self.layout is LAYOUT else exchange6
             if serve(self, now):
                 return
