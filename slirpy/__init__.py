@@ -12,7 +12,7 @@ The names below are imported on first use (PEP 562): ``import slirpy`` alone cos
 
 from __future__ import annotations
 
-from slirpy._version import __version__
+from slirpy._version import __compiled__, __version__
 from slirpy.lazy import exports
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the 2 ms that importing typing takes
@@ -82,6 +82,7 @@ __all__ = [
     "TcpTarget",
     "UnixTarget",
     "Verdict",
+    "__compiled__",
     "__version__",
 ]
 

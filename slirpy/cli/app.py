@@ -6,7 +6,7 @@ import importlib
 
 import click
 
-from slirpy._version import __version__
+from slirpy._version import __compiled__, __version__
 
 __all__ = ["app"]
 
@@ -53,7 +53,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="slirpy %(version)s")
+@click.version_option(__version__, message=f"slirpy %(version)s{' (compiled)' if __compiled__ else ''}")
 def app() -> None:
     """A user-mode TCP/IP stack: a whole network for a guest, carried by ordinary sockets.
 

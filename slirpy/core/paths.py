@@ -12,6 +12,7 @@ from slirpy.core.arrival import Arrival
 from slirpy.core.neighbor import Neighbor
 from slirpy.core.port import LinkPort
 from slirpy.interfaces import Datagram, DatagramPeer, Service
+from slirpy.mypyc import trait
 from slirpy.wire import ethernet, ipv4
 from slirpy.wire.headers import layout_of
 from slirpy.wire.ip import V6, family_of, split_key
@@ -23,6 +24,7 @@ PENDING_MAX = 64
 and where each is refused, the work of more would count in no link's turn."""
 
 
+@trait
 class UdpSender(abc.ABC):
     """The part of a UDP flow that the fast path uses; ``nat/udpflow.py`` derives from it.
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, Timer
+from slirpy.mypyc import mypyc_attr
 from slirpy.reprs import counted, never_raises
 from slirpy.stats import Stats
 
@@ -50,6 +51,7 @@ class PortOwner(Protocol):
         ...
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Insertions(abc.ABC):
     """Links around the link of a port, inserted while it runs; see :mod:`slirpy.core.inserted`."""
 
@@ -64,6 +66,7 @@ class Insertions(abc.ABC):
         """Close all of them."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class LinkPort:
     """The stack's side of one link: a bounded queue outwards, and the :class:`~slirpy.interfaces.LinkSink`.
 

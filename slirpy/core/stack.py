@@ -30,6 +30,7 @@ from slirpy.core.udppath import udp_fastpath, udp_fastpath6
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer, Link, LinkSink, Poller, Service, Timer
 from slirpy.interfaces.links import check_link
+from slirpy.mypyc import mypyc_attr
 from slirpy.units import SECOND
 from slirpy.wire import ethernet
 from slirpy.wire.headers import LAYOUT, LAYOUT6
@@ -43,6 +44,7 @@ _IPV6 = 0x86
 """First byte of the EtherType of IPv6; that of IPv4 and ARP is 8."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class IPStack:
     """The IP stack of one network. NAT and services are added by ``slirpy/stack.py``.
 

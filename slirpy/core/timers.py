@@ -11,6 +11,8 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 
+from slirpy.mypyc import mypyc_attr
+
 __all__ = ["Alarm", "Timers"]
 
 SWEEP = 1024
@@ -61,6 +63,7 @@ class Alarm:
             self._callback()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Timers:
     """The alarms of one stack.
 

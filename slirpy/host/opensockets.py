@@ -10,10 +10,12 @@ import abc
 from collections.abc import Callable
 
 from slirpy.interfaces import Poller
+from slirpy.mypyc import mypyc_attr
 
 __all__ = ["OpenSocket", "OpenSockets"]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class OpenSocket(abc.ABC):
     """A socket that is closed with its network."""
 

@@ -20,6 +20,7 @@ from slirpy import forks
 from slirpy.errors import StateError
 from slirpy.fair import TURN
 from slirpy.interfaces import READ, WRITE, Poller
+from slirpy.mypyc import mypyc_attr
 
 __all__ = ["HANGUP", "URGENT", "SelectorPoller"]
 
@@ -139,6 +140,7 @@ class _Selector:
         self._selector.close()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class SelectorPoller:
     """A :class:`slirpy.interfaces.Poller` for one thread.
 

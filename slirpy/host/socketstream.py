@@ -27,6 +27,7 @@ from slirpy.host.ipoptions import hear_errors, hear_no_errors, hear_ttl, queued_
 from slirpy.host.opensockets import OpenSocket, OpenSockets
 from slirpy.host.poller import HANGUP, URGENT
 from slirpy.interfaces import READ, WRITE, Buffer, StreamOwner
+from slirpy.mypyc import mypyc_attr
 from slirpy.wire.ip import family_of
 
 __all__ = ["SocketStream", "tune"]
@@ -81,6 +82,7 @@ def _met_itself(sock: socket.socket, port: int) -> bool:
         return False  # a Unix socket, whose name is empty
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class SocketStream(OpenSocket):
     """A :class:`~slirpy.interfaces.StreamPeer` on a TCP socket."""
 

@@ -15,6 +15,7 @@ from slirpy.core.pins import Pin
 from slirpy.core.timers import Alarm
 from slirpy.fair import Group, Shares
 from slirpy.interfaces import Action, DatagramPeer, FlowRequest, HostNetwork, IPProtocol, PingPeer, Verdict
+from slirpy.mypyc import mypyc_attr
 from slirpy.nat.held import Holding, Key
 from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.refusals import REFUSAL_CAUSES
@@ -45,6 +46,7 @@ class Tally:
         self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = 0
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class DatagramFlow(abc.ABC, Generic[P]):
     """A guest's address with a port or an identifier, and the host socket that represents it.
 
@@ -159,6 +161,7 @@ class DatagramFlow(abc.ABC, Generic[P]):
 F = TypeVar("F", bound="DatagramFlow[DatagramPeer] | DatagramFlow[PingPeer]")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class DatagramNat(abc.ABC, Generic[F]):
     """Flows of one kind, bounded.
 

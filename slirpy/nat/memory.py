@@ -23,6 +23,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
 from slirpy.fair import Group
+from slirpy.mypyc import trait
 
 __all__ = ["LEAST", "Holder", "MemoryBudget", "kernel_memory"]
 
@@ -34,6 +35,7 @@ _EXACT, _LAZY = 3, 1
 """Eighths of the budget from which on, and below which no longer, each change is reported."""
 
 
+@trait
 class Holder:
     """A connection that holds data. Subclasses have the attributes."""
 

@@ -24,6 +24,7 @@ from slirpy.core.tables import FlowTables
 from slirpy.core.tcpflow import TcpFlow
 from slirpy.fair import Shares
 from slirpy.interfaces import IcmpReport, StreamPeer
+from slirpy.mypyc import mypyc_attr
 from slirpy.nat.exchange import exchange, exchange6
 from slirpy.nat.inspected import InspectedStream
 from slirpy.nat.memory import MemoryBudget
@@ -50,6 +51,7 @@ Shorter than the three minutes of RFC 9293 (MUST-23), since whoever opens a conn
 a timeout too, and waits for both."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class FlowKeeper(abc.ABC):
     """The NAT, as its flows see it. Keeps them in three tables, and ends them; a subclass opens them.
 

@@ -14,6 +14,7 @@ from slirpy.core.paths import UdpPath, UdpSender, shape_of
 from slirpy.core.template import DatagramTemplate
 from slirpy.core.translation import is_small, translated_mtu
 from slirpy.interfaces import DatagramPeer, IcmpReport, Passed, Refused, Undecided
+from slirpy.mypyc import mypyc_attr
 from slirpy.nat.contacts import Contacts
 from slirpy.nat.flow import DatagramFlow, DatagramNat
 from slirpy.nat.limits import EXHAUSTED
@@ -39,6 +40,7 @@ MAX_ROUTES = 1024
 """Maximum number of destinations of one flow whose routes are remembered."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class UdpSockets(DatagramNat["UdpFlow"]):
     """The NAT, as its flows see it: it opens their sockets."""
 

@@ -11,6 +11,7 @@ import errno
 from slirpy.checks import ERRNO_MAX, amount, instance, nanoseconds, whole
 from slirpy.errors import StateError
 from slirpy.errortext import errno_name
+from slirpy.mypyc import mypyc_attr
 from slirpy.reprs import never_raises
 from slirpy.tcp.delivery import copy_views
 from slirpy.tcp.receive import segment_arrives
@@ -50,6 +51,7 @@ def _check_time(now: object) -> None:
         nanoseconds("now", now)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Connection(ControlBlock):
     """One end of a TCP connection.
 

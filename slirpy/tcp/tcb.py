@@ -19,6 +19,7 @@ import os
 
 from slirpy.checks import instance, whole
 from slirpy.interfaces import Buffer
+from slirpy.mypyc import mypyc_attr
 from slirpy.tcp.congestion import CongestionControl
 from slirpy.tcp.ecnstate import EcnState
 from slirpy.tcp.loss.state import RackState
@@ -72,6 +73,7 @@ def _check_kinds(settings: Settings, stats: Stats) -> None:
     _RIGHT.add((type(settings), type(stats)))
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ControlBlock:
     """State of one end of a connection.
 

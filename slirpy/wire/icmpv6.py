@@ -54,7 +54,7 @@ REASSEMBLY_TIME = 1
 ERRONEOUS_FIELD, UNKNOWN_NEXT_HEADER = 0, 1
 """Codes of :data:`PARAMETER_PROBLEM`."""
 
-QUOTE_MAX = 1280 - ipv6.HEADER_LENGTH - HEADER_LENGTH
+QUOTE_MAX: int = 1280 - ipv6.HEADER_LENGTH - HEADER_LENGTH
 """Most bytes of the offending packet in an error, which must not exceed the least MTU (RFC 4443 section 2.4, c)."""
 
 _HARD = frozenset((ADMIN_PROHIBITED, PORT_UNREACHABLE, SOURCE_POLICY, REJECT_ROUTE))

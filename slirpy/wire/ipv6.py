@@ -41,7 +41,7 @@ MF = 0x0001
 """Flag of a Fragment header: more fragments follow."""
 OFFSET_MASK = 0xFFF8
 """The bits of a Fragment header's field that are the offset, in bytes."""
-UNSPECIFIED = bytes(16)
+UNSPECIFIED: bytes = bytes(16)
 LOOPBACK = bytes(15) + b"\1"
 ALL_NODES = bytes.fromhex("ff020000000000000000000000000001")
 ALL_ROUTERS = bytes.fromhex("ff020000000000000000000000000002")

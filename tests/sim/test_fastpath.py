@@ -44,6 +44,8 @@ from tests.support.harness import (
 )
 from tests.support.twins import Twins
 
+pytestmark = pytest.mark.needs("interpreted", detail="compares slots, and patches the slow twin's functions")
+
 OFFLOAD = LinkFeatures(checksum_offload=True, segmentation_offload=True)
 CHECKSUM = LinkFeatures(checksum_offload=True)
 

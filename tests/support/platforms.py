@@ -15,6 +15,7 @@ import sys
 
 import pytest
 
+from slirpy import __compiled__
 from slirpy.winapi import library
 
 __all__ = ["LACKING", "WINDOWS", "WINE", "reason", "require", "skip_module"]
@@ -45,6 +46,7 @@ _THERE = {
     "a terminal": (hasattr(os, "openpty"), "needs pseudo-terminals"),
     "error queues": (sys.platform == "linux", "needs Linux's error queues of sockets"),
     "ping sockets": (sys.platform in ("linux", "darwin"), "needs sockets for ICMP echo"),
+    "interpreted": (not __compiled__, "needs interpreted modules"),
     "resets": (not WINE, "Wine ends a connection with a FIN where Windows resets it"),
     "real windows": (not WINE, "Wine differs from Windows here"),
 }

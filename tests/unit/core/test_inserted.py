@@ -114,6 +114,7 @@ def test_frames_pass_all_of_them_in_order() -> None:
     assert (bench.up(), bench.down()) == (b"a", b"a")
 
 
+@pytest.mark.needs("interpreted", detail="reads __slots__")
 def test_afterwards_the_port_is_as_before() -> None:
     bench = Bench()
     before = {name: getattr(bench.port, name) for name in LinkPort.__slots__}

@@ -66,6 +66,7 @@ def test_poller_rests_after_both_ends(host: SocketHost, poller: SelectorPoller) 
     far.close()
 
 
+@pytest.mark.needs("interpreted", detail="patches a method")
 def test_busy_stream_costs_no_change_of_interest(
     host: SocketHost, poller: SelectorPoller, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -266,6 +266,7 @@ def test_every_state_is_here() -> None:
     assert set(KNOWN) == set(ERROR_OF_A_RESET) == set(OPEN) - {"LISTEN", "SYN-SENT"}
 
 
+@pytest.mark.needs("interpreted", detail="patches a method")
 def test_every_move_of_the_table_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     """A transition that is in the table and in the diagram, and never happens, would be a lie."""
     moves: set[tuple[State, State]] = set()

@@ -13,6 +13,8 @@ from slirpy.tcp import Settings, State
 from slirpy.tcp.seq import MASK
 from tests.unit.tcp.script import MS, SECOND, Script, passive
 
+pytestmark = pytest.mark.needs("interpreted", detail="compares slots")
+
 ANSWER = {"ack_now", "challenge_after", "noted", "reset", "stats", "settings"}
 """Parts of an answer."""
 WINDOW = 60_000

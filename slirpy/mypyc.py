@@ -1,0 +1,23 @@
+"""Marks for mypyc, which compiles a part of the package on request (docs/howto/compiled.md).
+
+mypyc finds them in the text of the program and never calls them. Interpreted, they do nothing, so the package needs
+mypy_extensions for type checkers only.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if TYPE_CHECKING:
+    from mypy_extensions import mypyc_attr, trait
+else:
+
+    def mypyc_attr(**attributes):
+        """Return a decorator for a class with attributes such as ``allow_interpreted_subclasses=True``."""
+        return lambda cls: cls
+
+    def trait(cls):
+        """Mark a class that others may inherit from in addition to their base."""
+        return cls
+
+
+__all__ = ["mypyc_attr", "trait"]
