@@ -17,7 +17,8 @@ h1 { font-size:16px; margin:0 } header p { margin:2px 0; white-space:pre-wrap } 
 ul { margin:2px 0; padding-left:20px } .idle { color:var(--late) }
 form { display:flex; flex-wrap:wrap; gap:4px 14px; padding:6px 12px; border-bottom:1px solid var(--soft);
   background:var(--band); align-items:center }
-form label { white-space:nowrap } #hosts label { margin-right:10px } #count { color:var(--dim); margin-left:auto }
+form label { white-space:nowrap } form select { max-width:60vw }
+#hosts label { margin-right:10px } #count { color:var(--dim); margin-left:auto }
 main { flex:1; min-height:0; display:grid; grid-template-columns:minmax(0,3fr) minmax(0,2fr) }
 #ladder { overflow:auto; position:relative; border-right:1px solid var(--soft) }
 #names { position:sticky; top:0; z-index:1; height:24px; background:var(--band); border-bottom:1px solid var(--soft) }
@@ -41,7 +42,8 @@ aside { display:grid; grid-template-rows:auto minmax(0,1fr); min-height:0 }
 #log div { display:grid; grid-template-columns:76px 90px 1fr; gap:8px; cursor:pointer; padding:1px 2px }
 #log div:hover { background:var(--band) } #log .text { white-space:pre-wrap; overflow-wrap:anywhere }
 #log time, #log .who { color:var(--dim); overflow:hidden; text-overflow:ellipsis }
-@media (max-width:900px) { main { grid-template-columns:1fr; grid-template-rows:60vh 60vh } body { height:auto } }
+@media (max-width:900px) { main { grid-template-columns:minmax(0,1fr); grid-template-rows:60vh 60vh }
+  body { height:auto } }
 """
 
 SCRIPT = """
