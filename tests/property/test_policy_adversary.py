@@ -180,7 +180,7 @@ HOLES: dict[str, list[tuple[object, str, object]]] = {
     "odd queries pass": [(OutsideFilter, "refusal", always(None))],
     "types are not looked at": [(filter_module, "_TYPES_ONLY_ASKED", frozenset())],
     "everything is allowed": [(RulePolicy, "__call__", always(Verdict(Action.ALLOW)))],
-    "a new policy leaves flows alone": [(recheck_module, "_may_keep", always(True))],
+    "a new policy leaves flows alone": [(recheck_module, "may_keep", always(True))],
     "refusals are routes": [
         (Router, "refuse", lambda self, request, verdict: sent_as_asked(self, request, verdict, 0))
     ],

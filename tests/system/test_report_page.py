@@ -16,7 +16,7 @@ pytestmark = pytest.mark.system
 Need = Callable[..., None]
 LOG = logging.getLogger("fetch")
 HOSTILE = "</script><img src=x onerror=alert(1)>"
-"""What a program logs is shown as text."""
+"""Text of the log that a careless page would take for markup."""
 ROW = "[...document.querySelectorAll('.row')]"
 LOGGED = "[...document.querySelectorAll('#log div')]"
 

@@ -217,10 +217,13 @@ class Attack:
         servers = [None, "fec0::3", "10.0.2.3"]
         found = guest.resolve(name, kind, self.random.choice(servers))
         self.net.run(30 * MS)
+        # What an answer says about other names, or in records that were not asked for, counts for nobody.
+        said = {each for said in self.judge.said if said.name == name for each in said.addresses}
         for address in found.answers:
             if kind in ("A", "AAAA"):
-                place = self.judge.meant(str(ip_address(address)))
-                self.judge.known[number][name, place or address] = self.net.now
+                place = self.judge.meant(str(ip_address(address))) or address
+                if place in said:
+                    self.judge.known[number][name, place] = self.net.now
         self.judge.answered(found.message)
         return found.answers if kind in ("A", "AAAA") else []
 
