@@ -121,7 +121,7 @@ LEFT_OUT: dict[str, str] = {
         testing.IpHost.path_mtu testing.IpHost.send_ip testing.IpHost.send_packet testing.IpHost.source_for
         testing.UdpSocket.take testing.ProtocolHost.deliver testing.ProtocolHost.refuse_datagram
         testing.ProtocolHost.take_frame testing.ProtocolHost.undeliverable testing.TcpStream.input
-        testing.GuestStream.served""",
+        testing.TcpStream.transmit testing.GuestStream.service""",
     "the engine's fast lane, for each segment": """
         tcp.expire tcp.output tcp.segment_arrives tcp.reset_for tcp.reopens tcp.next_iss tcp.ControlBlock.close_with
         tcp.ControlBlock.enter tcp.ControlBlock.flight_before tcp.ControlBlock.give_up

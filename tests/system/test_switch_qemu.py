@@ -30,7 +30,8 @@ SERVER, CLIENT = "10.0.2.102", "10.0.2.101"
 SERVE = f"""{DHCP}
 ip addr add {SERVER}/24 dev eth0
 dd if=/dev/urandom of=/f bs=1M count={SIZE >> 20} 2>/dev/null; echo "sum $(sha256sum </f)"
-iperf3 -s -D
+iperf3 -s -D; n=0
+until grep -q ":1451 .* 0A " /proc/net/tcp /proc/net/tcp6 || [ $n -gt 100 ]; do sleep 0.1; n=$((n+1)); done
 mkdir -p /www/cgi-bin; printf '#!/bin/sh\\ntouch /done\\necho; echo bye\\n' >/www/cgi-bin/done
 chmod +x /www/cgi-bin/done; ln -s /f /www/f; httpd -p 80 -h /www
 echo; echo "{READY}"
