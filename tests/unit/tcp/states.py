@@ -8,6 +8,20 @@ from slirpy.tcp import State
 from tests.unit.tcp.script import Script, passive
 
 DATA = bytes(range(100))
+ANSWER = {"ack_now", "challenge_after", "noted", "reset", "stats", "settings"}
+"""Parts of an answer."""
+
+
+def snapshot(thing: object) -> object:
+    """A value that can be compared later."""
+    if isinstance(thing, bytes | bytearray | memoryview):
+        return bytes(thing)
+    if isinstance(thing, list | tuple):
+        return [snapshot(each) for each in thing]
+    names = [name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
+    if not names or isinstance(thing, State):
+        return thing
+    return {name: snapshot(getattr(thing, name)) for name in names if name not in ANSWER}
 
 
 def listening() -> Script:

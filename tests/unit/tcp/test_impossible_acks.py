@@ -12,26 +12,13 @@ import pytest
 from slirpy.tcp import Settings, State
 from slirpy.tcp.seq import MASK
 from tests.unit.tcp.script import MS, SECOND, Script, passive
+from tests.unit.tcp.states import snapshot
 
 pytestmark = pytest.mark.needs("interpreted", detail="compares slots")
 
-ANSWER = {"ack_now", "challenge_after", "noted", "reset", "stats", "settings"}
-"""Parts of an answer."""
 WINDOW = 60_000
 SENT = 3000
 """Number of our bytes in flight."""
-
-
-def snapshot(thing: object) -> object:
-    """A value that can be compared later."""
-    if isinstance(thing, bytes | bytearray | memoryview):
-        return bytes(thing)
-    if isinstance(thing, list | tuple):
-        return [snapshot(each) for each in thing]
-    names = [name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
-    if not names or isinstance(thing, State):
-        return thing
-    return {name: snapshot(getattr(thing, name)) for name in names if name not in ANSWER}
 
 
 def syn_received() -> Script:
