@@ -81,7 +81,7 @@ def test_dhclient_does_it_all(slirpy: User, need: Need, folder: Path) -> None:
         "before=$(renewals); n=0; until [ $(renewals) -gt $before ]; do\n"
         "    n=$((n + 1)); [ $n -lt 200 ] || exit 96; sleep 0.1; done\n"
         f"tc qdisc del dev tap0 root; wait_for {hook}.REBIND6\n"
-        f"dhclient -r {client}; wait_for {hook}.RELEASE6"
+        f"dhclient -d -r {client}; wait_for {hook}.RELEASE6"  # -d: it ends when the server has answered
     )
     file = folder / "leases.json"
     options = (*SERVER, "--lease", f"id:{DUID}=fec0::50,web", "--lease-file", str(file))
