@@ -20,7 +20,7 @@ from setuptools.dist import Distribution
 
 HERE = Path(__file__).resolve().parent
 MYPYC = "mypy~=2.4.1"
-"""What compiles. The generated C depends on the version, so a new one is tried by the tests first."""
+"""Requirement of the compiler. The generated C depends on its version, so the tests try a new one first."""
 commands = Distribution()
 install_data: Any = commands.get_command_class("install_data")
 build_ext: Any = commands.get_command_class("build_ext")
