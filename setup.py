@@ -17,6 +17,7 @@ from typing import Any
 
 from setuptools import Extension, setup
 from setuptools.dist import Distribution
+from setuptools.errors import CompileError, LinkError
 
 HERE = Path(__file__).resolve().parent
 MYPYC = "mypy~=2.4.1"
@@ -53,9 +54,7 @@ class Compile(build_ext):  # type: ignore[misc] # setuptools has no types for it
         self.finalize_options()
         try:
             super().run()
-        except Exception as error:
-            if type(error).__name__ not in ("CompileError", "LinkError"):
-                raise
+        except (CompileError, LinkError) as error:
             raise SystemExit(f"slirpy: SLIRPY_COMPILE=1: the C compiler failed ({error})") from error
 
 

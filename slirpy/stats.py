@@ -27,6 +27,8 @@ class _Slots(type):
     took longer than importing the TCP engine.
     """
 
+    _described: dict[str, str]
+
     def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> Any:
         described = {counter: body.pop(counter) for counter in body["__annotations__"]}
         return super().__new__(
@@ -359,8 +361,7 @@ class Stats(metaclass=_Slots):
     guestfwd_broken: int = _counter("guestfwd targets that failed or died: programs, handlers, streams")
 
     def __init__(self, **counters: int) -> None:
-        described = getattr(self, "_described")  # noqa: B009 # mypy does not see it
-        any(map(setattr, repeat(self), described, repeat(0)))  # half of the time of a loop
+        any(map(setattr, repeat(self), type(self)._described, repeat(0)))  # half of the time of a loop
         for name, value in counters.items():
             setattr(self, name, value)
 

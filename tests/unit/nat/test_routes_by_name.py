@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -203,8 +204,8 @@ def test_without_a_source_of_names_the_address_counts() -> None:
 # ----------------------------------------------------------------------------- somebody who is asked
 
 
-def asking(rule: str = "ask", **demands: object) -> Verdict:
-    return Verdict(Action.ASK, rule=rule, **demands)  # type: ignore[arg-type] # of whatever kind
+def asking(rule: str = "ask", **demands: Any) -> Verdict:
+    return Verdict(Action.ASK, rule=rule, **demands)
 
 
 def test_an_answer_for_a_name_holds_for_other_addresses_that_the_same_rule_asks_about() -> None:
