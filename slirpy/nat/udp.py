@@ -12,6 +12,7 @@ from slirpy.interfaces import DatagramPeer, HostNetwork, IcmpReport, IPProtocol
 from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.routes import Router
 from slirpy.nat.udpflow import UdpFlow, UdpSockets
+from slirpy.wire.scope import is_link_local
 
 __all__ = ["UdpNat"]
 
@@ -32,7 +33,9 @@ class UdpNat(UdpSockets):
     def input_udp(self, arrival: Arrival, source_port: int, destination_port: int, payload: memoryview) -> None:
         """Handle a guest's datagram that no service takes."""
         source = arrival.header.source
-        flow = self.flows.get(source + source_port.to_bytes(2, "big"))
+        flow = self._answering(arrival, source_port, destination_port)
+        if flow is None:
+            flow = self.flows.get(source + source_port.to_bytes(2, "big"))
         if flow is None:
             if not self.router.may_open(arrival.port, self.network.now):
                 self.network.stats.drop_flow_rate += 1
@@ -46,6 +49,20 @@ class UdpNat(UdpSockets):
             flow.map_destination(destination, route)
             self.opened(flow, destination, route)
         flow.send(arrival, destination_port, payload)
+
+    def _answering(self, arrival: Arrival, source_port: int, destination_port: int) -> UdpFlow | None:
+        """Return the flow that a datagram from a guest's link-local address belongs to, if it is another address's.
+
+        On a transparent network the gateway may be link-local, and a client that appears as the gateway is then
+        answered from the address of the same scope (RFC 6724, section 5, rule 2), whatever address it has sent to.
+        """
+        network, header = self.network, arrival.header
+        if not (network.config.transparent and is_link_local(header.source)):
+            return None
+        flow = self.flows.get(network.config.dhcpstart_address6 + source_port.to_bytes(2, "big"))
+        if flow is None or not flow.has_client(header.destination, destination_port):
+            return None
+        return flow
 
     def resume(self, arrival: Arrival, number: int, extra: int, payload: memoryview) -> None:
         """Handle a datagram that has waited; ``extra`` is its destination port."""

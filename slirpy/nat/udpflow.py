@@ -117,6 +117,11 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         """Return the addresses and ports that it sends to through its own socket, as the guest knows them."""
         return [seen for seen, (via, _, _) in self._targets.items() if via is None]
 
+    def has_client(self, address: bytes, port: int) -> bool:
+        """Report whether the client of a forward appears to the guest at this address and port."""
+        target = self._targets.get((address, port))
+        return target is not None and target[0] is not None
+
     def _is_answered(self) -> bool:
         """Report whether this was a resolver's flow, and all its queries have been answered."""
         return self.dns_only and self.packets_out >= self.packets_in

@@ -10,7 +10,7 @@ import pytest
 from slirpy.config import Config
 from slirpy.errors import ConfigError
 from slirpy.testing import Echo
-from tests.support.frames6 import neighbor_solicitation
+from tests.support.frames6 import know6, neighbor_solicitation, udp6
 from tests.support.harness import (
     ACK,
     GUEST_MAC,
@@ -142,6 +142,37 @@ def test_the_host_is_seen_as_the_gateway_where_its_address_is_the_guests_own() -
         assert net.one().data.src == GATEWAY
         net.run(80)
         net.take()
+
+
+@pytest.mark.parametrize("source", [ADDRESS6, bytes.fromhex("fe80" + 26 * "0" + "18")])
+def test_a_client_that_is_seen_as_a_link_local_gateway_is_answered_from_either_address(source: bytes) -> None:
+    net = transparent(hostfwd=["udp:[::]:8080-[2001:db8::18]:80"])
+    know6(net, ADDRESS6)
+    net.take()
+    to, client = bytes(15) + b"\1", net.host.serve_udp(ADDRESS6, 6001)
+    for number in range(3):  # the last ones take the fast path
+        net.host.send_udp(b"question", to, 8080, (ADDRESS6, 6001))
+        net.run(0.01)
+        packet = net.one().data
+        assert (packet.src, packet.dst, packet.data.sport) == (GATEWAY6, ADDRESS6, 6001)
+        net.send(udp6(b"answer", sport=80, dport=6001, source=source, destination=GATEWAY6, to=ROUTER_MAC))
+        net.run(0.01)
+        assert [each.payload for each in client.received] == [b"answer"] * (number + 1)
+    assert client.received[0].source[1] == 8080
+
+
+def test_a_link_local_address_has_flows_of_its_own() -> None:
+    """Only answers to clients belong to the other address: the guest's own questions do not."""
+    net = transparent(hostfwd=["udp:[::]:8080-[2001:db8::18]:80"])
+    know6(net, ADDRESS6)
+    net.host.send_udp(b"question", bytes(15) + b"\1", 8080, (ADDRESS6, 6001))
+    net.run(0.01)
+    server = net.host.serve_udp(bytes(15) + b"\1", 6002)
+    source = bytes.fromhex("fe80" + 26 * "0" + "18")
+    net.send(udp6(b"own", sport=80, dport=6002, source=source, destination=GATEWAY6, to=ROUTER_MAC))
+    net.run(0.01)
+    assert [each.payload for each in server.received] == [b"own"]
+    assert server.received[0].source[1] != 8080
 
 
 def test_a_host_of_the_same_network_is_seen_as_itself() -> None:
