@@ -18,6 +18,7 @@ from slirpy.cli.streams import tell
 if TYPE_CHECKING:
     from slirpy.cli.reporting import Reporting
     from slirpy.config import Config
+    from slirpy.sandbox.root import PrivateRoot
 
 __all__ = ["SelfSandbox", "sandbox_option", "tell_lacking"]
 
@@ -110,6 +111,7 @@ class SelfSandbox:
         names: bool = False,
         removed: Iterable[str] = (),
         low_ports: bool = False,
+        root: PrivateRoot | None = None,
     ) -> tuple[str, ...]:
         """Shut this process in. Ends the program with a message if ``--sandbox on`` cannot be met.
 
@@ -121,6 +123,7 @@ class SelfSandbox:
             names: whether links connect again later, by paths of Unix sockets or names of hosts.
             removed: files to remove at the end.
             low_ports: keep the right to bind ports below 1024, if this process has it.
+            root: a root folder to enter; None: the present one stays.
         """
         if not self._on:
             return ()
@@ -150,6 +153,7 @@ class SelfSandbox:
                 families=families,
                 signals=signals,
                 low_ports=low_ports,
+                root=root,
             ),
         )
         if lacking and self._mode == "on":

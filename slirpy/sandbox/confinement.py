@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from slirpy.errors import SlirpyError
 from slirpy.sandbox import capabilities, landlock, seccomp
 from slirpy.sandbox.arguments import numbers, paths, switch
+from slirpy.sandbox.root import PrivateRoot
 from slirpy.sandbox.syscalls import machine
 
 __all__ = ["ConfinementError", "confine"]
@@ -36,6 +37,7 @@ def confine(
     families: Iterable[int] = (socket.AF_INET, socket.AF_INET6),
     signals: Iterable[int] = (),
     low_ports: bool = False,
+    root: PrivateRoot | None = None,
     strict: bool = False,
 ) -> tuple[str, ...]:
     """Confine this process for good. Call it after imports, binds and forks, and before threads start.
@@ -53,6 +55,7 @@ def confine(
         families: of sockets that can be opened, ``AF_...``; pairs of Unix sockets always can.
         signals: processes that can still be signalled, by number; 0 is its own group.
         low_ports: keep the capability to bind ports below 1024, if the process has it.
+        root: a root folder to enter, which contains the files and folders given here. None: the present one stays.
         strict: raise an exception if a part is missing.
 
     A path that does not exist is left out.
@@ -75,6 +78,7 @@ def confine(
         numbers("families", families, "AF_INET"),
         numbers("signals", signals, "os.getppid()"),
         low_ports,
+        root,
     )
     if missing and strict:
         raise ConfinementError(f"the sandbox lacks {'; '.join(missing)}")
@@ -82,7 +86,11 @@ def confine(
 
 
 def _shut(
-    rules: dict[str, int], families: tuple[int, ...], signals: tuple[int, ...], low_ports: bool
+    rules: dict[str, int],
+    families: tuple[int, ...],
+    signals: tuple[int, ...],
+    low_ports: bool,
+    root: PrivateRoot | None,
 ) -> tuple[str, ...]:
     if sys.platform != "linux":
         return ("everything: it needs Linux",)
@@ -97,6 +105,10 @@ def _shut(
     if threads := _threads() - 1:
         missing.append(f"Landlock and capabilities of {threads} threads that have started already")
     name = machine()
+    if root is not None:
+        readable = [path for path, rights in rules.items() if rights == landlock.READ]
+        writable = [path for path, rights in rules.items() if rights != landlock.READ]
+        take("a root folder of its own", lambda: root.enter(readable, writable))
     take("no_new_privs", capabilities.no_new_privileges)
     take("Landlock", lambda: landlock.restrict(rules, signals=bool(signals)))
     capabilities.drop_bounding_set()

@@ -110,6 +110,35 @@ def test_namespace_by_path(
             assert int(capabilities[1], 16) & ~(1 << 10) == 0  # CAP_NET_BIND_SERVICE may stay
 
 
+def test_the_sandbox_has_a_root_folder_of_its_own(slirpy: User, program: Sequence[str], inside: Holder) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to look into a process that may not be traced")
+    user, net = (f"/proc/{inside.pid}/ns/{kind}" for kind in ("user", "net"))
+    api = slirpy.folder / "api"
+    options = ("-c", "--enable-sandbox", f"--userns-path={user}", "--netns-type=path", f"--api-socket={api}")
+    with serve(slirpy, program, *options, net, "tap11") as served:
+        root = Path(f"/proc/{served.process.pid}/root")
+        assert (root / "etc/passwd").exists()
+        assert (root / "run").is_dir()
+        assert not any((root / name).exists() for name in ("home", "var", "bin", "sys", "proc", "usr/bin"))
+        flags = {
+            fields[4]: fields[5].split(",")
+            for fields in map(str.split, (root.parent / "mountinfo").read_text().splitlines())
+        }
+        assert all("ro" in flags[place] for place in ("/", "/etc", "/run"))
+        inside.run("ping", "-c1", "-W5", "10.0.2.2")
+        with closing(socket.socket(socket.AF_UNIX)) as sock:
+            sock.connect(str(api))
+            sock.sendall(b'{"execute": "list_hostfwd"}')
+            sock.shutdown(socket.SHUT_WR)
+            assert json.loads(sock.recv(1000)) == {"entries": []}
+        served.hang_up()
+        assert served.status() == 0
+        if program is OURS:
+            assert served.error() == ""  # no part of the sandbox was missing
+            assert not api.exists()
+
+
 def test_a_namespace_that_was_entered_already(slirpy: User, program: Sequence[str], inside: Holder) -> None:
     """From within the user namespace, as podman's own is; the network namespace is another."""
     if os.geteuid() != 0:

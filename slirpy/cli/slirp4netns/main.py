@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from slirpy.cli.serving import Ending
     from slirpy.cli.slirp4netns.arguments import Arguments
     from slirpy.interfaces import Link
+    from slirpy.sandbox.root import PrivateRoot
 
 __all__ = ["main"]
 
+_SHOWN = ("/etc", "/run")
+"""Folders of the root folder that slirp4netns makes with --enable-sandbox."""
 _FAILED = 1
 """Exit status of every failure."""
 
@@ -99,8 +102,10 @@ class _Session:
         self._check_descriptors()
         if sys.platform != "linux":
             raise LinkError("network namespaces need Linux")
+        from slirpy.sandbox.root import PrivateRoot
+
         if arguments.target_type == "bess" or arguments.netns_type == "tapfd":
-            return self._serve(None)
+            return self._serve(None, PrivateRoot(_SHOWN) if arguments.sandbox else None)
         from slirpy.cli.attach.entry import Entry
         from slirpy.cli.attach.target import find_namespaces
 
@@ -108,12 +113,15 @@ class _Session:
         if arguments.netns_type == "path" and "/" not in target:
             target = f"./{target}"
         namespaces = find_namespaces(target, userns_path=arguments.userns_path)
+        root = None
         try:
             entry = Entry(namespaces, arguments.tap)
+            if arguments.sandbox:
+                root = PrivateRoot(_SHOWN, namespaces.user)
         finally:
             namespaces.close()
         with entry:  # it works while the modules are imported
-            return self._serve(entry)
+            return self._serve(entry, root)
 
     def _check_descriptors(self) -> None:
         from slirpy.cli.attach.lifetime import check_descriptor
@@ -125,7 +133,13 @@ class _Session:
         if arguments.netns_type == "tapfd":
             check_descriptor("--netns-type=tapfd", int(arguments.target))
 
-    def _serve(self, entry: Entry | None) -> int:
+    def _serve(self, entry: Entry | None, root: PrivateRoot | None) -> int:
+        """Serve the target.
+
+        Args:
+            entry: the way into its network namespace; None: the target is no namespace.
+            root: the root folder to enter; None: there is none.
+        """
         from contextlib import ExitStack
 
         from slirpy import Slirp
@@ -158,7 +172,7 @@ class _Session:
             if arguments.exit_fd is not None:
                 lifetime.ExitDescriptor(arguments.exit_fd, self._end).watch(net)
             net.attach_link(link)
-            tell_lacking(confined.enter(low_ports=True))
+            tell_lacking(confined.enter(low_ports=True, root=root))
             self._report()
             if arguments.ready_fd is not None:
                 lifetime.tell_ready(arguments.ready_fd)
