@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.extent import FULL
+from tests.support.waiting import PATIENCE, until
 from tests.system.machine import LONGEST, PATH, missing
 from tests.system.qemu import MissingError, boot_files
 from tests.system.resolver import Resolver
@@ -125,12 +126,8 @@ def resolver() -> Iterator[Resolver]:
 def eventually() -> Callable[..., None]:
     """``eventually(condition, what)``: wait until ``condition()`` is true; fail after some seconds."""
 
-    def wait(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
-        end = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > end:
-                pytest.fail(f"not within {seconds} s: {what}")
-            time.sleep(0.01)
+    def wait(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
+        until(condition, lambda: time.sleep(0.01), what, seconds)
 
     return wait
 

@@ -13,6 +13,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +23,7 @@ from threading import Thread
 import pytest
 
 from tests.support.repository import REPOSITORY
+from tests.support.waiting import until
 from tests.system.ownspace import IMAGE
 from tests.system.user import User
 
@@ -242,8 +244,11 @@ def test_the_recipe_for_podman(start: Callable[[str], subprocess.Popen[str]], ne
 
 
 def connect(port: int) -> socket.socket:
-    """A connection through a forward, whose service may have to begin first."""
-    return socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
+    """Connect through a published port, which may be opened only after the command has started."""
+    client = socket.socket()
+    client.settimeout(SECONDS)
+    until(lambda: client.connect_ex(("127.0.0.1", port)) == 0, lambda: time.sleep(0.01), f"port {port} is open")
+    return client
 
 
 @pytest.mark.parametrize("driver", ["builtin", "slirp4netns"])

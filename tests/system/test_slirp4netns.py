@@ -235,11 +235,11 @@ def test_a_tap_interface_that_was_handed_over(slirpy: User, need: Need) -> None:
             text=True,
         ) as process:
             try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "Starting slirp\n"
                 namespace.run("ping", "-c1", "-W20", "10.0.2.2")
             finally:
                 process.terminate()
-            assert process.stdout is not None
-            assert process.stdout.readline() == "Starting slirp\n"
             assert process.wait(30) == -signal.SIGTERM
     finally:
         os.close(namespace.fd)
