@@ -13,7 +13,7 @@ from tests.system.user import User
 
 __all__ = ["Holder", "Served", "holder", "serve"]
 
-SECONDS = 30
+SECONDS = 60
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from tests.system.user import User
 
 __all__ = ["ADDRESS", "ADDRESS6", "GATEWAY", "SLIRPY_PASTA", "HostSpace", "Shell", "host_space", "interface"]
 
-SECONDS = 30
+SECONDS = 60
 ADDRESS, GATEWAY, ADDRESS6 = "192.0.2.18", "192.0.2.1", "2001:db8::18"
 SLIRPY_PASTA = (sys.executable, "-c", "from slirpy.cli.passt.pasta import main; main()")
 _SETUP = f"""

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.extent import FULL
 
-LONGEST = 600 if FULL else 90
+LONGEST = 600 if FULL else 180
 """Seconds for one test at most."""
 PATH = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
 """Folders of programs: those of root too, whoever runs the tests."""

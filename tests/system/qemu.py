@@ -30,7 +30,7 @@ QEMU = "qemu-system-x86_64"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "/var/tmp") / f"slirpy-tests-{os.getuid()}"
 FETCH = f"fetch a kernel with: {sys.executable} tests/system/qemu.py"
 BEGIN, END = "@@@ begin", "@@@ end"
-BOOT_SECONDS = 60.0
+BOOT_SECONDS = 120.0
 
 MODULES = (  # in the order in which they need each other
     "drivers/virtio/virtio_ring", "drivers/virtio/virtio", "drivers/virtio/virtio_pci_legacy_dev",

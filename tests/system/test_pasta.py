@@ -327,7 +327,7 @@ def existing(host: HostSpace) -> Iterator[subprocess.Popen[str]]:
 def look(process: subprocess.Popen[str], *argv: str) -> str:
     """The output of a command in a namespace."""
     command = ["nsenter", f"--target={process.pid}", "--net", "--", *argv]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
 
 
 @only_nobody

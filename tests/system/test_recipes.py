@@ -21,7 +21,7 @@ pytestmark = [
 ]
 Need = Callable[..., None]
 
-SECONDS = 30
+SECONDS = 60
 ATTACH = "howto/attach.md"
 LOOK = "ip -brief address show tap0; curl -sS http://10.0.2.2:8000/; exit\n"
 
