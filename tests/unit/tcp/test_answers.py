@@ -63,7 +63,7 @@ def test_each_segment_behind_a_hole_gets_a_duplicate_ack(count: int) -> None:
 
 @pytest.mark.rfc("5681", "4.2 each")
 @pytest.mark.parametrize("count", [2, 5])
-def test_what_came_in_order_before_takes_no_duplicate_away(count: int) -> None:
+def test_data_in_order_before_a_hole_costs_no_duplicate_ack(count: int) -> None:
     s = passive(mss=MSS)
     for number in (*range(count), *range(count + 1, count + 4)):
         s.recv("A", 1 + number * MSS, 1, data=bytes(MSS), flush=False)
@@ -216,7 +216,7 @@ def test_one_segment_is_not_answered_twice() -> None:
 # --------------------------------------------------------------------------------------- bounds
 
 
-def test_answers_are_bounded_and_what_is_beyond_shares_the_last() -> None:
+def test_acks_of_a_batch_are_bounded_and_the_rest_share_the_last() -> None:
     s = passive(Settings(rcv_buffer_initial=1 << 20), wscale=7, sack_permitted=True)
     arrive(s, *range(40))
     s.conn.consume(s.conn.rcv_pending)
@@ -227,7 +227,7 @@ def test_answers_are_bounded_and_what_is_beyond_shares_the_last() -> None:
     assert blocks(s, sent)[-1][0] == (43, 43 + count)
 
 
-def test_what_was_noted_leaves_before_data_and_once() -> None:
+def test_noted_acks_leave_once_and_before_data() -> None:
     s = passive()
     for number in (1, 2, 3):
         s.recv("A", 1 + number * MSS, 1, data=bytes(MSS), flush=False)
@@ -257,7 +257,7 @@ def test_the_first_segment_after_a_syn_is_the_answer_to_it() -> None:
 
 
 @pytest.mark.rfc("7323", "4.3 early")
-def test_a_duplicate_ack_echoes_what_it_would_have_echoed_alone() -> None:
+def test_a_duplicate_ack_in_a_batch_echoes_the_same_timestamp() -> None:
     s = passive(timestamps=(1000, 0))
     for number, stamp in ((1, 1001), (2, 1002), (0, 1003)):
         s.recv("A", 1 + number * MSS, 1, data=bytes(MSS), timestamps=(stamp, 0), flush=False)
@@ -269,7 +269,7 @@ def test_a_duplicate_ack_echoes_what_it_would_have_echoed_alone() -> None:
 # ---------------------------------------------------------------------------- beside one by one
 
 
-def told(s: Script, sent: list[Sent]) -> tuple[dict[int, int], list[Blocks], set[tuple[int, int]]]:
+def knowledge(s: Script, sent: list[Sent]) -> tuple[dict[int, int], list[Blocks], set[tuple[int, int]]]:
     """Knowledge that a peer gains: duplicates of each number, D-SACKs in their order, ranges that arrived."""
     duplicates: dict[int, int] = {}
     last = None
@@ -290,7 +290,7 @@ def told(s: Script, sent: list[Sent]) -> tuple[dict[int, int], list[Blocks], set
 @pytest.mark.rfc("5681", "4.2 each")
 @pytest.mark.rfc("2883", "4 once")
 @pytest.mark.parametrize("sack", [False, True])
-def test_a_batch_shows_what_its_segments_show_one_by_one(sack: bool) -> None:
+def test_acks_of_a_batch_inform_like_acks_of_single_segments(sack: bool) -> None:
     random = Random(7)
     for _ in range(300):
         numbers = [random.randrange(12) for _ in range(random.randrange(1, 20))]
@@ -300,8 +300,8 @@ def test_a_batch_shows_what_its_segments_show_one_by_one(sack: bool) -> None:
         one_by_one = [each for number in numbers for each in arrive(alone, number)]
         batch = arrive(together, *numbers)
         assert len(batch) <= len(numbers)
-        duplicates, doubled, ranges = told(alone, one_by_one)
-        found = told(together, batch)
+        duplicates, doubled, ranges = knowledge(alone, one_by_one)
+        found = knowledge(together, batch)
         if not sack:
             assert all(found[0].get(ack, 0) >= count for ack, count in duplicates.items()), numbers
         assert found[1] == doubled, numbers

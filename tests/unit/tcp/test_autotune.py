@@ -30,7 +30,7 @@ def upload(s: Script, size: int, *, read: bool = True, most: int = 1000) -> None
 
 
 @pytest.mark.rfc("9293", "3.8.6")
-def test_a_window_grows_to_its_bound_with_what_is_taken() -> None:
+def test_a_window_grows_to_its_bound_as_the_user_reads() -> None:
     s = passive(Settings(rcv_buffer=300 * KIB), wscale=7)
     upload(s, 30 * KIB)
     assert s.conn.rcv_limit == 64 * KIB
@@ -43,7 +43,7 @@ def test_a_window_grows_to_its_bound_with_what_is_taken() -> None:
     assert s.conn.rcv_wnd > 290 * KIB
 
 
-def test_who_does_not_read_holds_one_small_window() -> None:
+def test_a_user_that_does_not_read_holds_one_small_window() -> None:
     s = passive(wscale=7)
     upload(s, 10_000_000, read=False)
     assert s.conn.rcv_limit == 64 * KIB
@@ -77,7 +77,7 @@ def test_a_first_window_above_the_bound_is_the_bound() -> None:
     assert s.send("S", 0).wnd == 3000
 
 
-def test_those_that_have_grown_share_what_there_is() -> None:
+def test_grown_windows_share_the_pool() -> None:
     pool = WindowPool(400 * KIB)
     some = []
     for _ in range(4):

@@ -404,7 +404,7 @@ def test_the_first_copy_wins_in_the_queue(sack: bool) -> None:
     assert s.read() == b"yyyxxFIRSTxxxxxFIRSTxxxyyyyyyy"
 
 
-def test_the_first_copy_wins_over_what_was_delivered() -> None:
+def test_delivered_data_is_not_overwritten_by_a_second_copy() -> None:
     s = passive()
     s.recv("A", 1, 1, data=b"FIRST")
     s.recv("A", 8, 1, data=b"SECOND")
@@ -412,7 +412,7 @@ def test_the_first_copy_wins_over_what_was_delivered() -> None:
     assert s.read() == b"FIRSTxxSECONDxxx"
 
 
-def test_what_waits_for_the_user_is_its_own() -> None:
+def test_data_waiting_for_the_user_is_copied_from_frames() -> None:
     """Frames are used again after a flush; nothing that stays may lie in one."""
     s = passive()
     s.recv("A", 5, 1, data=b"late")
@@ -488,7 +488,7 @@ def test_two_that_are_out_of_step_fall_silent() -> None:
             one.out.clear()
 
 
-def test_the_page_tells_of_every_counter() -> None:
+def test_the_page_lists_every_counter() -> None:
     page = (REPOSITORY / "docs" / "tcp.md").read_text()
     table = page[page.index("## Bad segments") : page.index("## Urgent data")]
     elsewhere = {"drop_tcp_policy", "drop_tcp_broadcast"}  # of the network, not of the engine

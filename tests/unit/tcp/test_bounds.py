@@ -108,7 +108,7 @@ def test_early_text_of_a_whole_window() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 10, 1460])
-def test_a_user_who_does_not_read(size: int) -> None:
+def test_memory_of_unread_data_is_bounded(size: int) -> None:
     """In its turn, byte by byte: what one window holds, and not more for the cutting."""
 
     most = 3000 + 30 * size
@@ -139,7 +139,7 @@ def test_frames_are_not_kept_for_a_byte() -> None:
     assert held(work) < IDLE + 8 * KIB
 
 
-def test_a_user_who_reads_by_bits() -> None:
+def test_the_rest_of_a_large_piece_is_released() -> None:
     """The rest of a large piece is let go when it is less than half of it."""
 
     def work() -> Connection:

@@ -139,7 +139,7 @@ def test_the_table_is_complete() -> None:
 
 @pytest.mark.rfc("9293", "3.10.2")
 @pytest.mark.parametrize("way", ["LISTEN", "SYN-SENT", "SYN-RECEIVED", "SYN-RECEIVED, active"])
-def test_what_is_written_early_follows_the_handshake(way: str) -> None:
+def test_data_written_early_follows_the_handshake(way: str) -> None:
     s = build(way)
     s.conn.write(b"early")
     s.conn.shutdown()
@@ -153,7 +153,7 @@ def test_what_is_written_early_follows_the_handshake(way: str) -> None:
 
 
 @pytest.mark.rfc("9293", "3.10.3")
-def test_what_has_arrived_can_be_taken_after_the_end() -> None:
+def test_received_data_can_be_consumed_after_a_reset() -> None:
     s = passive()
     s.recv("PA", 1, 1, data=b"last words")
     s.recv("R", 11).state(State.CLOSED)

@@ -271,7 +271,7 @@ def test_text_in_its_turn_is_taken_even_when_the_queue_is_full() -> None:
     assert s.read() == b"A" * 10 + b"x"
 
 
-def test_a_window_update_that_is_lost_is_asked_for() -> None:
+def test_a_lost_window_update_is_recovered_by_a_probe() -> None:
     s = passive(wnd=10)
     # Whatever the window is, so that there is something to probe with.
     assert s.conn.write_room() == 10 + READ_AHEAD

@@ -62,7 +62,7 @@ def complaint(conn: Connection, call: str) -> str:
     return str(caught.value)
 
 
-def test_what_a_call_that_makes_no_sense_is_told() -> None:
+def test_calls_in_the_wrong_state_raise_a_clear_error() -> None:
     new = Connection(Settings(), ISS)
     for call in ("write()", "shutdown()", "abort()"):
         assert complaint(new, call) == f"{call}: the connection does not exist yet; connect() or listen() first"
@@ -82,7 +82,7 @@ def test_what_a_call_that_makes_no_sense_is_told() -> None:
         assert complaint(ended.conn, "write()") == f"write(): the connection is closed{name}; make another one"
 
 
-def test_what_may_be_written() -> None:
+def test_write_room_is_bounded_by_the_send_buffer() -> None:
     """The send buffer is a limit like the windows; once it is full, nothing may be written."""
     s = passive(Settings(snd_buffer=1000))
     assert s.conn.write_room() == 1000 + READ_AHEAD
@@ -152,7 +152,7 @@ COUNTED: dict[str, tuple[Callable[[], Script], Callable[[Script, int], object]]]
 
 
 @pytest.mark.parametrize("name", list(COUNTED))
-def test_what_is_counted_is_counted_each_time(name: str) -> None:
+def test_counters_count_each_event(name: str) -> None:
     begin, event = COUNTED[name]
     s = begin()
     before = getattr(s.conn.stats, name)
@@ -165,7 +165,7 @@ def test_what_is_counted_is_counted_each_time(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "flags"), [("drop_tcp_reset", "R"), ("drop_tcp_ack_opening", "A"), ("drop_tcp_flags", "P")]
 )
-def test_what_listening_and_opening_connections_drop_is_counted(name: str, flags: str) -> None:
+def test_segments_dropped_in_listen_and_syn_sent_are_counted(name: str, flags: str) -> None:
     stats = Stats()
     for open_it in (Connection.listen, Connection.connect):
         conn = Connection(Settings(), ISS, stats=stats)
@@ -177,7 +177,7 @@ def test_what_listening_and_opening_connections_drop_is_counted(name: str, flags
             assert getattr(stats, name) == before + n + 1
 
 
-def test_an_end_before_what_has_come_is_none() -> None:
+def test_a_fin_before_received_data_is_dropped() -> None:
     """Text had come early, from behind a FIN that comes later: that FIN is a lie, each time."""
     s = passive().recv("A", 51, 1, data=b"early")
     for n in range(3):
@@ -218,7 +218,7 @@ def test_resets_are_counted() -> None:
         (1, (-1000, -1), True, True, 1),
     ],
 )
-def test_what_became_of_a_probe(
+def test_the_outcome_of_a_tail_loss_probe(
     acked: int, dsack: tuple[int, int] | None, repeated: bool, over: bool, repaired: int
 ) -> None:
     for base in (5000, MASK - 10, 2):
@@ -369,7 +369,7 @@ def test_a_timestamp_is_trusted_for_less_than_24_days() -> None:
 
 
 @pytest.mark.rfc("8985", "6.2 dsack")
-def test_what_a_time_out_sends_again_counts_in_segments() -> None:
+def test_retransmissions_of_a_timeout_are_counted_in_segments() -> None:
     """Rounded up; so many D-SACKs are believed to be about it."""
     conn = passive(sack_permitted=True).conn
     state = conn.rack

@@ -29,7 +29,7 @@ def test_simultaneous_open_in_one_batch_is_acknowledged() -> None:
     s.silence().state(State.ESTABLISHED)
 
 
-def test_a_buffer_of_one_byte_is_not_told_of_for_ever() -> None:
+def test_a_one_byte_buffer_does_not_cause_endless_window_updates() -> None:
     s = passive(Settings(rcv_buffer=1), wnd=1000)
     for i in range(3):
         s.recv("A", 1 + i, 1, wnd=1000, data=b"x")
@@ -42,7 +42,7 @@ def test_a_buffer_of_one_byte_is_not_told_of_for_ever() -> None:
 
 
 @pytest.mark.rfc("9293", "3.10.7.4")
-def test_an_old_segment_with_a_new_ack_tells_of_the_window() -> None:
+def test_an_old_segment_with_a_new_ack_updates_the_window() -> None:
     """SND.UNA moves, and so must the window: its right edge has not moved."""
     s = passive(wnd=4000, mss=1000)
     s.write(bytes(6000))
@@ -77,7 +77,7 @@ def test_duplicates_after_a_time_out_let_nothing_new_out() -> None:
 
 @pytest.mark.rfc("9293", "MUST-36")
 @pytest.mark.parametrize("window", [0, 1])
-def test_a_probe_of_the_window_outlasts_what_undoes_a_time_out(window: int) -> None:
+def test_window_probing_continues_after_a_timeout_is_undone(window: int) -> None:
     """The probe is no data that a timeout went back over: with SND.NXT behind it nobody would ask again."""
     s = passive(wnd=100, mss=1000, sack_permitted=True)
     s.write(bytes(300)).wait(SECOND)  # a probe of the tail, and timeouts

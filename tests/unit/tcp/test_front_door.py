@@ -173,7 +173,7 @@ def test_names_of_the_package() -> None:
         tcp.Setings  # type: ignore[attr-defined] # noqa: B018
 
 
-def test_the_fast_lane_ignores_what_comes_to_a_closed_connection() -> None:
+def test_the_fast_lane_ignores_segments_for_a_closed_connection() -> None:
     """A stray segment is answered by the owner of the connections, see ``reset_for``."""
     conn = Connection(iss=1)
     tcp.segment_arrives(conn, Segment(9, 0, SYN, 100), 0)

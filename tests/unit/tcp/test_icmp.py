@@ -36,7 +36,7 @@ def number(seq: int) -> int:
 
 
 @pytest.mark.rfc("5927", "4.1")
-def test_what_is_on_its_way_is_sent_and_not_acknowledged() -> None:
+def test_data_in_flight_is_sent_and_not_acknowledged() -> None:
     s = sending(3)
     s.recv("A", 1, 1 + MSS)
     first, end = 1 + MSS, 1 + 3 * MSS
@@ -139,7 +139,7 @@ def test_before_the_connection_is_open_nothing_is_too_big() -> None:
         (12, 0, errno.EPROTO),
     ],
 )
-def test_what_an_open_connection_hears(kind: int, code: int, soft: int) -> None:
+def test_icmp_errors_are_soft_for_an_established_connection(kind: int, code: int, soft: int) -> None:
     s = sending(2)
     assert not refused(s.conn, number(0), kind, code)
     assert s.conn.soft_error == 0
@@ -151,7 +151,7 @@ def test_what_an_open_connection_hears(kind: int, code: int, soft: int) -> None:
 
 @pytest.mark.rfc("9293", "SHLD-26")
 @pytest.mark.parametrize("code", range(16))
-def test_an_opening_connection_ends_by_what_is_for_good(code: int) -> None:
+def test_hard_icmp_errors_end_an_opening_connection(code: int) -> None:
     conn = Connection(Settings(), ISS)
     conn.connect(0)
     conn.snd_max = conn.snd_nxt = number(1)
@@ -167,7 +167,7 @@ def test_an_opening_connection_ends_by_what_is_for_good(code: int) -> None:
 @pytest.mark.rfc("9293", "MUST-56 time exceeded")
 @pytest.mark.rfc("9293", "MUST-56 parameter problem")
 @pytest.mark.parametrize("kind", [11, 12])
-def test_an_opening_connection_waits_out_what_passes(kind: int) -> None:
+def test_an_opening_connection_survives_soft_icmp_errors(kind: int) -> None:
     conn = Connection(Settings(), ISS)
     conn.connect(0)
     conn.snd_max = conn.snd_nxt = number(1)

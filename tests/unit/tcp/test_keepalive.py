@@ -36,7 +36,7 @@ def test_they_can_be_turned_on_and_off_for_each_connection() -> None:
     s.wait(10_000 * SECOND).silence().state(State.ESTABLISHED)
 
 
-def test_the_timer_is_left_alone_by_what_arrives() -> None:
+def test_received_segments_do_not_move_the_timer() -> None:
     """Moving it with every segment would cost every segment."""
     s = passive(ASKING)
     deadline = s.conn.deadline()
@@ -63,7 +63,7 @@ def test_a_shorter_user_timeout_holds_at_once() -> None:
 
 
 @pytest.mark.parametrize("state", ["FIN_WAIT_1", "CLOSING", "LAST_ACK", "TIME_WAIT"])
-def test_nobody_is_asked_in_other_states(state: str) -> None:
+def test_no_keepalive_is_sent_in_other_states(state: str) -> None:
     s = passive(ASKING)
     if state == "LAST_ACK":
         s.recv("FA", 1, 1)
@@ -109,7 +109,7 @@ def test_the_interval_may_be_longer_than_the_silence() -> None:
     s.wait(1 * SECOND).state(State.CLOSED)
 
 
-def test_a_peer_that_has_closed_is_asked_too() -> None:
+def test_keepalives_are_sent_in_close_wait() -> None:
     s = passive(ASKING)
     s.recv("FA", 1, 1)
     s.send("A", 1, 2)

@@ -116,7 +116,7 @@ def test_impossible_lengths_end_the_options() -> None:
 
 
 @given(st.data())
-def test_send_buffer_is_a_slice_of_what_was_written(data: st.DataObject) -> None:
+def test_the_send_buffer_is_a_slice_of_the_written_data(data: st.DataObject) -> None:
     buf = SendBuffer()
     written = b""
     acked = sent = 0
@@ -197,7 +197,7 @@ def test_the_first_copy_of_a_byte_wins() -> None:
     assert b"".join(queue.take(3)) == b"XXfirstXX"
 
 
-def test_what_was_delivered_since_is_thrown_away() -> None:
+def test_queued_pieces_delivered_meanwhile_are_discarded() -> None:
     queue = Reassembly()
     queue.insert(0, 5, b"abc")
     queue.insert(0, 10, b"d" * 600)
@@ -306,7 +306,7 @@ def test_reno() -> None:
     assert (cc.ssthresh, cc.cwnd) == (3500, 1000)
 
 
-def test_reassembly_gives_what_lies_behind_what_was_delivered() -> None:
+def test_reassembly_returns_only_data_after_the_delivered_part() -> None:
     """Pieces that are delivered already, by another way, are thrown away whole, and the next one in part."""
     queue = Reassembly()
     data = Random(5).randbytes(12_000)
@@ -323,7 +323,7 @@ def test_reassembly_gives_what_lies_behind_what_was_delivered() -> None:
     assert queue.size == 0
 
 
-def test_what_lies_in_frames_is_copied() -> None:
+def test_views_of_frames_are_copied() -> None:
     """Views are of frames that will be reused, but those of a user's half-taken bytes; and many pieces become one."""
     frame = bytearray(b"abcdefgh")
     whole = b"0123456789"

@@ -14,7 +14,7 @@ from slirpy.tcp.loss import rack, sack
 from slirpy.tcp.loss.spans import AGAIN
 from slirpy.tcp.loss.state import RackState
 from tests.unit.tcp.batches import answers, arrive
-from tests.unit.tcp.loss.segments import BOTH, COUNTING, MSS, RACK, number, sending, sent, told
+from tests.unit.tcp.loss.segments import BOTH, COUNTING, MSS, RACK, number, sack_blocks, sending, sent
 from tests.unit.tcp.script import ISS, MS, SECOND, Script, passive
 
 
@@ -24,9 +24,9 @@ def rack_of(s: Script) -> RackState:
 
 
 @pytest.mark.rfc("6937", "3 proportional")
-def test_all_that_one_ack_tells_of_counts_as_delivered() -> None:
+def test_all_data_that_one_ack_covers_counts_as_delivered() -> None:
     s = sending(RACK, 10)
-    s.recv("A", 1, 1, wnd=60_000, sack=told((1, 2), (3, 5)), flush=False)
+    s.recv("A", 1, 1, wnd=60_000, sack=sack_blocks((1, 2), (3, 5)), flush=False)
     assert rack_of(s).delivered == 3 * MSS, "two blocks"
     s.recv("A", 1, 1 + 5 * MSS, wnd=60_000, flush=False)
     assert rack_of(s).delivered == 5 * MSS, "two holes"
@@ -35,7 +35,7 @@ def test_all_that_one_ack_tells_of_counts_as_delivered() -> None:
 @pytest.mark.rfc("6937", "3 proportional")
 def test_all_pieces_of_one_output_count_as_sent_again() -> None:
     s = sending(RACK, 40)
-    s.recv("A", 1, 1, wnd=60_000, sack=told((20, 40)), flush=False)
+    s.recv("A", 1, 1, wnd=60_000, sack=sack_blocks((20, 40)), flush=False)
     output(s.conn, s.now, s._emit)
     assert sent(s) == list(range(MAX_PIECES))
     assert rack_of(s).prr.out == MAX_PIECES * MSS
@@ -45,14 +45,14 @@ def test_all_pieces_of_one_output_count_as_sent_again() -> None:
 @pytest.mark.rfc("6937", "3 bound")
 def test_news_is_news_once() -> None:
     s = sending(RACK, 10)
-    s.recv("A", 1, 1 + MSS, wnd=60_000, sack=told((5, 10)))
+    s.recv("A", 1, 1 + MSS, wnd=60_000, sack=sack_blocks((5, 10)))
     assert s.conn.in_recovery
     assert (rack_of(s).has_news, rack_of(s).safe_ack, rack_of(s).delivered) == (False, False, 0)
 
 
 @BOTH
 @pytest.mark.rfc("6675", "4 update")
-def test_a_block_may_begin_one_byte_behind_what_is_acknowledged(settings: Settings) -> None:
+def test_a_block_may_begin_one_byte_after_snd_una(settings: Settings) -> None:
     s = sending(settings, 4)
     block = ((ISS + 2) & 0xFFFFFFFF, number(1))
     s.recv("A", 1, 1, wnd=60_000, sack=(block,), flush=False)
@@ -63,22 +63,22 @@ def test_a_block_may_begin_one_byte_behind_what_is_acknowledged(settings: Settin
 @pytest.mark.rfc("6675", "4 is-lost")
 def test_two_ranges_together_are_more_than_two_segments() -> None:
     s = sending(RACK, 8)
-    assert sack.learn(s.conn, told((1, 2), (3, 5)))
+    assert sack.learn(s.conn, sack_blocks((1, 2), (3, 5)))
     assert sack.lost_edge(s.conn) == number(1)
     s = sending(RACK, 8)
-    assert sack.learn(s.conn, told((1, 2), (3, 4)))
+    assert sack.learn(s.conn, sack_blocks((1, 2), (3, 4)))
     assert sack.lost_edge(s.conn) == s.conn.snd_una, "two segments, not more"
 
 
 @pytest.mark.rfc("2018", "8 keep")
-def test_what_a_peer_has_reneged_on_is_lost_at_once() -> None:
+def test_data_a_peer_has_reneged_on_is_lost_at_once() -> None:
     s = sending(RACK, 8)
     rack.on_reneging(s.conn, rack_of(s))
     assert rack.survey(s.conn, rack_of(s)) == (0, [(number(0), 8 * MSS)])
 
 
 @pytest.mark.rfc("8985", "6.2 lost")
-def test_what_was_sent_last_ends_where_its_span_ends() -> None:
+def test_the_last_sent_segment_ends_at_the_end_of_its_span() -> None:
     """The first segment was sent again, after the second one; both are acknowledged together."""
     s = sending(RACK, 2)
     state = rack_of(s)
@@ -102,14 +102,14 @@ def test_an_echo_tells_which_copy_has_arrived_and_no_more_than_that() -> None:
 
 
 @pytest.mark.rfc("5681", "4.3")
-def test_after_a_time_out_what_is_new_keeps_to_the_window() -> None:
+def test_new_data_after_a_timeout_keeps_to_the_congestion_window() -> None:
     """Around the block, and on behind it: no more than the congestion window together."""
     s = sending(RACK, 20)
     s.write(bytes(40 * MSS)).silence()
     s.wait(1000 * MS)
     s.out.clear()
     s.conn.cc.cwnd = 10 * MSS
-    s.recv("A", 1, 1 + MSS, wnd=60_000, sack=told((2, 20)))
+    s.recv("A", 1, 1 + MSS, wnd=60_000, sack=sack_blocks((2, 20)))
     assert sent(s) == [1, *range(20, 20 + s.conn.cc.cwnd // MSS - 1)]
 
 
@@ -125,7 +125,7 @@ def test_a_fin_that_is_sent_again_takes_a_number() -> None:
 
 
 @pytest.mark.rfc("9293", "MUST-20")
-def test_the_user_time_out_counts_from_what_is_sent_and_not_from_the_last_talk() -> None:
+def test_the_user_timeout_counts_from_the_transmission() -> None:
     s = passive(Settings(rack=False, user_timeout=60 * SECOND))
     s.wait(1000 * SECOND)
     s.write(b"x")
@@ -135,7 +135,7 @@ def test_the_user_time_out_counts_from_what_is_sent_and_not_from_the_last_talk()
 
 
 @pytest.mark.rfc("2018", "3 room")
-def test_room_is_left_for_each_range_and_for_what_came_twice() -> None:
+def test_room_is_left_for_each_sack_block_and_for_a_dsack() -> None:
     s = passive(wnd=65535, sack_permitted=True)
     s.recv("A", 1001, 1, data=b"x" * 100)
     s.recv("A", 2001, 1, data=b"x" * 100)
@@ -195,15 +195,15 @@ def test_a_probe_with_new_data_is_not_sent_again() -> None:
 
 @pytest.mark.rfc("8985", "7.4")
 @pytest.mark.rfc("8985", "6.2 dsack")
-def test_what_a_probe_doubled_tells_nothing_of_the_path_and_what_comes_later_does() -> None:
+def test_a_dsack_counts_only_if_a_probe_did_not_cause_it() -> None:
     s = sending(RACK, 3)
     s.wait(100 * MS)
     assert sent(s) == [2]
     state = rack_of(s)
     assert state.tlp_is_retrans
-    s.recv("A", 1, 1 + 3 * MSS, sack=told((2, 3)))
+    s.recv("A", 1, 1 + 3 * MSS, sack=sack_blocks((2, 3)))
     assert (state.dsacks, state.tlp_end) == (0, None)
-    s.recv("A", 1, 1 + 3 * MSS, sack=told((1, 2)))
+    s.recv("A", 1, 1 + 3 * MSS, sack=sack_blocks((1, 2)))
     assert state.dsacks == 1
 
 
@@ -226,10 +226,10 @@ def test_only_an_ack_without_anything_else_ends_the_account_of_a_probe() -> None
 @pytest.mark.rfc("6675", "5 begin")
 def test_in_a_recovery_by_counting_nothing_is_counted_any_more() -> None:
     s = sending(COUNTING, 20)
-    s.recv("A", 1, 1, wnd=60_000, sack=told((5, 10)))
+    s.recv("A", 1, 1, wnd=60_000, sack=sack_blocks((5, 10)))
     assert s.conn.in_recovery
     before = s.conn.dupacks
-    s.recv("A", 1, 1, wnd=60_000, sack=told((5, 12)))
+    s.recv("A", 1, 1, wnd=60_000, sack=sack_blocks((5, 12)))
     assert s.conn.dupacks == before
     assert s.conn.stats.tcp_fast_retransmits == 1
 
@@ -255,7 +255,7 @@ def test_a_window_that_one_byte_has_filled_was_full() -> None:
 
 
 @pytest.mark.rfc("6298", "3")
-def test_a_syn_that_is_sent_again_is_not_measured_whatever_the_reason() -> None:
+def test_a_retransmitted_syn_is_never_measured() -> None:
     for again in (False, True):
         s = Script()
         s.conn.connect(s.now)

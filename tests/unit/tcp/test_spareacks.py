@@ -48,7 +48,7 @@ def test_a_segment_behind_a_hole_gets_an_ack_of_its_own_and_no_spare_one() -> No
     assert answers(s) == [6, 6]
 
 
-def test_a_repeated_ack_without_data_tells_of_no_loss() -> None:
+def test_a_repeated_ack_without_data_indicates_no_loss() -> None:
     s = passive(wnd=65535)
     arrive(s, 1, 3)
     s.recv("A", 0, 1)
@@ -58,7 +58,7 @@ def test_a_repeated_ack_without_data_tells_of_no_loss() -> None:
 
 
 @pytest.mark.rfc("2018", "8 renege")
-def test_no_ack_seems_to_take_back_what_was_told_by_sack() -> None:
+def test_no_ack_looks_like_reneging() -> None:
     s = passive(wnd=65535, sack_permitted=True)
     arrive(s, 1, 3)
     arrive(s, 1, 1)
@@ -71,7 +71,7 @@ def test_no_ack_seems_to_take_back_what_was_told_by_sack() -> None:
     assert answers(s) == [10, 12]
 
 
-def test_all_report_what_lies_behind_a_hole_and_one_what_arrived_twice() -> None:
+def test_all_acks_report_the_blocks_and_one_the_duplicate() -> None:
     s = passive(wnd=65535, sack_permitted=True)
     arrive(s, 1, 3)
     arrive(s, 1, 1)

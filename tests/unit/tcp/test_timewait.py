@@ -60,7 +60,7 @@ def syn(s: Script, seq: int, tsval: int | None, flags: str = "S") -> Segment:
         (False, None, 1 << 31, False),
     ],
 )
-def test_what_reopens(before: bool, tsval: int | None, seq: int, wanted: bool) -> None:
+def test_a_newer_syn_reopens_a_connection(before: bool, tsval: int | None, seq: int, wanted: bool) -> None:
     s = in_time_wait(before)
     assert reopens(s.conn, syn(s, seq, tsval)) is wanted
 

@@ -116,7 +116,7 @@ def test_the_pointer_that_is_sent_is_behind_the_urgent_data() -> None:
 
 
 @pytest.mark.rfc("9293", "MUST-31")
-def test_a_long_urgent_sequence_is_told_in_every_segment_before_its_end() -> None:
+def test_every_segment_of_a_long_urgent_sequence_has_the_pointer() -> None:
     s = opened(Settings(max_burst=60000), wnd=0xFFFF)
     s.conn.cc.cwnd = 1 << 20
     s.conn.write(bytes(1000))

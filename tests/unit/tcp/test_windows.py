@@ -17,7 +17,7 @@ MSS = 1460
 # ------------------------------------------------------------------------------------------ windows
 
 
-def told(limit: int, pending: int, known: int, *, received: int = 9000, mss: int = MSS) -> bool:
+def updated(limit: int, pending: int, known: int, *, received: int = 9000, mss: int = MSS) -> bool:
     """Report whether a window update is sent: the peer knows of ``known`` bytes, and ``limit - pending`` are free."""
     s = passive(Settings(mss=mss), mss=mss)
     conn = s.conn
@@ -50,14 +50,14 @@ def told(limit: int, pending: int, known: int, *, received: int = 9000, mss: int
         (20_000, 17_081, 0, False),
     ],
 )
-def test_room_is_told_when_it_is_worth_a_segment(limit: int, pending: int, known: int, answer: bool) -> None:
-    assert told(limit, pending, known) is answer
+def test_window_updates_wait_for_a_useful_size(limit: int, pending: int, known: int, answer: bool) -> None:
+    assert updated(limit, pending, known) is answer
 
 
 def test_the_first_window_is_not_news() -> None:
     """The window that the SYN could not express goes with the first ACK, and causes none of its own."""
-    assert not told(60_000, 0, 1000, received=0)
-    assert told(60_000, 0, 1000, received=1)
+    assert not updated(60_000, 0, 1000, received=0)
+    assert updated(60_000, 0, 1000, received=1)
 
 
 @pytest.mark.rfc("9293", "MUST-39")
@@ -91,7 +91,7 @@ def test_a_window_that_cannot_be_scaled_ends_at_16_bits() -> None:
     assert s.conn.rcv_wnd == 0xFFFF - 1
 
 
-def test_a_window_grows_only_with_what_was_received() -> None:
+def test_a_window_grows_only_with_received_data() -> None:
     """Wherever the peer's numbers begin."""
     for irs in (0x30000000, 0x7FFFFFF0, 0xC0000000):
         s = Script(Settings(), irs=irs)
@@ -144,7 +144,7 @@ def windowed() -> Script:
         (101, 5, 0, 0, "drop_tcp_out_of_window"),
     ],
 )
-def test_what_is_in_the_window_is_taken(
+def test_data_is_accepted_only_inside_the_window(
     start: int, length: int, delivered: int, kept: int, counter: str
 ) -> None:
     data = bytes(n % 251 for n in range(length))
@@ -169,7 +169,7 @@ def test_what_is_in_the_window_is_taken(
 
 @pytest.mark.rfc("9293", "MUST-38")
 @pytest.mark.parametrize(("wnd", "length"), [(1199, 0), (1200, 1200), (1201, 1201), (1, 0)])
-def test_what_is_no_full_segment_waits_for_half_of_the_largest_window(wnd: int, length: int) -> None:
+def test_less_than_a_segment_waits_for_half_of_the_largest_window(wnd: int, length: int) -> None:
     s = passive(wnd=2400)
     s.recv("A", 1, 1, wnd=wnd)
     s.write(bytes(5000))
@@ -296,7 +296,7 @@ def test_a_reset_at_the_right_edge_of_the_window_is_outside() -> None:
 
 
 @pytest.mark.rfc("9293", "3.10.7.4 edge")
-def test_two_whose_windows_are_full_hear_each_other_when_both_paths_narrow() -> None:
+def test_peers_with_full_windows_recover_when_both_paths_narrow() -> None:
     """Each has sent what the other's window holds, and lost it; each then numbers its ACKs by the other's edge."""
     settings = Settings(mss=1050, rcv_buffer_initial=1050, rcv_buffer=1050, timestamps=False, sack=False)
     largest = 2000

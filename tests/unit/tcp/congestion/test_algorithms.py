@@ -120,7 +120,7 @@ def test_growth_is_that_of_the_model(
     st.sampled_from((Cubic, Reno)),
     st.sampled_from((8, 536, 1448, 65483)),
 )
-def test_whatever_happens_the_window_is_sound(events: list[tuple[Any, ...]], made: Any, mss: int) -> None:
+def test_the_window_stays_within_its_bounds(events: list[tuple[Any, ...]], made: Any, mss: int) -> None:
     cc: CongestionControl = made(mss)
     now = 1
     for name, *values in events:
@@ -437,7 +437,7 @@ def test_idle_is_longer_than_the_time_out_since_something_was_sent() -> None:
 
 
 @pytest.mark.rfc("5681", "4.1")
-def test_what_is_sent_again_is_sent() -> None:
+def test_a_retransmission_ends_the_idle_period() -> None:
     s, told = diary()
     s.write(bytes(10 * MSS)).wait(150 * MS)
     for _ in range(3):

@@ -40,7 +40,7 @@ def test_doubling_goes_on_while_round_trips_stay_as_they_are() -> None:
     [(MS, 5 * MS), (20 * MS, 24 * MS), (80 * MS, 90 * MS), (400 * MS, 416 * MS)],
     ids=["4 ms at least", "4 ms", "an eighth", "16 ms at most"],
 )
-def test_what_is_long_enough(before: int, longer: int) -> None:
+def test_the_rtt_threshold_is_an_eighth_within_4_to_16_ms(before: int, longer: int) -> None:
     """An eighth of the round trip, but 4 to 16 ms."""
     for rtt, grows in ((longer - 1, 2), (longer, 1.25)):
         cc = Cubic(MSS)
@@ -113,7 +113,7 @@ def test_only_the_first_slow_start_is_watched(reduce: str) -> None:
 
 
 @pytest.mark.rfc("9406", "4.3")
-def test_it_is_watched_on_after_an_error() -> None:
+def test_hystart_continues_after_a_spurious_loss() -> None:
     cc = Cubic(MSS)
     one_round(cc, 20 * MS)
     one_round(cc, 20 * MS)

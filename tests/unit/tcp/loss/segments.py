@@ -21,7 +21,7 @@ def number(n: int) -> int:
     return (ISS + 1 + n * MSS) & MASK
 
 
-def told(*blocks: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+def sack_blocks(*blocks: tuple[int, int]) -> tuple[tuple[int, int], ...]:
     return tuple((number(a), number(b)) for a, b in blocks)
 
 

@@ -146,7 +146,7 @@ def test_each_loss_is_made_good_once_and_in_time(name: str, by_time: bool, times
 
 
 @pytest.mark.rfc("3522", "3.2")
-def test_what_is_late_is_no_loss_in_the_end() -> None:
+def test_a_spurious_retransmission_is_undone() -> None:
     """4 ms late, behind four others: it is sent again at first, and then known to have been late."""
     run = carry(100, late={30, 50})
     assert run.again <= MSS

@@ -16,7 +16,7 @@ from slirpy.tcp.loss import rack, undo
 from slirpy.tcp.loss.spans import AGAIN, LOST
 from slirpy.tcp.loss.state import RackState
 from slirpy.tcp.seq import MASK
-from tests.unit.tcp.loss.segments import BOTH, COUNTING, MSS, RACK, number, sending, sent, told
+from tests.unit.tcp.loss.segments import BOTH, COUNTING, MSS, RACK, number, sack_blocks, sending, sent
 from tests.unit.tcp.script import MS, Script, passive
 
 
@@ -31,10 +31,10 @@ def rounds(s: Script) -> list[list[int]]:
 
 
 @BOTH
-def test_a_recovery_keeps_nobody_waiting(settings: Settings) -> None:
+def test_a_recovery_retransmits_in_rounds(settings: Settings) -> None:
     """Much that is lost goes out in several rounds, so that other connections have their turn."""
     s = sending(settings, 40)
-    s.recv("A", 1, 1, wnd=60_000, sack=told((20, 40)), flush=False)
+    s.recv("A", 1, 1, wnd=60_000, sack=sack_blocks((20, 40)), flush=False)
     found = rounds(s)
     assert len(found[0]) == MAX_PIECES + (settings is COUNTING)  # its fast retransmission is one more
     numbers = [n for one in found for n in one]
@@ -44,7 +44,7 @@ def test_a_recovery_keeps_nobody_waiting(settings: Settings) -> None:
 
 
 @BOTH
-def test_going_back_keeps_nobody_waiting_and_reaches_what_is_new(settings: Settings) -> None:
+def test_going_back_retransmits_in_rounds_and_reaches_new_data(settings: Settings) -> None:
     """After a timeout, retransmit around the SACKed data in rounds, then continue with new data."""
     s = sending(settings, 40)
     s.write(bytes(10 * MSS)).silence()
@@ -52,7 +52,7 @@ def test_going_back_keeps_nobody_waiting_and_reaches_what_is_new(settings: Setti
     assert s.conn.stats.tcp_retransmits >= 1
     s.out.clear()
     s.conn.cc.cwnd = 60 * MSS
-    s.recv("A", 1, 1 + MSS, wnd=60_000, sack=told((20, 30), (35, 40)), flush=False)
+    s.recv("A", 1, 1 + MSS, wnd=60_000, sack=sack_blocks((20, 30), (35, 40)), flush=False)
     found = rounds(s)
     assert [len(one) for one in found] == [MAX_PIECES, 8 + 10]
     assert [n for one in found for n in one] == [*range(1, 20), *range(30, 35), *range(40, 50)]
@@ -67,7 +67,7 @@ def test_going_back_stops_where_the_congestion_window_ends(settings: Settings) -
     s.wait(1000 * MS)
     s.out.clear()
     s.conn.cc.cwnd = 2 * MSS
-    s.recv("A", 1, 1 + MSS, wnd=60_000, sack=told((2, 5)))  # two more segments by slow start
+    s.recv("A", 1, 1 + MSS, wnd=60_000, sack=sack_blocks((2, 5)))  # two more segments by slow start
     assert sent(s) == [1, 5, 6, 7][: s.conn.cc.cwnd // MSS]
     assert s.conn.cc.cwnd == 3 * MSS
     s.recv("A", 1, 1 + 5 * MSS, wnd=60_000)
@@ -76,7 +76,7 @@ def test_going_back_stops_where_the_congestion_window_ends(settings: Settings) -
 
 
 @pytest.mark.rfc("6675", "5.1")
-def test_what_was_told_of_during_a_time_out_begins_a_recovery_after_it() -> None:
+def test_sack_during_a_timeout_starts_a_recovery_after_it() -> None:
     """A recovery without a duplicate: the ACK that ends the repair after a timeout has no new SACK information."""
     s = sending(COUNTING, 4)
     s.wait(300 * MS)
@@ -86,10 +86,10 @@ def test_what_was_told_of_during_a_time_out_begins_a_recovery_after_it() -> None
     s.conn.cc.cwnd = 40 * MSS
     s.write(bytes(10 * MSS))
     assert sent(s) == [*range(3, 14)]
-    s.recv("A", 1, 1 + MSS, wnd=60_000, sack=told((6, 14))).silence()
+    s.recv("A", 1, 1 + MSS, wnd=60_000, sack=sack_blocks((6, 14))).silence()
     assert s.conn.stats.tcp_fast_retransmits == 0
     flight = 10 * MSS
-    s.recv("A", 1, 1 + 4 * MSS, wnd=60_000, sack=told((6, 14)))
+    s.recv("A", 1, 1 + 4 * MSS, wnd=60_000, sack=sack_blocks((6, 14)))
     assert s.conn.stats.tcp_fast_retransmits == 1
     assert sent(s) == [4, 5]
     assert s.conn.cc.cwnd == flight // 2
@@ -103,7 +103,7 @@ def test_where_the_link_cuts_whole_segments_are_sent_again(settings: Settings) -
     s.out.clear()
     s.conn.settings = replace(settings, max_burst=8 * MSS)
     s.conn.cc.cwnd = 17 * MSS + 700
-    s.recv("A", 1, 1 + MSS, wnd=60_000, sack=told((10, 12), (38, 40)))
+    s.recv("A", 1, 1 + MSS, wnd=60_000, sack=sack_blocks((10, 12), (38, 40)))
     assert [(one.seq - 1) / MSS for one in s.out] == [1, 9, 12, 20]
     assert [len(one.data) / MSS for one in s.out] == [8, 1, 8, 1]
     assert s.conn.cc.cwnd == 18 * MSS + 700
@@ -112,7 +112,7 @@ def test_where_the_link_cuts_whole_segments_are_sent_again(settings: Settings) -
 def test_a_recovery_by_time_sends_whole_segments_where_the_link_cuts() -> None:
     s = sending(RACK, 40)
     s.conn.settings = replace(RACK, max_burst=8 * MSS)
-    s.recv("A", 1, 1, wnd=60_000, sack=told((20, 40)))
+    s.recv("A", 1, 1, wnd=60_000, sack=sack_blocks((20, 40)))
     assert [len(one.data) / MSS for one in s.out] == [8, 8, 4]
     assert s.conn.stats.tcp_recovery_retransmits == 3
 
@@ -120,7 +120,7 @@ def test_a_recovery_by_time_sends_whole_segments_where_the_link_cuts() -> None:
 def test_a_recovery_by_counting_sends_whole_segments_where_the_link_cuts() -> None:
     s = sending(COUNTING, 41)
     s.conn.settings = replace(COUNTING, max_burst=8 * MSS)
-    s.recv("A", 1, 1, wnd=60_000, sack=told((25, 41)))
+    s.recv("A", 1, 1, wnd=60_000, sack=sack_blocks((25, 41)))
     assert s.conn.cc.cwnd == 41 * MSS // 2
     assert [len(one.data) / MSS for one in s.out] == [1, 8, 8, 3]
     assert s.conn.stats.tcp_recovery_retransmits == 4
@@ -128,14 +128,14 @@ def test_a_recovery_by_counting_sends_whole_segments_where_the_link_cuts() -> No
 
 def test_a_block_that_makes_no_sense_does_not_hide_the_next() -> None:
     s = sending(RACK, 10)
-    s.recv("A", 1, 1, wnd=60_000, sack=told((30, 31), (4, 6), (0, 1), (8, 9)))
-    assert s.conn.sacked == list(told((4, 6), (8, 9)))
+    s.recv("A", 1, 1, wnd=60_000, sack=sack_blocks((30, 31), (4, 6), (0, 1), (8, 9)))
+    assert s.conn.sacked == list(sack_blocks((4, 6), (8, 9)))
 
 
 def test_reneging_in_the_middle_of_a_recovery() -> None:
     """The peer has thrown away the first of two ranges; what was sent again behind it stays sent."""
     s = sending(COUNTING, 14)
-    s.recv("A", 1, 1, wnd=60_000, sack=told((2, 5), (6, 14)))
+    s.recv("A", 1, 1, wnd=60_000, sack=sack_blocks((2, 5), (6, 14)))
     assert sent(s) == [0, 1, 5]
     s.recv("A", 1, 1 + 2 * MSS, wnd=60_000)
     assert s.conn.stats.tcp_sack_reneging == 1
@@ -166,7 +166,7 @@ def marks(
     state = conn.rack
     assert state is not None
     conn.snd_max = conn.snd_nxt = number(total)
-    conn.sacked = list(told(*blocks))
+    conn.sacked = list(sack_blocks(*blocks))
     state.spans.items = [(number(n), at * MS, bits) for n, at, bits in items]
     state.xmit_at, state.end_seq = latest[0] * MS, number(latest[1])
     state.rtt = state.min_rtt = rtt
@@ -263,13 +263,13 @@ def marks(
         ),
     ],
 )  # fmt: skip
-def test_what_is_lost_by_time(
+def test_segments_are_marked_lost_by_time(
     case: dict[str, Any], spans: list[tuple[int, int, int]], wait: int, pipe: int, lost: list[tuple[int, int]]
 ) -> None:
     assert marks(**case) == (spans, wait, pipe, lost)
 
 
-def test_what_is_acknowledged_is_not_lost() -> None:
+def test_acknowledged_data_is_not_lost() -> None:
     """Also if SND.UNA has moved into a span since somebody looked at it."""
     conn = passive(RACK, wnd=60_000, sack_permitted=True).conn
     state = conn.rack
@@ -281,7 +281,7 @@ def test_what_is_acknowledged_is_not_lost() -> None:
     assert rack.survey(conn, state) == (5 * MSS, [(number(3), 2 * MSS)])
 
 
-def test_a_late_answer_to_what_waits_to_be_sent_again_tells_nothing_of_the_path() -> None:
+def test_a_late_ack_of_data_marked_lost_gives_no_rtt_or_reordering() -> None:
     """After a timeout, the SACKed data is not the data sent since then."""
     s = sending(RACK, 6)
     state = s.conn.rack
@@ -289,19 +289,19 @@ def test_a_late_answer_to_what_waits_to_be_sent_again_tells_nothing_of_the_path(
     s.wait(1000 * MS)
     s.out.clear()
     known = state.xmit_at, state.rtt, state.min_rtt
-    s.recv("A", 1, 1, wnd=60_000, sack=told((3, 5)))
+    s.recv("A", 1, 1, wnd=60_000, sack=sack_blocks((3, 5)))
     assert (state.xmit_at, state.rtt, state.min_rtt) == known
     assert not state.reordering_seen
     s.recv("A", 1, 1 + 6 * MSS, wnd=60_000).silence()
 
 
-def test_a_recovery_whose_duplicates_are_forgotten() -> None:
+def test_a_recovery_starts_after_the_duplicate_count_is_reset() -> None:
     """An ACK that moves SND.UNA ends the count of duplicates; the reordering window passes afterwards."""
     s = sending(RACK, 10)
     state = s.conn.rack
     assert state is not None
     state.reordering_seen = True
-    s.recv("A", 1, 1, wnd=60_000, sack=told((1, 2), (3, 5))).silence()
+    s.recv("A", 1, 1, wnd=60_000, sack=sack_blocks((1, 2), (3, 5))).silence()
     assert s.conn.dupacks == 1
     s.recv("A", 1, 1 + 2 * MSS, wnd=60_000).silence()
     assert s.conn.dupacks == 0
@@ -338,7 +338,7 @@ def test_after_a_time_out_only_the_first_segment_tells() -> None:
 
 
 @pytest.mark.rfc("3708", "3")
-def test_reports_of_what_was_late_tell_that_the_path_reorders() -> None:
+def test_dsack_about_a_retransmission_indicates_reordering() -> None:
     """Each report that is about a retransmission does; one that is about something else does not."""
     s = sending(RACK, 6)
     state = s.conn.rack
@@ -357,7 +357,7 @@ def test_reports_of_what_was_late_tell_that_the_path_reorders() -> None:
 
 
 @pytest.mark.rfc("3708", "3")
-def test_what_was_sent_again_twice_is_not_undone_by_reports() -> None:
+def test_dsack_does_not_undo_data_retransmitted_twice() -> None:
     s = sending(RACK, 6)
     state = s.conn.rack
     assert state is not None

@@ -68,7 +68,7 @@ def test_new_data_after_a_retransmission_begins_a_span() -> None:
     assert spans.items == [(0, 1010, AGAIN), (50, 1000, 0), (100, 1020, 0)]
 
 
-def test_what_is_sent_at_about_the_same_time_is_one_span() -> None:
+def test_segments_sent_close_together_share_a_span() -> None:
     spans = Spans()
     srtt = 32 << GRAIN
     for n in range(33):
@@ -149,7 +149,7 @@ def test_a_probe_is_no_time_out() -> None:
     assert (s.conn.stats.tcp_tail_probes, s.conn.cc.cwnd, s.conn.retries) == (1, window, 0)
 
 
-def test_an_answer_in_the_same_batch_is_heard_before_a_probe_is_sent() -> None:
+def test_an_ack_in_the_same_batch_prevents_a_probe() -> None:
     s = passive(wnd=65535, sack_permitted=True)
     s.write(bytes(3 * 1460))
     s.out.clear()
@@ -159,7 +159,7 @@ def test_an_answer_in_the_same_batch_is_heard_before_a_probe_is_sent() -> None:
     assert s.conn.stats.tcp_tail_probes == 0
 
 
-def test_it_can_be_turned_off() -> None:
+def test_rack_can_be_turned_off() -> None:
     s = passive(Settings(rack=False), wnd=65535, sack_permitted=True)
     assert s.conn.rack is None
     s.write(bytes(3 * 1460))
@@ -222,7 +222,7 @@ def test_a_peer_that_reneges_is_sent_everything_again() -> None:
 
 
 @pytest.mark.rfc("6937", "3 bound")
-def test_an_ack_that_tells_of_more_losses_is_not_safe() -> None:
+def test_an_ack_that_reveals_more_losses_is_not_safe() -> None:
     s = passive(wnd=65535, sack_permitted=True)
     s.write(bytes(10 * 1460))
     state = s.conn.rack
@@ -239,7 +239,7 @@ def test_an_ack_that_tells_of_more_losses_is_not_safe() -> None:
     assert not state.safe_ack
 
 
-def test_records_of_what_was_sent_again_have_a_bound() -> None:
+def test_records_of_retransmissions_are_bounded() -> None:
     conn = passive(wnd=65535, sack_permitted=True).conn
     state = conn.rack
     assert state is not None

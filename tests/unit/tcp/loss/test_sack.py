@@ -28,7 +28,7 @@ def segment(n: int) -> int:
     return 1 + n * MSS
 
 
-def told(*blocks: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+def sack_blocks(*blocks: tuple[int, int]) -> tuple[tuple[int, int], ...]:
     """SACK blocks of the peer's, from segment to segment (the second is the first that it lacks)."""
     return tuple(((ISS + segment(a)) & MASK, (ISS + segment(b)) & MASK) for a, b in blocks)
 
@@ -48,9 +48,9 @@ def sending(segments: int, **opts: Any) -> Script:
     return s
 
 
-def heard(s: Script, ack: int, *blocks: tuple[int, int], **more: Any) -> list[int]:
+def acknowledge(s: Script, ack: int, *blocks: tuple[int, int], **more: Any) -> list[int]:
     """Acknowledge up to a segment and SACK blocks; returns the segments that are sent in response."""
-    s.recv("A", 1, segment(ack), sack=told(*blocks), **more)
+    s.recv("A", 1, segment(ack), sack=sack_blocks(*blocks), **more)
     numbers = [(sent.seq - 1) // MSS for sent in s.out]
     s.out.clear()
     return numbers
@@ -119,7 +119,7 @@ def test_loss_needs_three_ranges_or_more_than_two_segments() -> None:
 
 
 @pytest.mark.rfc("6675", "4 pipe")
-def test_the_pipe_holds_what_was_not_lost_and_what_was_sent_again() -> None:
+def test_the_pipe_counts_data_not_lost_and_retransmissions() -> None:
     conn = board(10)
     conn.high_rxt = conn.snd_una
     sack.learn(conn, at(conn, (1000, 2000), (3000, 6000)))
@@ -148,13 +148,13 @@ def test_the_scoreboard_has_a_bound() -> None:
 def test_one_loss_is_made_good_without_a_timeout() -> None:
     s = sending(10)
     s.write(bytes(20 * MSS)).silence()
-    assert heard(s, 0, (1, 2)) == [10]  # limited transmit
-    assert heard(s, 0, (1, 3)) == [11]
-    assert heard(s, 0, (1, 4)) == [0]
+    assert acknowledge(s, 0, (1, 2)) == [10]  # limited transmit
+    assert acknowledge(s, 0, (1, 3)) == [11]
+    assert acknowledge(s, 0, (1, 4)) == [0]
     assert (s.conn.cc.cwnd, s.conn.recover) == (5 * MSS, (ISS + segment(12)) & MASK)  # half of 10, not of 12
     # 12 on their way, 3 received, the first lost and sent again: 9 in the pipe. At 5 each arrival lets one go.
-    assert [heard(s, 0, (1, n)) for n in (5, 6, 7, 8, 9, 10)] == [[], [], [], [], [12], [13]]
-    assert heard(s, 12) == [14, 15, 16]
+    assert [acknowledge(s, 0, (1, n)) for n in (5, 6, 7, 8, 9, 10)] == [[], [], [], [], [12], [13]]
+    assert acknowledge(s, 12) == [14, 15, 16]
     assert not s.conn.in_recovery
     assert s.conn.cc.cwnd == 5 * MSS
     assert s.conn.stats.tcp_fast_retransmits == s.conn.stats.tcp_recovery_retransmits == 1
@@ -163,16 +163,16 @@ def test_one_loss_is_made_good_without_a_timeout() -> None:
 
 def test_many_losses_in_one_round_trip() -> None:
     s = sending(20)
-    assert heard(s, 0, (1, 2)) == []
-    assert heard(s, 0, (3, 4), (1, 2)) == []
-    assert heard(s, 0, (5, 6), (3, 4), (1, 2)) == [0]
+    assert acknowledge(s, 0, (1, 2)) == []
+    assert acknowledge(s, 0, (3, 4), (1, 2)) == []
+    assert acknowledge(s, 0, (5, 6), (3, 4), (1, 2)) == [0]
     # Of 20 three were received and one is lost and was sent again: 17 in the pipe, and 10 fit. Each arrival is one
     # less, and each second one shows that another is lost.
-    assert [heard(s, 0, (n, n + 1), (n - 2, n - 1), (n - 4, n - 3)) for n in range(7, 20, 2)] == [
+    assert [acknowledge(s, 0, (n, n + 1), (n - 2, n - 1), (n - 4, n - 3)) for n in range(7, 20, 2)] == [
         [], [], [], [2], [4, 6], [8, 10], [12, 14]
     ]  # fmt: skip
     # The last two have too little behind them to be lost, but nothing new is there to be sent.
-    assert [heard(s, 2 * n) for n in range(1, 11)] == [[16], [18], *[[]] * 8]
+    assert [acknowledge(s, 2 * n) for n in range(1, 11)] == [[16], [18], *[[]] * 8]
     assert not s.conn.in_recovery
     assert s.conn.flight == 0
     assert s.conn.stats.tcp_retransmits == 0
@@ -181,18 +181,18 @@ def test_many_losses_in_one_round_trip() -> None:
 def test_one_ack_can_tell_enough() -> None:
     """Of a peer or a path that joins segments there may be no third duplicate."""
     s = sending(10)
-    assert heard(s, 0, (1, 10)) == [0]
+    assert acknowledge(s, 0, (1, 10)) == [0]
     assert s.conn.in_recovery
 
 
 @pytest.mark.rfc("6675", "2")
 @pytest.mark.rfc("3042", "2 sack")
-def test_what_tells_nothing_new_is_no_duplicate() -> None:
+def test_an_ack_without_new_sack_information_is_no_duplicate() -> None:
     s = sending(10)
     for _ in range(5):
-        assert heard(s, 0, (1, 2)) == []
+        assert acknowledge(s, 0, (1, 2)) == []
     for _ in range(5):
-        assert heard(s, 0) == []
+        assert acknowledge(s, 0) == []
     assert s.conn.dupacks == 1
     assert not s.conn.in_recovery
 
@@ -200,25 +200,25 @@ def test_what_tells_nothing_new_is_no_duplicate() -> None:
 @pytest.mark.rfc("6675", "4 next 2")
 def test_new_segments_go_before_doubtful_ones() -> None:
     s = sending(10)
-    heard(s, 0, (1, 4))
+    acknowledge(s, 0, (1, 4))
     s.conn.cc.cwnd = 20 * MSS
-    assert heard(s, 0, (5, 6), (1, 4)) == [4]  # nothing new is there: NextSeg, rule (3)
+    assert acknowledge(s, 0, (5, 6), (1, 4)) == [4]  # nothing new is there: NextSeg, rule (3)
     s = sending(10)
-    heard(s, 0, (1, 4))
+    acknowledge(s, 0, (1, 4))
     s.write(bytes(2 * MSS))
     s.out.clear()
     s.conn.cc.cwnd = 20 * MSS
-    assert heard(s, 0, (5, 6), (1, 4)) == [10, 11, 4]  # rule (2) first, then rule (3)
-    assert heard(s, 0, (7, 8), (5, 6), (1, 4)) == [6]
+    assert acknowledge(s, 0, (5, 6), (1, 4)) == [10, 11, 4]  # rule (2) first, then rule (3)
+    assert acknowledge(s, 0, (7, 8), (5, 6), (1, 4)) == [6]
 
 
 @pytest.mark.rfc("6675", "4 next 3")
 def test_doubtful_ones_are_sent_when_the_window_takes_no_new_ones() -> None:
     s = sending(10)
     s.write(bytes(2 * MSS)).silence()
-    heard(s, 0, (1, 4), wnd=10 * MSS)
+    acknowledge(s, 0, (1, 4), wnd=10 * MSS)
     s.conn.cc.cwnd = 20 * MSS
-    assert heard(s, 0, (5, 6), (1, 4), wnd=10 * MSS) == [4]
+    assert acknowledge(s, 0, (5, 6), (1, 4), wnd=10 * MSS) == [4]
 
 
 @pytest.mark.rfc("6675", "6")
@@ -227,21 +227,21 @@ def test_recovery_starts_the_timer_anew_and_times_nothing() -> None:
     assert s.conn.deadline() == s.now + 200 * MS
     before = s.conn.rtt.srtt
     s.wait(150 * MS)
-    assert heard(s, 0, (1, 4)) == [0]
+    assert acknowledge(s, 0, (1, 4)) == [0]
     assert s.conn.deadline() == s.now + 200 * MS  # RFC 6675, section 6
     s.wait(20 * MS)
-    heard(s, 10)
+    acknowledge(s, 10)
     assert s.conn.rtt.srtt == before  # Karn: without timestamps nobody knows which of the two was answered
 
 
 @pytest.mark.rfc("6675", "4 next 4")
 def test_the_last_segment_is_rescued() -> None:
     s = sending(6)
-    assert heard(s, 0, (1, 5)) == [0]  # 0 and 5 are lost
+    assert acknowledge(s, 0, (1, 5)) == [0]  # 0 and 5 are lost
     assert s.conn.cc.cwnd == 3 * MSS
-    assert heard(s, 5) == [5]  # nothing was received behind it: NextSeg, rule (4)
+    assert acknowledge(s, 5) == [5]  # nothing was received behind it: NextSeg, rule (4)
     s.recv("A", 1, segment(5)).silence()  # once
-    assert heard(s, 6) == []
+    assert acknowledge(s, 6) == []
     assert (s.conn.stats.tcp_retransmits, s.conn.stats.tcp_recovery_retransmits) == (0, 2)
 
 
@@ -250,7 +250,7 @@ def test_a_lost_fin_is_rescued() -> None:
     s.write(bytes(5 * MSS))
     s.shutdown()
     s.out.clear()
-    assert heard(s, 0, (1, 4)) == [0]
+    assert acknowledge(s, 0, (1, 4)) == [0]
     s.conn.cc.cwnd = 10 * MSS
     s.recv("A", 1, segment(4))
     s.send("FA", segment(4), 1, bytes(MSS))
@@ -261,9 +261,9 @@ def test_the_window_bounds_new_data_in_recovery_too() -> None:
     s = sending(10)
     s.write(bytes(20 * MSS)).silence()
     s.recv("A", 1, 1, wnd=10 * MSS).silence()
-    assert heard(s, 0, (1, 9), wnd=10 * MSS) == [0]
+    assert acknowledge(s, 0, (1, 9), wnd=10 * MSS) == [0]
     s.conn.cc.cwnd = 20 * MSS
-    assert heard(s, 0, (1, 10), wnd=10 * MSS) == []
+    assert acknowledge(s, 0, (1, 10), wnd=10 * MSS) == []
 
 
 def test_bursts_fill_holes_where_the_link_cuts() -> None:
@@ -271,7 +271,7 @@ def test_bursts_fill_holes_where_the_link_cuts() -> None:
     s.conn.cc.cwnd = 40 * MSS
     s.write(bytes(40 * MSS))
     s.out.clear()
-    s.recv("A", 1, 1, sack=told((12, 40)))
+    s.recv("A", 1, 1, sack=sack_blocks((12, 40)))
     assert [((sent.seq - 1) // MSS, len(sent.data) // MSS) for sent in s.out] == [(0, 1), (1, 8), (9, 3)]
 
 
@@ -282,42 +282,42 @@ def test_holes_are_filled_with_the_right_bytes() -> None:
     for n in range(0, len(data), 5000):
         s.write(data[n : n + 5000])
     s.out.clear()
-    s.recv("A", 1, 1, sack=told((3, 4), (5, 9), (11, 30)))
+    s.recv("A", 1, 1, sack=sack_blocks((3, 4), (5, 9), (11, 30)))
     for sent in s.out:
         assert sent.data == data[sent.seq - 1 : sent.seq - 1 + len(sent.data)]
     assert [(sent.seq - 1) // MSS for sent in s.out] == [0, 1, 2, 4, 9, 10]
 
 
 @pytest.mark.rfc("2018", "8 keep")
-def test_a_peer_that_throws_away_what_it_told_of() -> None:
+def test_a_peer_that_reneges_gets_everything_again() -> None:
     """RFC 2018, section 8: reneging. What it does not acknowledge is sent again, whatever it has said."""
     s = sending(8)
-    assert heard(s, 0, (1, 8)) == [0]
-    assert heard(s, 1) == [1]
+    assert acknowledge(s, 0, (1, 8)) == [0]
+    assert acknowledge(s, 1) == [1]
     assert s.conn.stats.tcp_sack_reneging == 1
     s.wait(200 * MS)
     assert s.send("A", segment(1))
     s.silence()
     for n in range(2, 9):
-        heard(s, n)
+        acknowledge(s, n)
     assert s.conn.flight == 0
 
 
 @pytest.mark.rfc("2018", "5 timeout")
 @pytest.mark.rfc("2018", "5 first")
 @pytest.mark.rfc("6675", "5.1")
-def test_a_timeout_forgets_what_was_told_and_learns_again() -> None:
+def test_a_timeout_clears_the_scoreboard_and_learns_again() -> None:
     s = sending(10)
-    heard(s, 0, (1, 2), (3, 4))
+    acknowledge(s, 0, (1, 2), (3, 4))
     s.wait(200 * MS)
     assert s.conn.sacked == []
     assert s.send("A", segment(0))
     s.silence()
     assert s.conn.cc.cwnd == MSS
-    assert heard(s, 1, (3, 4), (5, 9)) == [1, 2]  # slow start, around what is there
+    assert acknowledge(s, 1, (3, 4), (5, 9)) == [1, 2]  # slow start, around what is there
     assert not s.conn.in_recovery  # no new recovery before SND.UNA has passed what was sent by then
-    assert heard(s, 2, (3, 4), (5, 9)) == [4, 9]
-    assert heard(s, 10) == []
+    assert acknowledge(s, 2, (3, 4), (5, 9)) == [4, 9]
+    assert acknowledge(s, 10) == []
     assert s.conn.flight == 0
     s.write(b"more")
     s.send("PA", segment(10), data=b"more")
@@ -330,7 +330,7 @@ def test_going_back_around_blocks_reaches_the_fin() -> None:
     s.out.clear()
     s.wait(200 * MS)
     s.send("A", 1)
-    s.recv("A", 1, segment(1), sack=told((2, 3)))
+    s.recv("A", 1, segment(1), sack=sack_blocks((2, 3)))
     s.send("A", segment(1))
     s.send("A", segment(3), 1, bytes(MSS))
     s.silence()
@@ -343,7 +343,7 @@ def test_going_back_around_blocks_reaches_the_fin() -> None:
 @pytest.mark.parametrize("block", [(-5, 3), (0, 3), (5, 5), (6, 5), (5, 11), (1 << 19, 1 << 20), (11, 12)])
 def test_blocks_that_cannot_be(block: tuple[int, int]) -> None:
     s = sending(10)
-    assert heard(s, 0, block) == []
+    assert acknowledge(s, 0, block) == []
     assert s.conn.sacked == []
 
 
@@ -351,7 +351,7 @@ def test_blocks_without_permission_say_nothing() -> None:
     s = classic()
     s.write(bytes(5 * MSS))
     s.out.clear()
-    assert heard(s, 0, (1, 4)) == []
+    assert acknowledge(s, 0, (1, 4)) == []
     assert s.conn.sacked == []
 
 
@@ -402,7 +402,7 @@ def test_after_a_timeout_a_closed_window_is_probed_also_with_blocks() -> None:
     s = sending(10)
     s.wait(200 * MS)
     s.send("A", segment(0))
-    s.recv("A", 1, segment(1), wnd=0, sack=told((3, 4))).silence()
+    s.recv("A", 1, segment(1), wnd=0, sack=sack_blocks((3, 4))).silence()
     s.wait(400 * MS)
     s.send("A", segment(1), 1, bytes(1))
     s.silence()
@@ -434,7 +434,7 @@ def test_newreno_inflates_and_deflates() -> None:
 # ------------------------------------------------------------------------------------ what we tell
 
 
-def test_the_newest_blocks_are_told_first_and_repeated() -> None:
+def test_the_newest_blocks_come_first_and_are_repeated() -> None:
     s = classic(sack_permitted=True)
     for seq in (11, 31, 51, 71, 91):
         s.recv("A", seq, 1, data=b"x" * 10)
@@ -470,7 +470,7 @@ def test_beside_timestamps_there_is_room_for_three() -> None:
         ([(201, 100)], 301, 100, [(201, 401)]),
     ],
 )
-def test_what_comes_twice_is_told(
+def test_duplicate_data_is_reported_by_dsack(
     first: list[tuple[int, int]], seq: int, length: int, blocks: list[tuple[int, int]]
 ) -> None:
     """RFC 2883, section 4."""
@@ -487,7 +487,7 @@ def test_what_comes_twice_is_told(
     assert got(s)[0] == (901, 902)
 
 
-def test_without_permission_nothing_is_told() -> None:
+def test_no_blocks_are_sent_without_sack_permitted() -> None:
     s = classic()
     s.recv("A", 1, 1, data=bytes(100))
     s.recv("A", 1, 1, data=bytes(100))
@@ -498,7 +498,7 @@ def test_without_permission_nothing_is_told() -> None:
 
 
 @pytest.mark.rfc("2018", "4 every")
-def test_data_does_not_keep_sack_from_being_told() -> None:
+def test_data_segments_carry_sack_blocks() -> None:
     """The blocks ride on it; a segment by itself would tell nothing more."""
     s = classic(sack_permitted=True)
     s.conn.write(b"answer")
@@ -508,7 +508,7 @@ def test_data_does_not_keep_sack_from_being_told() -> None:
     s.silence()
 
 
-def test_without_sack_a_hole_is_told_beside_data() -> None:
+def test_without_sack_a_duplicate_ack_goes_beside_data() -> None:
     """With data an ACK is no duplicate: both go."""
     s = classic()
     s.conn.write(b"answer")
@@ -543,7 +543,7 @@ def test_tiny_segments_have_no_room_for_blocks() -> None:
 
 
 @pytest.mark.rfc("2883", "4 once")
-def test_a_duplicate_is_told_with_data_once() -> None:
+def test_a_data_segment_carries_a_dsack_once() -> None:
     s = classic(sack_permitted=True)
     s.recv("A", 1, 1, data=b"twice")
     s.read()
@@ -554,12 +554,12 @@ def test_a_duplicate_is_told_with_data_once() -> None:
 
 
 @pytest.mark.rfc("2883", "5")
-def test_reports_of_what_came_twice_are_understood() -> None:
+def test_received_dsacks_are_not_sack_information() -> None:
     """Such blocks are neither SACK information nor a duplicate ACK."""
     s = sending(10)
     for _ in range(3):
-        assert heard(s, 2, (0, 1)) == []
-    assert heard(s, 2, (4, 5), (3, 5)) == []
+        assert acknowledge(s, 2, (0, 1)) == []
+    assert acknowledge(s, 2, (4, 5), (3, 5)) == []
     assert s.conn.stats.tcp_dsacks_in == 4
     assert s.conn.sacked == [((ISS + segment(3)) & MASK, (ISS + segment(5)) & MASK)]
     assert not s.conn.in_recovery
@@ -579,7 +579,7 @@ def test_overlap_and_order_of_the_queue() -> None:
 
 @pytest.mark.parametrize("rack", [False, True])
 @pytest.mark.parametrize("more", [0, 20])
-def test_a_loss_told_of_in_one_batch_with_what_moves_the_window_costs_it_once(rack: bool, more: int) -> None:
+def test_a_loss_in_the_same_batch_as_an_advance_reduces_the_window_once(rack: bool, more: int) -> None:
     """Without more to send, what was on its way counts; with it, what would have been sent in between too."""
     s = passive(Settings(rack=rack, congestion=Reno), wnd=65535, sack_permitted=True)
     s.conn.cc.cwnd = 10 * MSS
@@ -588,7 +588,7 @@ def test_a_loss_told_of_in_one_batch_with_what_moves_the_window_costs_it_once(ra
     assert len(s.out) == 10
     s.recv("A", 1, segment(5), flush=False)
     for n in range(7, 11):
-        s.recv("A", 1, segment(5), sack=told((6, n)), flush=False)
+        s.recv("A", 1, segment(5), sack=sack_blocks((6, n)), flush=False)
     s.flush()
     assert s.conn.in_recovery
     assert s.conn.cc.cwnd // MSS == (5 if more else 2)

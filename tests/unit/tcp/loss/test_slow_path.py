@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slirpy.tcp import Settings
-from tests.unit.tcp.loss.segments import BOTH, COUNTING, MSS, RACK, sending, told
+from tests.unit.tcp.loss.segments import BOTH, COUNTING, MSS, RACK, sack_blocks, sending
 from tests.unit.tcp.script import MS, Script, passive
 
 
@@ -17,7 +17,7 @@ def recovery_and_slow_path(s: Script) -> tuple[bool, bool]:
 def test_a_recovery_uses_the_slow_path_until_it_ends(settings: Settings) -> None:
     s = sending(settings, 10)
     assert recovery_and_slow_path(s) == (False, False)
-    s.recv("A", 1, 1, wnd=60_000, sack=told((1, 5)))
+    s.recv("A", 1, 1, wnd=60_000, sack=sack_blocks((1, 5)))
     assert recovery_and_slow_path(s) == (True, True)
     s.recv("A", 1, 1 + 10 * MSS, wnd=60_000)
     assert recovery_and_slow_path(s) == (False, False)
@@ -40,7 +40,7 @@ def test_a_time_out_ends_a_recovery(settings: Settings) -> None:
     """Without timestamps no echo is awaited either."""
     s = sending(settings, 10)
     for n in range(3):
-        s.recv("A", 1, 1, wnd=60_000, **({"sack": told((1, 3 + n))} if settings.sack else {}))
+        s.recv("A", 1, 1, wnd=60_000, **({"sack": sack_blocks((1, 3 + n))} if settings.sack else {}))
     assert recovery_and_slow_path(s) == (True, True)
     s.wait(2000 * MS)
     assert s.conn.stats.tcp_retransmits >= 1
@@ -59,7 +59,7 @@ def test_a_probe_uses_the_slow_path_until_it_is_answered() -> None:
     s = probed()
     assert recovery_and_slow_path(s) == (False, True)
     s.recv("A", 1, 1 + MSS, wnd=60_000)
-    s.recv("A", 1, 1 + MSS, wnd=60_000, sack=told((0, 1)))
+    s.recv("A", 1, 1 + MSS, wnd=60_000, sack=sack_blocks((0, 1)))
     s.write(b"x")
     assert recovery_and_slow_path(s) == (False, False)
 
