@@ -102,7 +102,8 @@ class FaultyPath(Generic[_T]):
             ...  # deliver it at that time
 
     Args:
-        random: source of all chances; use a seeded one to repeat the same faults.
+        random: source of all chances, or a function that returns it, which is called when there are any; use a seeded
+            one to repeat the same faults.
         faults: the faults; may be changed at any time.
         corrupt: returns a copy of a frame with one wrong bit; called with the frame and ``random``.
 
@@ -110,28 +111,45 @@ class FaultyPath(Generic[_T]):
         ConfigError: an argument of another type.
     """
 
-    __slots__ = ("_corrupt", "_faults", "_free", "_held", "_last", "_plain", "_random", "counters")
-
-    @overload
-    def __init__(self: FaultyPath[bytes], random: Random, faults: Faults = NONE) -> None: ...
+    __slots__ = ("_corrupt", "_faults", "_free", "_held", "_last", "_plain", "_source", "counters")
 
     @overload
     def __init__(
-        self, random: Random, faults: Faults = NONE, *, corrupt: Callable[[_T, Random], _T]
+        self: FaultyPath[bytes], random: Random | Callable[[], Random], faults: Faults = NONE
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        random: Random | Callable[[], Random],
+        faults: Faults = NONE,
+        *,
+        corrupt: Callable[[_T, Random], _T],
     ) -> None: ...
 
     def __init__(
-        self, random: Random, faults: Faults = NONE, *, corrupt: Callable[[Any, Random], Any] = corrupt_bytes
+        self,
+        random: Random | Callable[[], Random],
+        faults: Faults = NONE,
+        *,
+        corrupt: Callable[[Any, Random], Any] = corrupt_bytes,
     ) -> None:
-        instance("random", random, Random, "a random.Random")
+        if not callable(random):
+            instance("random", random, Random, "a random.Random, or a function that returns one")
         function("corrupt", corrupt, " that takes a frame and a random.Random")
         self.faults = faults
         self.counters = FaultCounters()
-        self._random = random
+        self._source = random
         self._corrupt = corrupt
         self._held: list[int] = []  # arrival times of the frames under way, for Faults.limit
         self._last = 0  # arrival of the last frame that keeps its place
         self._free = 0  # when the rate allows the next byte, not counting the burst
+
+    @property
+    def _random(self) -> Random:
+        if not isinstance(self._source, Random):
+            self._source = self._source()
+        return self._source
 
     @never_raises
     def __repr__(self) -> str:
@@ -161,34 +179,23 @@ class FaultyPath(Generic[_T]):
             Arrival times in nanoseconds, ``now`` or later, each with the frame or a corrupted copy of it. A frame
             that arrives at the same time as an earlier one follows it.
         """
-        faults, counters = self._faults, self.counters
+        plain = self.delayed(now)
+        if plain is not None:
+            return [(plain, frame)]
+        faults, counters, held = self._faults, self.counters, self._held
         counters.frames += 1
-        held = self._held
         while held and held[0] <= now:
             heapq.heappop(held)
-        if self._plain:  # at most delayed: the same as the rest without chances and rate
-            when = now + faults.delay
-            if when < self._last:
-                when = self._last
-            self._last = when
-            if when > now:
-                if len(held) >= faults.limit:
-                    counters.dropped += 1
-                    return []
-                counters.delayed += 1
-                heapq.heappush(held, when)
-            return [(when, frame)]
-        chance = self._random.random
-        if faults.loss and chance() < faults.loss:
+        if faults.loss and self._random.random() < faults.loss:
             counters.lost += 1
             return []
         copies = [frame]
-        if faults.duplicate and chance() < faults.duplicate:
+        if faults.duplicate and self._random.random() < faults.duplicate:
             counters.duplicated += 1
             copies.append(frame)
         arrivals = []
         for copy in copies:
-            if faults.corrupt and chance() < faults.corrupt:
+            if faults.corrupt and self._random.random() < faults.corrupt:
                 counters.corrupted += 1
                 copy = self._corrupt(copy, self._random)
             arrival = self._when(length, now)
@@ -201,9 +208,31 @@ class FaultyPath(Generic[_T]):
             arrivals.append((arrival, copy))
         return arrivals
 
+    def delayed(self, now: int) -> int | None:
+        """Take a frame if it is at most delayed; returns its arrival. None: there are other faults, or no room, so
+        that :meth:`put` has to take it.
+        """
+        if not self._plain:
+            return None
+        # The same as the rest without chances and rate.
+        held, when = self._held, now + self._faults.delay
+        while held and held[0] <= now:
+            heapq.heappop(held)
+        if when < self._last:
+            when = self._last
+        counters = self.counters
+        if when > now:
+            if len(held) >= self._faults.limit:
+                return None
+            counters.delayed += 1
+            heapq.heappush(held, when)
+        self._last = when
+        counters.frames += 1
+        return when
+
     def _when(self, length: int, now: int) -> int | None:
         """Return the arrival time of a frame; None: the queue before the rate is full."""
-        faults, random = self._faults, self._random
+        faults = self._faults
         when = now
         if faults.rate is not None:
             # A token bucket as the theoretical arrival time of ATM's GCRA: one number instead of two.
@@ -215,8 +244,8 @@ class FaultyPath(Generic[_T]):
             when = max(now, free)
         when += faults.delay
         if faults.jitter:
-            when += random.randrange(faults.jitter + 1)
-        if faults.reorder and random.random() < faults.reorder:
+            when += self._random.randrange(faults.jitter + 1)
+        if faults.reorder and self._random.random() < faults.reorder:
             self.counters.reordered += 1
             return when + faults.reorder_delay
         self._last = when = max(when, self._last)

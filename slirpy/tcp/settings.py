@@ -150,7 +150,5 @@ class Settings:
     @property
     def wscale(self) -> int:
         """Smallest window scale that can express the receive buffer."""
-        shift = 0
-        while shift < MAX_WSCALE and 0xFFFF << shift < self.rcv_buffer:
-            shift += 1
-        return shift
+        most = self.rcv_buffer + 0xFFFE  # rounded up to units of 65,535 bytes
+        return min((most // 0xFFFF - 1).bit_length(), MAX_WSCALE)

@@ -67,3 +67,9 @@ def test_a_misspelt_counter_is_an_error() -> None:
     except AttributeError:
         return
     raise AssertionError
+
+
+def test_each_new_object_has_all_counters_at_zero_however_many_there_are() -> None:
+    for _ in range(100):
+        assert Stats(frames_in=2).nonzero() == {"frames_in": 2}
+        assert not any(Stats().as_dict().values())

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 from slirpy.interfaces import Buffer
 from slirpy.tcp.segment import Emit
 from slirpy.testing.guest.host import GuestCounters
+from slirpy.testing.sim.segments import Fields
 from slirpy.wire.checksum import ones_sum
 from slirpy.wire.headers import LAYOUT, LAYOUT6, Layout
 from slirpy.wire.ip import flow_key
 from slirpy.wire.ipv4 import DF, TCP
 
-__all__ = ["segment_emitter"]
+__all__ = ["Carry", "segment_emitter"]
 
+Carry: TypeAlias = Callable[[bytes, Fields], None]
 _TTL = 64
 _WORDS = 0x4500 + DF + (_TTL << 8 | TCP)
 """Sum of the words of an IPv4 header that are the same in all."""
@@ -26,7 +29,7 @@ def segment_emitter(
     macs: bytes,
     places: tuple[bytes, int, bytes, int],
     counters: GuestCounters,
-    carry: Callable[[bytes], None],
+    carry: Carry,
 ) -> Emit:
     """Return a function that sends a segment of one connection as a frame.
 
@@ -34,17 +37,17 @@ def segment_emitter(
         macs: the two MAC addresses, as they stand in the frame.
         places: address and port of this end, then of the other.
         counters: counters of the sender.
-        carry: takes the frame.
+        carry: takes the frame, and the fields of the segment in it.
     """
     return _MAKERS[len(places[0])](macs, flow_key(*places), counters, carry)
 
 
-def _maker(layout: Layout) -> Callable[[bytes, bytes, GuestCounters, Callable[[bytes], None]], Emit]:
+def _maker(layout: Layout) -> Callable[[bytes, bytes, GuestCounters, Carry], Emit]:
     """Return :func:`segment_emitter` for an IP family, whose constants all connections share."""
     pack, has_header_sum = layout.segment_out.pack, layout.has_header_sum
     middle, in_total, front = layout.middle(TCP, _TTL, DF), layout.header_in_total, layout.front
 
-    def make(macs: bytes, key: bytes, counters: GuestCounters, carry: Callable[[bytes], None]) -> Emit:
+    def make(macs: bytes, key: bytes, counters: GuestCounters, carry: Carry) -> Emit:
         start = macs + front
         addresses = ones_sum(key[:-4])
         constant = addresses + ones_sum(key[-4:]) + TCP
@@ -91,7 +94,8 @@ def _maker(layout: Layout) -> Callable[[bytes, bytes, GuestCounters, Callable[[b
                     urg,
                 )
                 + options
-                + payload
+                + payload,
+                (key, seq, ack, flags, wnd, options, payload, urg),
             )
 
         return emit

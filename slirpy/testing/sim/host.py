@@ -17,6 +17,7 @@ from slirpy.testing.guest.dns import Lookup
 from slirpy.testing.sim.clock import Clock
 from slirpy.testing.sim.durations import in_nanoseconds
 from slirpy.testing.sim.program import Program
+from slirpy.testing.sim.segments import Fields
 from slirpy.testing.sim.sockets import HostSockets
 from slirpy.testing.sim.stack import HostStack
 from slirpy.testing.sim.standstill import Standstill
@@ -235,12 +236,12 @@ class Host(Machine):
     def _note(self, kind: Any, text: str) -> None:
         self.net.trace.note(self.net.now, self.name, kind, text)
 
-    def receive(self, frame: bytes, sound: bool = True) -> None:
-        """Take a frame that has arrived; ``sound``: nothing has changed it on the way."""
+    def receive(self, frame: bytes, sound: bool = True, fields: Fields | None = None) -> None:
+        """Take a frame that has arrived; see :class:`~slirpy.testing.sim.path.Path`."""
         if self.stalled:
             self._waiting.append((frame, sound))
         else:
-            self.stack.receive(frame, sound)
+            self.stack.receive(frame, sound, fields)
 
     def soon(self, call: Callable[..., object], *args: Any) -> None:
         """Call ``call(*args)`` as soon as the host's processor is free."""

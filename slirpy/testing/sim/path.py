@@ -12,15 +12,19 @@ from slirpy.links.faultypath import FaultCounters, Faults, FaultyPath
 from slirpy.reprs import never_raises
 from slirpy.testing.sim.narrow import fragment_frames, too_big_frame
 from slirpy.testing.sim.scheduler import Scheduler
+from slirpy.testing.sim.segments import Fields
 from slirpy.testing.sim.trace import FrameRecord, Trace
 from slirpy.wire import ethernet
 
-__all__ = ["Path", "Plan"]
+__all__ = ["Deliver", "Path", "Plan"]
 
 _UNLIMITED = 1 << 62
 _IP = ethernet.TYPE_IPV4.to_bytes(2, "big"), ethernet.TYPE_IPV6.to_bytes(2, "big")
 
 
+Deliver: TypeAlias = Callable[[bytes, bool, Fields | None], None]
+"""Takes a frame that has arrived; whether nothing has changed it on the way; and the fields of the TCP segment in it,
+which may be None."""
 Plan: TypeAlias = Callable[["Path", FrameRecord], bool]
 """Faults that a test has chosen: decides about a frame; returns False if it goes its way as usual."""
 
@@ -40,9 +44,9 @@ class Path:
         trace: Trace,
         source: str,
         target: str,
-        deliver: Callable[[bytes, bool], None],
+        deliver: Deliver,
         faults: Faults,
-        random: Random,
+        random: Callable[[], Random],
         back: Callable[[bytes, str], None],
     ) -> None:
         self._scheduler = scheduler
@@ -143,8 +147,8 @@ class Path:
         for record in held or ():
             self._put(record)
 
-    def carry(self, frame: bytes) -> None:
-        """Take a frame from the source."""
+    def carry(self, frame: bytes, fields: Fields | None = None) -> None:
+        """Take a frame from the source; ``fields``: those of the TCP segment in it, if they are known."""
         record = FrameRecord(self._scheduler.now, self.source, self.target, frame)
         self._trace.records.append(record)
         if self._cuts:
@@ -160,7 +164,7 @@ class Path:
             if len(frame) > self._longest and self._narrow(record):
                 return
             if self.plan is None or not self.plan(self, record):
-                self._put(record)
+                self._put(record, fields)
 
     def _narrow(self, record: FrameRecord) -> bool:
         """Handle a packet that is larger than the MTU; False if it is none of IP."""
@@ -191,12 +195,18 @@ class Path:
             else:
                 self._put(record)
 
-    def _put(self, record: FrameRecord) -> None:
-        scheduler, frame, counters = self._scheduler, record.frame, self._faulty.counters
+    def _put(self, record: FrameRecord, fields: Fields | None = None) -> None:
+        scheduler, frame, faulty = self._scheduler, record.frame, self._faulty
+        when = faulty.delayed(scheduler.now)
+        if when is not None:  # most frames
+            scheduler.at(when, self._deliver, frame, not record.changed, fields)
+            record.arrivals += (when,)
+            return
+        counters = faulty.counters
         lost = counters.lost
-        arrivals = self._faulty.put(frame, len(frame), scheduler.now)
+        arrivals = faulty.put(frame, len(frame), scheduler.now)
         for when, each in arrivals:
-            scheduler.at(when, self._deliver, each, each is frame and not record.changed)
+            scheduler.at(when, self._deliver, each, each is frame and not record.changed, None)
             record.arrivals += (when,)
         if len(arrivals) != 1 or arrivals[0][1] is not frame:
             self._explain(record, counters.lost != lost, [each for _, each in arrivals])

@@ -14,6 +14,8 @@ from slirpy.stack import Stack
 from slirpy.stats import Stats
 from slirpy.testing.cable import NoPoller
 from slirpy.testing.sim.host import Host
+from slirpy.testing.sim.path import Deliver
+from slirpy.testing.sim.segments import Fields
 
 __all__ = ["Router"]
 
@@ -84,12 +86,12 @@ class Router:
         """Counters of the stack."""
         return self.stack.stats
 
-    def plug_in(self, host: Host, mtu: int, carry: Callable[[bytes], None]) -> Callable[[bytes, bool], None]:
+    def plug_in(self, host: Host, mtu: int, carry: Callable[[bytes], None]) -> Deliver:
         """Connect a host; ``carry`` takes frames for it. Returns a function that takes its frames."""
         port: LinkPort = self.stack.attach(_Cable(mtu, carry), NoPoller())
         self.inside.append(host)
 
-        def take(frame: bytes, sound: bool) -> None:
+        def take(frame: bytes, sound: bool, fields: Fields | None) -> None:
             if not self.outside.crashed:
                 self.stack.tick(self._scheduler.now)
                 self.stack.input(port, frame)

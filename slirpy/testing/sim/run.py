@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from traceback import StackSummary, walk_tb
 from typing import Any
 
@@ -39,8 +39,8 @@ class Run(Topology):
         self._checks: list[tuple[str, Callable[[], object]]] = []
         self._running = False
         self._logs = LogCapture(self.trace, self.scheduler)
-        self._replaced = ExitStack()
-        self._is_replaced = False
+        self._replaced: AbstractContextManager[None] | None = None
+        """The context of :meth:`replaced`, while it is entered."""
 
     def _boot(self, host: Host) -> None:
         booted: list[bool] = []
@@ -226,14 +226,15 @@ class Run(Topology):
         finally:
             self._running = False
             self._logs.stop()
-            self._replaced.close()
+            replaced, self._replaced = self._replaced, None
+            if replaced is not None:
+                replaced.__exit__(None, None, None)
 
     def _replace(self) -> None:
         """Replace Python's modules by the versions of programs until the run pauses."""
-        if not self._is_replaced:
-            self._is_replaced = True
-            self._replaced.callback(setattr, self, "_is_replaced", False)
-            self._replaced.enter_context(self.replaced())
+        if self._replaced is None:
+            self._replaced = self.replaced()
+            self._replaced.__enter__()
 
     def _raise_failure(self, main: Program | None) -> None:
         """End the run, because a program has failed."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from slirpy.wire import ethernet, ipv4, ipv6, tcp, udp
 from slirpy.wire.checksum import checksum
 from slirpy.wire.ip import family_of
 
-__all__ = ["Seen", "reset_frame", "seen"]
+__all__ = ["Fields", "Seen", "reset_frame", "seen"]
+
+Fields: TypeAlias = tuple[bytes, int, int, int, int, bytes, bytes, int]
+"""Of a TCP segment: its flow key, SEQ, ACK, flags, window as in the header, options, payload, and urgent pointer."""
 
 
 class Seen(NamedTuple):

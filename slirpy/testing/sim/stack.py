@@ -12,7 +12,9 @@ from slirpy.tcp.options import NONE, parse
 from slirpy.testing.guest.protocols import ProtocolHost
 from slirpy.testing.guest.slaac import Autoconfiguration
 from slirpy.testing.sim.datagrams import HostUdp
+from slirpy.testing.sim.emitting import Carry
 from slirpy.testing.sim.scheduler import Scheduler
+from slirpy.testing.sim.segments import Fields
 from slirpy.testing.sim.streams import HostTcp
 from slirpy.units import US
 from slirpy.wire import ethernet, ipv4, ipv6, tcp
@@ -94,13 +96,13 @@ class HostStack(ProtocolHost):
         hostname: str,
         neighbors: Mapping[bytes, bytes],
         settings: Settings,
-        path_to: Callable[[bytes], Callable[[bytes], None]] | None = None,
+        path_to: Callable[[bytes], Carry] | None = None,
     ) -> None:
         self._path_to = path_to
         self._base = settings
         self._scheduler = scheduler
         self._neighbors = neighbors
-        self._straight: dict[bytes, tuple[bytes, Callable[[bytes], None]]] = {}
+        self._straight: dict[bytes, tuple[bytes, Carry]] = {}
         self._stalled = False
         self._watchers: list[Callable[[], None]] = []
         self.dead = False
@@ -189,17 +191,22 @@ class HostStack(ProtocolHost):
 
     # ---------------------------------------------------------------------------------------- frames
 
-    def receive(self, frame: bytes, sound: bool = True) -> None:
+    def receive(self, frame: bytes, sound: bool = True, fields: Fields | None = None) -> None:
         """Take a frame from the outside.
 
         Args:
             frame: Ethernet frame.
             sound: whether its checksums are known to be right, because nothing has changed it on the way.
+            fields: those of the TCP segment in it, if they are known and for this host: from there, they need not be
+                read.
         """
         if self.dead:
             return
         self.counters.frames_in += 1
-        if not (sound and self._take_segment(frame)):
+        if fields is not None:
+            key, seq, ack, flags, wnd, options, payload, urg = fields
+            self.tcp.arrive(key, Segment(seq, ack, flags, wnd, parse(options), payload, urg))
+        elif not (sound and self._take_segment(frame)):
             self.take_frame(memoryview(frame))
         self.flush()
 
@@ -245,7 +252,7 @@ class HostStack(ProtocolHost):
         self.deliver(header, view)
         self.flush()
 
-    def straight_to(self, destination: bytes) -> tuple[bytes, Callable[[bytes], None]] | None:
+    def straight_to(self, destination: bytes) -> tuple[bytes, Carry] | None:
         """Return the MAC address of a neighbor, and the function that takes frames for it; None: it has none."""
         found = self._straight.get(destination)
         if found is None:

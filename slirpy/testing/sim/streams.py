@@ -15,14 +15,14 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from slirpy.config.text import with_port
-from slirpy.core.timers import Alarm
 from slirpy.interfaces import AcceptedStream, Acceptor, Buffer, StreamOwner
 from slirpy.reprs import never_raises
-from slirpy.tcp import Connection, Settings, State
+from slirpy.tcp import Connection, Settings
 from slirpy.tcp.segment import Emit
+from slirpy.tcp.states import CLOSED, FIN_WAIT_2
 from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.tcphost import TcpHost, TcpStream
-from slirpy.testing.sim.emitting import segment_emitter
+from slirpy.testing.sim.emitting import Carry, segment_emitter
 from slirpy.testing.sim.ports import free_port, in_use, overlap
 from slirpy.testing.text import error_name
 from slirpy.units import SECOND
@@ -30,7 +30,7 @@ from slirpy.units import SECOND
 __all__ = ["HostListener", "HostStream", "HostTcp"]
 
 ORPHAN = 60 * SECOND
-"""Time for which a closed stream waits for the FIN of the far side, as ``net.ipv4.tcp_fin_timeout`` of Linux."""
+"""Time that a closed stream spends in FIN-WAIT-2, as ``net.ipv4.tcp_fin_timeout`` of Linux."""
 
 
 class _Nobody:
@@ -53,7 +53,7 @@ class HostStream(TcpStream):
 
     level_triggered = False
 
-    __slots__ = ("_announced", "_connected", "_dead", "_expiry", "_orphan", "_wants_room", "owner")
+    __slots__ = ("_announced", "_connected", "_dead", "_expires_at", "_orphan", "_wants_room", "owner")
 
     _host: HostTcp
 
@@ -65,7 +65,7 @@ class HostStream(TcpStream):
         self._wants_room = False
         self._dead = False
         self._orphan = False
-        self._expiry: Alarm | None = None  # of a stream that no program uses any more
+        self._expires_at = 0  # in FIN-WAIT-2, if no program uses it any more
 
     @never_raises
     def __repr__(self) -> str:
@@ -99,7 +99,7 @@ class HostStream(TcpStream):
     def room(self) -> int:
         """Bytes that :meth:`send` takes now."""
         conn = self.conn
-        if conn.fin_queued or conn.state is State.CLOSED or not self.established:
+        if conn.fin_queued or conn.state is CLOSED or not self.established:
             return 0
         return max(conn.settings.snd_buffer - conn.snd_buf.length, 0)
 
@@ -107,7 +107,7 @@ class HostStream(TcpStream):
     def has_room(self) -> bool:
         """True if a third of the send buffer is free, as Linux wakes a writer, or if no data can be sent any more."""
         conn = self.conn
-        if conn.fin_queued or conn.state is State.CLOSED:
+        if conn.fin_queued or conn.state is CLOSED:
             return True
         return self.established and self.room * 3 >= conn.settings.snd_buffer
 
@@ -141,7 +141,7 @@ class HostStream(TcpStream):
         if conn.rcv_pending:
             data = conn.read(limit)
             growth = conn.rcv_limit - conn.rcv_pending - conn.rcv_wnd
-            if 2 * growth >= min(4 * conn.mss, conn.rcv_limit) and conn.state is not State.CLOSED:
+            if 2 * growth >= min(4 * conn.mss, conn.rcv_limit) and conn.state is not CLOSED:
                 self.act()  # less is not announced by a segment of its own
             return data
         return b"" if conn.fin_received else None
@@ -160,7 +160,7 @@ class HostStream(TcpStream):
     def close(self) -> None:
         """See :meth:`slirpy.interfaces.StreamPeer.close`."""
         conn = self.conn
-        if self._orphan or conn.state is State.CLOSED:
+        if self._orphan or conn.state is CLOSED:
             self._abandon()
             return
         self._abandon()
@@ -168,19 +168,16 @@ class HostStream(TcpStream):
             conn.abort()
         else:
             conn.shutdown()
-            guest = self._host.guest
-            self._expiry = guest.timers.call_at(guest.now + ORPHAN, self._expire)
         self.act()
 
     def _abandon(self) -> None:
         self._orphan = True
         self.owner = NOBODY
 
-    def _expire(self) -> None:
-        """End a stream whose far side does not close."""
-        if self.conn.state is State.FIN_WAIT_2:
+    def _due(self) -> None:
+        if self._expires_at and self.conn.state is FIN_WAIT_2 and self._host.guest.now >= self._expires_at:
             self.conn.close_with(0)
-            self.act()
+        super()._due()
 
     # ------------------------------------------------------------------------------------ inside
 
@@ -198,13 +195,12 @@ class HostStream(TcpStream):
         self.transmit(now)
         conn = self.conn
         if self._orphan:
-            if conn.state is State.CLOSED:
-                if self._expiry is not None:
-                    self._expiry.cancel()  # which would keep this stream in memory until then
-                    self._expiry = None
-            elif conn.rcv_pending:
+            if conn.rcv_pending and conn.state is not CLOSED:
                 conn.abort()  # nobody will read it
                 self._host.mark(self)
+            elif conn.state is FIN_WAIT_2:  # in which the engine has no timer
+                self._expires_at = self._expires_at or now + ORPHAN
+                self._alarm.set(self._expires_at)
             return
         if self.established:
             if not self._connected:
@@ -219,7 +215,7 @@ class HostStream(TcpStream):
             if self._wants_room and self.room and self.has_room:
                 self._wants_room = False
                 self.owner.writable()
-        if conn.state is State.CLOSED and not self._dead:
+        if conn.state is CLOSED and not self._dead:
             self._end()
 
     def _end(self) -> None:
@@ -319,7 +315,7 @@ class HostTcp(TcpHost[HostStream]):
         self,
         guest: IpHost,
         base: Settings,
-        straight_to: Callable[[bytes], tuple[bytes, Callable[[bytes], None]] | None],
+        straight_to: Callable[[bytes], tuple[bytes, Carry] | None],
     ) -> None:
         super().__init__(guest)
         self.straight_to = straight_to

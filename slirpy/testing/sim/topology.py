@@ -18,8 +18,9 @@ from slirpy.reprs import counted, never_raises
 from slirpy.tcp import Settings
 from slirpy.testing.guest.dhcp import DhcpClient
 from slirpy.testing.sim.clock import TRUE_CLOCK, Clock
+from slirpy.testing.sim.emitting import Carry
 from slirpy.testing.sim.host import Host
-from slirpy.testing.sim.path import Path, Plan
+from slirpy.testing.sim.path import Deliver, Path, Plan
 from slirpy.testing.sim.program import Program
 from slirpy.testing.sim.router import Router
 from slirpy.testing.sim.scheduler import Scheduler
@@ -155,7 +156,7 @@ class Topology(World[Program]):
         mac: bytes,
         neighbors: Mapping[bytes, bytes],
         tcp: Settings,
-        path_to: Callable[[bytes], Callable[[bytes], None]] | None = None,
+        path_to: Callable[[bytes], Carry] | None = None,
     ) -> HostStack:
         epoch = self.hosts[name].epoch if name in self.hosts else 0
         random = Random(f"{self.seed} host {name} {epoch}")
@@ -263,16 +264,16 @@ class Topology(World[Program]):
         path = self._paths.get((source.name, target.name))
         return self._add_path(source, target, self._default, target.receive) if path is None else path
 
-    def _add_path(
-        self, source: Host, target: Host, faults: Faults, deliver: Callable[[bytes, bool], None]
-    ) -> Path:
+    def _add_path(self, source: Host, target: Host, faults: Faults, deliver: Deliver) -> Path:
         key = source.name, target.name
-        random = Random(f"{self.seed} path {source.name} {target.name}")
+        seed = f"{self.seed} path {source.name} {target.name}"
 
         def back(frame: bytes, reason: str) -> None:
             self._paths[target.name, source.name].insert(frame, reason)
 
-        path = self._paths[key] = Path(self.scheduler, self.trace, *key, deliver, faults, random, back)
+        path = self._paths[key] = Path(
+            self.scheduler, self.trace, *key, deliver, faults, partial(Random, seed), back
+        )
         path.plan = self._plan
         return path
 

@@ -25,7 +25,7 @@ from slirpy.links import open_tap
 from slirpy.links.faultypath import Faults
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.network import Network
-from slirpy.testing.sim.path import Path
+from slirpy.testing.sim.path import Deliver, Path
 from slirpy.units import SECOND
 from tests.system.sim.outcome import Outcome, outcome_of
 from tests.system.sim.programs import PROGRAMS, SERVER, Log
@@ -75,10 +75,8 @@ class Relay(Network):
         self.interfaces: dict[str, int] = {}
         self._zero = time.monotonic_ns()
 
-    def _add_path(
-        self, source: Host, target: Host, faults: Faults, deliver: Callable[[bytes, bool], None]
-    ) -> Path:
-        def write(frame: bytes, sound: bool) -> None:
+    def _add_path(self, source: Host, target: Host, faults: Faults, deliver: Deliver) -> Path:
+        def write(frame: bytes, *_: object) -> None:
             os.write(self.interfaces[target.name], frame)
 
         return super()._add_path(source, target, faults, write)

@@ -66,7 +66,38 @@ def test_equal_seeds_give_equal_fates() -> None:
 
 
 def test_arguments_of_another_type_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^random must be a random.Random; given was 1"):
+    with pytest.raises(
+        ConfigError, match=r"^random must be a random.Random, or a function that returns one; given was 1"
+    ):
         FaultyPath(1)  # type: ignore[call-overload] # the mistake
     with pytest.raises(ConfigError, match=r"^faults must be a Faults, such as Faults\(loss=0.01\)"):
         FaultyPath(Random(1)).faults = 0.1  # type: ignore[assignment] # the mistake
+
+
+def test_a_source_of_chances_is_made_when_there_are_any() -> None:
+    made: list[Random] = []
+
+    def source() -> Random:
+        made.append(Random(7))
+        return made[-1]
+
+    path = FaultyPath(source, Faults(delay=MS))
+    assert path.put(b"frame", 5, 0) == [(MS, b"frame")]
+    assert not made
+    path.faults = Faults(jitter=SECOND, loss=0.5)
+    other = FaultyPath(Random(7), path.faults)
+    assert [path.put(b"x", 1, MS) for _ in range(20)] == [other.put(b"x", 1, MS) for _ in range(20)]
+    assert len(made) == 1
+
+
+def test_a_frame_that_is_only_delayed_arrives_as_any_other() -> None:
+    faults = Faults(delay=3 * MS, limit=4)
+    quick, other = FaultyPath(Random(1), faults), FaultyPath(Random(1), faults)
+    times = [0, 0, 1, 2, MS, 3 * MS, 3 * MS + 1, 9 * MS]
+    assert [quick.delayed(now) for now in times] == [
+        arrivals[0][0] if (arrivals := other.put(b"x", 1, now)) else None for now in times
+    ]
+    assert other.counters.dropped == 1
+    assert quick.counters.frames == other.counters.frames - 1  # that one is not counted: put() has to take it
+    quick.faults = Faults(loss=0.1)
+    assert quick.delayed(10 * MS) is None

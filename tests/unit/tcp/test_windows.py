@@ -316,3 +316,10 @@ def test_peers_with_full_windows_recover_when_both_paths_narrow() -> None:
         assert too_big(end, end.snd_una, 140, 1090, ip_header=20, least_mtu=68)
         end.cc.cwnd = end.mss  # as after a timeout
     pair.run_until(lambda: pair.a_received == pair.b_received == data, 600 * SECOND)
+
+
+@pytest.mark.parametrize("scale", range(15))
+def test_the_window_scale_is_the_smallest_that_fits(scale: int) -> None:
+    largest = 0xFFFF << scale
+    assert Settings(rcv_buffer=largest, rcv_buffer_initial=1000).wscale == scale
+    assert Settings(rcv_buffer=largest + 1, rcv_buffer_initial=1000).wscale == min(scale + 1, 14)

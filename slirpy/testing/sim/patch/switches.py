@@ -125,6 +125,9 @@ class Replacements:
                 setattr(owner, name, real)
         self._search(forwards=False)
         for names, real, replacement in self._modules.values():
+            if replacement.items() <= names.items():
+                names.update(real)
+                continue
             for name, value in replacement.items():
                 if names.get(name) is value:  # nobody else has replaced it meanwhile
                     names[name] = real[name]

@@ -11,7 +11,7 @@ from typing import Any
 from slirpy.tcp import Settings
 from slirpy.units import MS, SECOND
 
-__all__ = ["TCP_KEEPIDLE", "configured"]
+__all__ = ["SETTINGS", "TCP_KEEPIDLE", "configured"]
 
 TCP_KEEPIDLE: int = getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", -1))
 """On macOS, the option has the name TCP_KEEPALIVE."""
@@ -23,6 +23,10 @@ _TIMES = {
     (_TCP, getattr(socket, "TCP_KEEPCNT", -3)): ("keepalive_count", 1),
     (_TCP, getattr(socket, "TCP_USER_TIMEOUT", -4)): ("user_timeout", MS),
 }
+SETTINGS = frozenset(
+    {*_TIMES, (_TCP, socket.TCP_NODELAY), (_SOL, socket.SO_KEEPALIVE), (_SOL, socket.SO_SNDBUF)}
+)
+"""The options, by level and name, that :func:`configured` looks at."""
 
 
 def configured(settings: Settings, options: Mapping[tuple[int, int], int | bytes]) -> Settings:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from slirpy.errors import ConfigError
 from slirpy.interfaces import AcceptedStream, Buffer
 from slirpy.testing.sim.socketapi.ends import End, Received, failure, would_block
-from slirpy.testing.sim.socketapi.options import configured
+from slirpy.testing.sim.socketapi.options import SETTINGS, configured
 from slirpy.testing.sim.streams import HostListener, HostStream
 from slirpy.testing.sim.wellknown import reachable
 
@@ -263,11 +263,12 @@ class StreamEnd(End):
     # ---------------------------------------------------------------------------------------- options
 
     def set_option(self, level: int, name: int, value: int | bytes) -> None:
-        base = self.host.stack.tcp.base if self.stream is None else self.stream.conn.settings
-        try:
-            configured(base, {**self.options, (level, name): value})
-        except ConfigError:
-            raise failure(errno.EINVAL) from None
+        if (level, name) in SETTINGS:
+            base = self.host.stack.tcp.base if self.stream is None else self.stream.conn.settings
+            try:
+                configured(base, {**self.options, (level, name): value})
+            except ConfigError:
+                raise failure(errno.EINVAL) from None
         super().set_option(level, name, value)
         self._configure()
 

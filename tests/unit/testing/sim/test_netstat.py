@@ -75,3 +75,38 @@ def test_the_sockets_of_a_host() -> None:
     assert listening == SocketInfo("tcp", "*:80", "*:*", "LISTEN")
     assert opened[:4] == ("tcp", "198.18.0.2:80", f"198.18.0.1:{port}", "ESTABLISHED")
     assert other == SocketInfo("udp", "*:53", "*:*")
+
+
+def test_a_closed_stream_stays_in_fin_wait_2_for_a_minute() -> None:
+    net = Network()
+    client, server = net.host("client"), net.host("server")
+    server.sockets.listen(bytes(4), 80, lambda accepted: Owner())  # never closes
+    stream = client.sockets.connect(server.packed_addresses[0], 80, Owner())
+    net.run_for(1)
+    stream.close()
+    net.run_for(59)
+    assert [each.state for each in sockets_of(client.stack)] == ["FIN-WAIT-2"]
+    net.run_for(2)
+    assert sockets_of(client.stack) == []
+    assert [each.state for each in sockets_of(server.stack)] == ["LISTEN", "CLOSE-WAIT"]
+
+
+def test_a_closed_stream_whose_far_side_closes_too_ends_after_time_wait() -> None:
+    net = Network()
+    client, server = net.host("client"), net.host("server")
+    accepted: list[AcceptedStream] = []
+
+    def accept(stream: AcceptedStream) -> Owner:
+        accepted.append(stream)
+        return Owner()
+
+    server.sockets.listen(bytes(4), 80, accept)
+    stream = client.sockets.connect(server.packed_addresses[0], 80, Owner())
+    net.run_for(1)
+    stream.close()
+    net.run_for(30)
+    accepted[0].peer.close()
+    net.run_for(40)  # longer than what was left in FIN-WAIT-2
+    assert [each.state for each in sockets_of(client.stack)] == ["TIME-WAIT"]
+    net.run_for(40)
+    assert sockets_of(client.stack) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,10 @@ from slirpy.errors import ConfigError, StateError
 from slirpy.links.faultypath import Faults
 from slirpy.testing.errors import UnmetError
 from slirpy.testing.sim.network import Network
+from slirpy.testing.sim.path import Path
 from slirpy.testing.sim.trace import FrameRecord
 from slirpy.units import MS, SECOND
+from slirpy.wire import tcp
 from tests.unit.testing.sim.echo import Client, serve
 
 
@@ -48,6 +51,36 @@ def test_same_seed_same_frames() -> None:
 
     assert digest(5) == digest(5)
     assert digest(5) != digest(7)
+
+
+@pytest.mark.parametrize("ipv6", [False, True])
+@pytest.mark.parametrize("loss", [0.0, 0.2])
+def test_segments_are_those_in_their_frames(monkeypatch: pytest.MonkeyPatch, ipv6: bool, loss: float) -> None:
+    """Receivers that read each frame do the same as those that are given what the sender has put into it."""
+    carry, given = Path.carry, [0]
+
+    def count(self: Path, frame: bytes, fields: Any = None) -> None:
+        given[0] += 1
+        start = 54 if ipv6 else 34
+        *_, seq, ack, offset, flags, wnd, _, urg = tcp.HEADER.unpack_from(frame, start)
+        data = start + (offset >> 4 << 2)
+        key = frame[22 if ipv6 else 26 : start + 4]
+        assert fields == (key, seq, ack, flags, wnd, frame[start + 20 : data], frame[data:], urg)
+        carry(self, frame, fields)
+
+    def digest() -> str:
+        net = Network(3, path=Faults(loss=loss, duplicate=loss / 2, delay=10 * MS))
+        serve(net.host("server"), bytes(16))
+        client = Client(bytes(100_000)).connect(net, net.host("client"), "server", ipv6=ipv6)
+        net.until(lambda: client.done)
+        net.run_for(100)
+        return net.trace.digest()
+
+    monkeypatch.setattr(Path, "carry", count)
+    handed_over = digest()
+    assert given[0] > 100
+    monkeypatch.setattr(Path, "carry", lambda self, frame, fields=None: carry(self, frame))
+    assert digest() == handed_over
 
 
 @pytest.mark.parametrize("idle", [130, 86_400])

@@ -271,3 +271,16 @@ def test_a_function_that_a_program_puts_in_its_place_stays(
     monkeypatch.setitem(sys.modules, "imports_sleep_too", module)
     net.run(lambda: setattr(module, "sleep", print), on="client")
     assert vars(module)["sleep"] is print
+
+
+def test_a_name_that_a_program_has_set_itself_stays(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("sets_sleep")
+    exec("from time import sleep, monotonic", vars(module))
+    monkeypatch.setitem(sys.modules, "sets_sleep", module)
+
+    def program() -> None:
+        vars(module)["sleep"] = net
+
+    net.run(program, on="client")
+    assert vars(module)["sleep"] is net
+    assert vars(module)["monotonic"] is time.monotonic
