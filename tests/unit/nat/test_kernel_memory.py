@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from slirpy import Config, Slirp
 from slirpy.nat import kernel
 from slirpy.nat.inspected import InspectedStream
 from slirpy.nat.introduced import IntroducedStream
-from slirpy.nat.kernel import BATCH, LARGEST, SLOWEST, SWEEP
+from slirpy.nat.kernel import BATCH, LARGEST, SLOWEST, SWEEP, KernelBuffers
 from slirpy.nat.memory import kernel_memory
 from slirpy.nat.preceded import PrecededStream
 from slirpy.testing import Remote, VirtualNetwork
@@ -188,3 +189,139 @@ def test_idle_connections_are_not_asked_again_and_again(asked: dict[int, int]) -
     streams[0].write(b"hello")
     net.run(2 * SLOWEST)
     assert len(asked) == 1
+
+
+# ------------------------------------------------------------------------------------------- the rounds, to the turn
+
+
+class Flow:
+    """A flow that holds nothing, unless a test says so."""
+
+    def __init__(self) -> None:
+        self.peer = self
+        self.kernel = 0
+        self.write_blocked = self.read_ready = False
+        self.conn = SimpleNamespace(snd_buf=SimpleNamespace(length=0))
+        self.last_activity = -1
+
+    def data(self) -> int:
+        return self.kernel
+
+
+class Rounds:
+    """The rounds over some flows, with a limit of one connection, by a clock that the test moves.
+
+    Attributes:
+        due: times at which the next turns were asked for; one call at a time is right.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.now = 1000
+        self.due: list[int] = []
+        self.flows: dict[bytes, Any] = {bytes((each >> 8, each & 0xFF)): Flow() for each in range(number)}
+        self.noted: list[tuple[object, int]] = []
+        self._calls: list[Callable[[], None]] = []
+        network: Any = SimpleNamespace(timers=self)
+        self._network = network
+        memory: Any = SimpleNamespace(note=lambda flow, size: self.noted.append((flow, size)))
+        network.now = self.now
+        self.buffers = KernelBuffers(network, self.flows, memory, LARGEST)
+
+    def defer(self, when: int, call: Callable[[], None]) -> None:
+        assert type(when) is int
+        self.due.append(when)
+        self._calls.append(call)
+
+    def turn(self) -> int:
+        """Let the turn that is due happen, and return the time that had passed."""
+        [when], [call] = self.due, self._calls
+        self.due, self._calls = [], []
+        passed, self.now = when - self.now, when
+        self._network.now = when
+        call()
+        return passed
+
+    def move(self) -> None:
+        """Let all flows carry data now."""
+        for flow in self.flows.values():
+            flow.last_activity = self.now
+
+
+@pytest.fixture
+def sizes(monkeypatch: pytest.MonkeyPatch) -> dict[object, int]:
+    """Sizes of the buffers by flow, which are asked for; a flow that is not in it has none, and is added."""
+    found: dict[object, int] = {}
+    monkeypatch.setattr(kernel, "PumpedFlow", Flow)
+    monkeypatch.setattr(kernel, "kernel_memory", lambda peer: found.setdefault(peer, 0))
+    return found
+
+
+def test_the_first_turn_is_a_sweep_later_and_is_asked_for_once(sizes: dict[object, int]) -> None:
+    rounds = Rounds(1)
+    rounds.buffers.watch()
+    assert not rounds.due  # within the budget, whatever they hold
+    rounds.flows[b"more"] = Flow()
+    for _ in range(3):
+        rounds.buffers.watch()
+    assert rounds.due == [rounds.now + SWEEP]
+
+
+@pytest.mark.parametrize(("number", "turns"), [(2, 1), (BATCH - 1, 1), (BATCH, 2), (2 * BATCH + 50, 3)])
+def test_all_that_move_are_asked_once_in_a_sweep(sizes: dict[object, int], number: int, turns: int) -> None:
+    rounds = Rounds(number)
+    rounds.buffers.watch()
+    took = [SWEEP // turns] * -(-number // BATCH)  # each turn of a round
+    for lap in range(5):
+        rounds.move()
+        sizes.clear()
+        passed = [rounds.turn() for _ in took]
+        assert len(sizes) == number
+        assert passed == took or lap < 2  # until there was a round with movement
+
+
+def test_rounds_are_longer_and_longer_while_nothing_moves(sizes: dict[object, int]) -> None:
+    rounds = Rounds(2)
+    rounds.buffers.watch()
+    passed = [rounds.turn() for _ in range(7)]
+    assert passed == [SWEEP, 2 * SWEEP, 4 * SWEEP, 8 * SWEEP, SLOWEST, SLOWEST, SLOWEST]
+    assert not sizes
+    rounds.move()
+    rounds.turn()
+    assert len(sizes) == 2
+    assert [rounds.turn(), rounds.turn()] == [SLOWEST, SWEEP]  # the round after the one that found something
+
+
+def test_what_has_moved_when_the_last_round_began_is_asked(sizes: dict[object, int]) -> None:
+    rounds = Rounds(2)
+    rounds.buffers.watch()
+    rounds.turn()
+    rounds.move()  # at the time of that round, but after it
+    rounds.turn()
+    assert len(sizes) == 2
+
+
+@pytest.mark.parametrize("what", ["kernel", "write_blocked", "read_ready", "length"])
+def test_what_may_hold_something_is_asked_though_it_does_not_move(sizes: dict[object, int], what: str) -> None:
+    rounds = Rounds(3)
+    flow = next(iter(rounds.flows.values()))
+    setattr(flow.conn.snd_buf if what == "length" else flow, what, 1)
+    sizes[flow] = 5000
+    rounds.buffers.watch()
+    rounds.turn()
+    assert (flow.kernel, rounds.noted, list(sizes)) == (5000, [(flow, 5000)], [flow])
+    rounds.turn()
+    assert len(rounds.noted) == 1  # only changes are reported
+
+
+def test_nothing_is_due_once_there_are_few_connections(sizes: dict[object, int]) -> None:
+    rounds = Rounds(2)
+    rounds.buffers.watch()
+    left, gone = rounds.flows
+    rounds.flows[left].kernel = 7
+    del rounds.flows[gone]
+    rounds.turn()
+    assert not rounds.due
+    assert rounds.noted == [(rounds.flows[left], 0)]
+    rounds.flows[gone] = Flow()
+    rounds.buffers.watch()
+    assert rounds.due == [rounds.now + SWEEP]
