@@ -84,7 +84,7 @@ class FlowRequest:
     address was in the answer. In lower case, without a full stop at the end, the latest first."""
     _lease: str | Callable[[], str] = field(compare=False)
     _own: bool | Callable[[], bool] = field(compare=False)
-    _unpinned: tuple[str, ...] | Callable[[], tuple[str, ...]] = field(compare=False)
+    _unpinned: tuple[str, ...] | Callable[[FlowRequest], tuple[str, ...]] = field(compare=False)
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class FlowRequest:
         flow because of them.
         """
         unpinned = self._unpinned
-        return unpinned() if callable(unpinned) else unpinned
+        return unpinned(self) if callable(unpinned) else unpinned
 
     @property
     def source(self) -> IPAddress:
@@ -211,8 +211,11 @@ class FlowRequest:
         put(new, "_unpinned", ())
         return new
 
-    def _name(self, names: tuple[str, ...], unpinned: Callable[[], tuple[str, ...]]) -> None:
-        """Set the names of a copy that nobody else has yet."""
+    def _name(self, names: tuple[str, ...], unpinned: Callable[[FlowRequest], tuple[str, ...]]) -> None:
+        """Set the names of a copy that nobody else has yet, and the function that finds those that may not open it.
+
+        A function that has the copy itself would be a reference cycle, which only the garbage collector ends.
+        """
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "_unpinned", unpinned)
 

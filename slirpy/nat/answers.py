@@ -1,12 +1,14 @@
-"""Verdicts made of others: an answer to a question, and the names that remain."""
+"""Verdicts made of others: an answer to a question, the names that remain, and the result of a coroutine."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
-from slirpy.interfaces import TLS_MODES, Action, Verdict
+from slirpy.config.policy import checked_verdict
+from slirpy.errors import ConfigError
+from slirpy.interfaces import TLS_MODES, Action, Decision, Verdict
 
-__all__ = ["as_asked", "with_names"]
+__all__ = ["as_asked", "step", "with_names"]
 
 
 def as_asked(asked: Verdict, answer: Verdict) -> Verdict:
@@ -24,3 +26,18 @@ def as_asked(asked: Verdict, answer: Verdict) -> Verdict:
 def with_names(verdict: Verdict, names: Sequence[str]) -> Verdict:
     """Return a verdict that names allowed, with only some of these names."""
     return Verdict(verdict.action, rule=verdict.rule, names=names, tls=verdict.tls, proxy=verdict.proxy)
+
+
+def step(coroutine: Awaitable[Verdict]) -> Decision:
+    """Run a coroutine that waits for nothing, where there is no event loop.
+
+    Raises:
+        ConfigError: it waits.
+    """
+    decision = Decision()
+    try:
+        next(iter(coroutine.__await__()))
+    except StopIteration as end:
+        decision.give(checked_verdict(end.value))
+        return decision
+    raise ConfigError("the policy is a coroutine function that waits, and no event loop drives this network")

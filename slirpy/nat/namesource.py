@@ -28,10 +28,14 @@ class NameSource(Protocol):
         """Report whether an answer from outside may open an address."""
         ...
 
+    def current(self, request: FlowRequest, name: str) -> list[bytes]:
+        """Return the addresses of a name now, of the destination's family; empty: none is known, so ask."""
+        ...
+
     def resolve(
         self, request: FlowRequest, name: str, done: Callable[[list[bytes]], object]
     ) -> Callable[[], object] | None:
-        """Find the addresses of a name now, of the destination's family; empty: none that may be used.
+        """Ask for the addresses of a name, of the destination's family; empty: none that may be used.
 
         Returns:
             None if ``done`` has been called; else a function that gives up.

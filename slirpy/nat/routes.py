@@ -17,10 +17,9 @@ from slirpy.config.special import is_pinnable
 from slirpy.core.network import ROUTER, gateway_for
 from slirpy.core.pins import Pin
 from slirpy.core.translation import UNASSIGNED, Translation
-from slirpy.errors import ConfigError
 from slirpy.fair import TokenBuckets
 from slirpy.interfaces import Action, Decision, FlowRequest, Policy, Verdict
-from slirpy.nat.answers import as_asked, with_names
+from slirpy.nat.answers import as_asked, step, with_names
 from slirpy.nat.namesource import NameSource
 from slirpy.nat.outcomes import HOLD_TIME, Pending, Refusal, Route
 from slirpy.nat.ownports import OwnPorts
@@ -95,7 +94,7 @@ class Router:
         self.is_own: Callable[[bytes], bool] = _is_never
         self.lease_of: Callable[[bytes], str] = _no_lease
         self.asker: Callable[[FlowRequest, Verdict], Verdict | Decision | Awaitable[Verdict]] | None = None
-        self.awaiter: Callable[[Awaitable[Verdict]], Decision] = _step
+        self.awaiter: Callable[[Awaitable[Verdict]], Decision] = step
 
     @property
     def restricts(self) -> bool:
@@ -160,7 +159,7 @@ class Router:
         known, lease_of, source, is_own = self.names, self.lease_of, request.source_bytes, self.is_own
         new = request._to(target, host, lambda: lease_of(source), lambda: is_own(target))
         if known is not None:
-            new._name(known.names(new), lambda: known.unpinned(new))
+            new._name(known.names(new), known.unpinned)
         return new
 
     def _with_names(self, request: FlowRequest, said: tuple[str, ...]) -> FlowRequest:
@@ -253,32 +252,47 @@ class Router:
     def _by_name(
         self, request: FlowRequest, verdict: Verdict, names: NameSource, asked: Verdict | None
     ) -> Route | Refusal | Pending:
-        """Route to an address that the name of a verdict has now: the guest's choice if that is one of them."""
+        """Route to an address that the name of a verdict has now, once it is known."""
+        name = verdict.names[0]
+        addresses = names.current(request, name)
+        if addresses:
+            return self._to_one_of(addresses, request, verdict, names, asked)
         pending = Pending()
 
         def resolved(addresses: list[bytes]) -> None:
-            wanted, used = request.destination_bytes, verdict
-            if wanted not in addresses:
-                others = (each for each in addresses if self.may_stand_in(request, verdict, each, asked))
-                wanted = next(others, b"")
-                # Other names of the address that the guest sent need not be names of this one.
-                here = names.names(request._changed(destination_bytes=wanted)) if wanted else ()
-                used = with_names(verdict, [verdict.names[0], *(n for n in verdict.names[1:] if n in here)])
-            refusal, address = self._lookup(wanted) if wanted else (Refusal.HOST_UNREACHABLE, wanted)
-            if refusal is None and self._shuts_own and self.is_own(address):
-                refusal = Refusal.NET_UNREACHABLE
-            if refusal is None and self._leads_back(request, address):
-                refusal = Refusal.PORT_UNREACHABLE
-            if refusal is not None:
-                pending.follow(self._unresolved(request, verdict, verdict.names[0]))
-            else:
-                port, otherwise = request.destination_port, self._other_loopback(request, wanted)
-                pending.follow(Route(address, port, otherwise, used, request))
+            pending.follow(self._to_one_of(addresses, request, verdict, names, asked))
 
-        give_up = names.resolve(request, verdict.names[0], resolved)
+        give_up = names.resolve(request, name, resolved)
         if give_up is not None:
             pending.on_cancel.append(give_up)
         return pending.outcome or pending
+
+    def _to_one_of(
+        self,
+        addresses: list[bytes],
+        request: FlowRequest,
+        verdict: Verdict,
+        names: NameSource,
+        asked: Verdict | None,
+    ) -> Route | Refusal:
+        """Route to one of the addresses of the name of a verdict: the guest's choice if that is one of them."""
+        wanted = request.destination_bytes
+        if wanted not in addresses:
+            others = (each for each in addresses if self.may_stand_in(request, verdict, each, asked))
+            wanted = next(others, b"")
+            # Other names of the address that the guest sent need not be names of this one.
+            here = names.names(request._changed(destination_bytes=wanted)) if wanted else ()
+            used = [verdict.names[0], *(name for name in verdict.names[1:] if name in here)]
+            verdict = with_names(verdict, used)
+        refusal, address = self._lookup(wanted) if wanted else (Refusal.HOST_UNREACHABLE, wanted)
+        if refusal is None and self._shuts_own and self.is_own(address):
+            refusal = Refusal.NET_UNREACHABLE
+        if refusal is None and self._leads_back(request, address):
+            refusal = Refusal.PORT_UNREACHABLE
+        if refusal is not None:
+            return self._unresolved(request, verdict, verdict.names[0])
+        otherwise = self._other_loopback(request, wanted)
+        return Route(address, request.destination_port, otherwise, verdict, request)
 
     def may_stand_in(
         self, request: FlowRequest, verdict: Verdict, address: bytes, asked: Verdict | None = None
@@ -474,18 +488,3 @@ def _no_lease(address: bytes) -> str:
 
 
 def _nothing() -> None: ...
-
-
-def _step(coroutine: Awaitable[Verdict]) -> Decision:
-    """Run a coroutine that waits for nothing, where there is no event loop.
-
-    Raises:
-        ConfigError: it waits.
-    """
-    decision = Decision()
-    try:
-        next(iter(coroutine.__await__()))
-    except StopIteration as end:
-        decision.give(checked_verdict(end.value))
-        return decision
-    raise ConfigError("the policy is a coroutine function that waits, and no event loop drives this network")

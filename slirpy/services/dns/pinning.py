@@ -118,17 +118,17 @@ class PinnedNames:
         """Report whether an answer from outside may open an address."""
         return self._pins.may_open(address)
 
-    def _current(self, request: FlowRequest, name: str) -> list[bytes]:
+    def current(self, request: FlowRequest, name: str) -> list[bytes]:
+        """Return the addresses of a name now; see :meth:`slirpy.nat.namesource.NameSource.current`."""
         length = len(request.destination_bytes)
         return self._pins.current(request.link, request.mac_bytes, name, length, self._network.now)
 
     def resolve(
         self, request: FlowRequest, name: str, done: Callable[[list[bytes]], object]
     ) -> Callable[[], object] | None:
-        """Find the addresses of a name now; see :meth:`slirpy.nat.namesource.NameSource.resolve`."""
-        addresses = self._current(request, name)
-        if addresses or self._server is None:
-            done(addresses)
+        """Ask for the addresses of a name; see :meth:`slirpy.nat.namesource.NameSource.resolve`."""
+        if self._server is None:
+            done([])
             return None
         ask, cancel = self._server
         # A guest that knows hosts of the other family by addresses of its own asks for those.
@@ -144,7 +144,7 @@ class PinnedNames:
         if query is None:
             done([])
             return None
-        question = OwnQuestion(query, request, ask, lambda: done(self._current(request, name)))
+        question = OwnQuestion(query, request, ask, lambda: done(self.current(request, name)))
         ask(question)
         if question.done is None:
             return None

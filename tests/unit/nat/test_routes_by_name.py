@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -25,10 +26,12 @@ def request(destination: bytes = FIRST, port: int = 80) -> FlowRequest:
 
 
 class Names:
-    """The names of addresses; ``current`` are the addresses to which all resolve, or None: later."""
+    """The names of addresses; ``answer`` is what comes when one is asked for, or None: it comes later."""
 
     def __init__(self, *current: bytes, of: dict[bytes, tuple[str, ...]] | None = None) -> None:
-        self.current: list[bytes] | None = list(current)
+        self.known: list[bytes] = list(current)
+        """Addresses of all names that need not be asked for."""
+        self.answer: list[bytes] | None = []
         self.of = of or {}
         self.asked: list[str] = []
         self.later: list[Callable[[list[bytes]], object]] = []
@@ -45,15 +48,19 @@ class Names:
     def may_open(self, address: bytes) -> bool:
         return self.opened is None or address in self.opened
 
+    def current(self, request: FlowRequest, name: str) -> list[bytes]:
+        self.asked.append(name)
+        return self.known
+
     def resolve(
         self, request: FlowRequest, name: str, done: Callable[[list[bytes]], object]
     ) -> Callable[[], object] | None:
         assert request.destination_bytes == FIRST
-        self.asked.append(name)
-        if self.current is None:
+        assert not self.known
+        if self.answer is None:
             self.later.append(done)
             return self._give_up
-        done(self.current)
+        done(self.answer)
         return None
 
     def _give_up(self) -> None:
@@ -170,7 +177,7 @@ def test_a_name_of_the_gateway_is_both_loopbacks() -> None:
 
 def test_a_name_that_resolves_later() -> None:
     names = Names()
-    names.current = None
+    names.answer = None
     bench = Bench(names)
     pending = bench.router.route(request())
     assert isinstance(pending, Pending)
@@ -376,3 +383,13 @@ def test_only_a_name_that_was_allowed_may_be_said_to_a_proxy() -> None:
     assert not router.may_say_name(None)
     assert not router.may_say_name(Verdict(Action.ALLOW))
     assert router.may_say_name(ALLOW)
+
+
+def test_a_request_is_no_reference_cycle() -> None:
+    """One for each flow would wait for the garbage collector, and cost a tenth of all connections a second."""
+    bench = Bench(Names(FIRST))
+    for _ in range(2):
+        gc.collect()
+        assert isinstance(bench.router.route(request()), Route)
+        bench.seen.clear()
+    assert gc.collect() == 0

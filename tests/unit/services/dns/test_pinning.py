@@ -140,8 +140,7 @@ def test_a_fresh_answer_is_used_without_a_question() -> None:
     bench = Bench()
     bench.serve()
     bench.names.answered(question(query()), answer(query(), WORLD))
-    assert bench.names.resolve(request(), NAME, bench.found.append) is None
-    assert (bench.found, bench.server.asked) == ([[WORLD]], [])
+    assert (bench.names.current(request(), NAME), bench.server.asked) == ([WORLD], [])
 
 
 def test_without_a_server_a_name_has_no_other_addresses() -> None:
