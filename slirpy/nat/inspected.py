@@ -87,35 +87,28 @@ class InspectedStream:
         """Keep the client's bytes, or send them on; see :class:`~slirpy.interfaces.StreamPeer`."""
         if self._refused:
             return sum(map(len, buffers))  # nobody hears them
-        if not self._flushed():
+        if self._out and not self._flushed():
             return 0
         first = self._first
         if first is None:
             return self.peer.send(buffers)
-        total, body = sum(map(len, buffers)), self._body(first)
-        if body is None or body >= total:
+        body: int | None = getattr(first, "body", 0) if self._passed and not self._kept else 0
+        if body is None or body >= sum(map(len, buffers)):
             taken = self.peer.send(buffers)
             self._skip(first, taken)
             return taken
-        data = memoryview(b"".join(buffers))
+        data = b"".join(buffers)
         if body:
-            taken = self.peer.send((data[:body],))
+            taken = self.peer.send((memoryview(data)[:body],))
             self._skip(first, taken)
             if taken < body:
                 return taken
-        piece = bytes(data[body : body + TURN])
+        piece = data[body : body + TURN]
         self._kept += piece
         self._decide(first.feed(piece))
-        if body + len(piece) < total:
+        if body + len(piece) < len(data):
             self._later(0, self._owner.writable)
         return body + len(piece)
-
-    def _body(self, first: FirstBytes) -> int | None:
-        """Number of the next bytes that need not be inspected; None: all."""
-        if not self._passed or self._kept:
-            return 0
-        body: int | None = getattr(first, "body", 0)
-        return body
 
     @staticmethod
     def _skip(first: FirstBytes, count: int) -> None:

@@ -15,6 +15,7 @@ with random content (GREASE), so that observers cannot distinguish the two. :att
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import NamedTuple
 
 from slirpy.interfaces import Buffer
@@ -35,6 +36,8 @@ _CLIENT_HELLO = 1
 _SERVER_NAME, _ALPN, _ECH = 0, 16, 0xFE0D
 _HOST_NAME = 0
 _OUTER = 0
+_EXTENSION = Struct("!HH")
+"""Kind and length of an extension."""
 
 ALERT_ACCESS_DENIED = bytes((_ALERT, 3, 3, 0, 2, 2, 49))
 """A fatal alert, ``access_denied`` (RFC 8446, section 6.2): the reason that a client shows."""
@@ -142,10 +145,14 @@ class _Cursor:
 
     def vector(self, size: int, least: int = 0) -> memoryview:
         """A vector of at least ``least`` bytes, whose length has ``size`` bytes (RFC 8446, section 3.4)."""
-        length = self.number(size)
+        start = self._at + size
+        length = int.from_bytes(self._data[self._at : start], "big")
+        self._at = start + length
+        if self._at > self._end:
+            raise UnreadableError("ClientHello cut short")
         if length < least:
             raise UnreadableError("ClientHello with an empty field")
-        return self.take(length)
+        return self._data[start : self._at]
 
 
 def parse_client_hello(body: memoryview) -> ClientHello:
@@ -163,16 +170,7 @@ def parse_client_hello(body: memoryview) -> ClientHello:
     if len(cursor.vector(2, 2)) % 2:
         raise UnreadableError("cipher suites of odd length")
     cursor.vector(1, 1)  # legacy_compression_methods
-    extensions: dict[int, memoryview] = {}
-    if cursor:
-        block = _Cursor(cursor.vector(2))
-        while block:
-            kind = block.number(2)
-            if kind in extensions:
-                raise UnreadableError("two extensions of one kind")
-            if len(extensions) >= MAX_EXTENSIONS:
-                raise UnreadableError("too many extensions")
-            extensions[kind] = block.vector(2)
+    extensions = _extensions(cursor.vector(2)) if cursor else {}
     if cursor:
         raise UnreadableError("bytes after the extensions")
     name, alpn, ech = extensions.get(_SERVER_NAME), extensions.get(_ALPN), extensions.get(_ECH)
@@ -183,6 +181,26 @@ def parse_client_hello(body: memoryview) -> ClientHello:
         alpn=() if alpn is None else _protocols(_Cursor(alpn)),
         ech=ech is not None,
     )
+
+
+def _extensions(block: memoryview) -> dict[int, memoryview]:
+    """Divide the block of extensions, by their kind (RFC 8446, section 4.2). There are some fifteen in each hello."""
+    found: dict[int, memoryview] = {}
+    at, end = 0, len(block)
+    while at < end:
+        start = at + _EXTENSION.size
+        if start > end:
+            raise UnreadableError("ClientHello cut short")
+        kind, length = _EXTENSION.unpack_from(block, at)
+        at = start + length
+        if at > end:
+            raise UnreadableError("ClientHello cut short")
+        if kind in found:
+            raise UnreadableError("two extensions of one kind")
+        if len(found) >= MAX_EXTENSIONS:
+            raise UnreadableError("too many extensions")
+        found[kind] = block[start:at]
+    return found
 
 
 def _server_name(extension: _Cursor) -> str:

@@ -8,7 +8,7 @@ __all__ = ["UnreadableError", "host_name"]
 
 _LABEL = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-_ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _NAME_MAX = 253
 
 
@@ -25,10 +25,6 @@ def host_name(data: bytes) -> str | None:
     if len(data) > _NAME_MAX + 1 or not data.isascii():
         return None
     text = data.decode("ascii").lower().removesuffix(".")
-    if (
-        len(text) > _NAME_MAX
-        or _HOST_NAME.fullmatch(text) is None
-        or _ENDS_IN_NUMBER.fullmatch(text) is not None
-    ):
+    if len(text) > _NAME_MAX or _HOST_NAME.fullmatch(text) is None:
         return None
-    return text
+    return None if _NUMBER.fullmatch(text, text.rfind(".") + 1) else text
