@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import selectors
 import socket
@@ -35,6 +36,12 @@ _PAUSE = 0.001
 with it."""
 
 
+def pin(cpus: list[int]) -> dict[str, Any]:
+    """Run on these CPUs only from now on, threads and programs that are started later included."""
+    os.sched_setaffinity(0, cpus)
+    return {}
+
+
 def run(argv: list[str], timeout: float) -> dict[str, Any]:
     """Run a program; returns its status and its output."""
     done = subprocess.run(
@@ -54,10 +61,10 @@ def connect(address: str, port: int) -> socket.socket:
     return sock
 
 
-def exchange(sock: socket.socket) -> None:
-    """Exchange one byte in each direction."""
-    sock.send(b"x")
-    if not sock.recv(1):
+def exchange(sock: socket.socket, payload: bytes = b"x") -> None:
+    """Send data to an echo server, and receive it back; one byte by default."""
+    sock.send(payload)
+    if len(sock.recv(len(payload), socket.MSG_WAITALL)) < len(payload):
         raise ConnectionError("the echo server closed the connection")
 
 
@@ -117,13 +124,17 @@ def finish(timeout: float) -> dict[str, Any]:
     return {"status": process.returncode, "output": output}
 
 
-def connects(address: str, port: int, count: int) -> dict[str, Any]:
-    """Connect, exchange a byte and close, repeatedly: a count, since each leaves a TIME-WAIT behind."""
-    start = time.monotonic()
+def connects(address: str, port: int, count: int, payload: str = "78") -> dict[str, Any]:
+    """Connect, exchange ``payload``, which is in hexadecimal digits, and close, repeatedly.
+
+    A count, not a time, since each connection leaves a TIME-WAIT behind.
+    """
+    data = bytes.fromhex(payload)
+    start, before = time.monotonic(), time.process_time()
     for _ in range(count):
         with connect(address, port) as sock:
-            exchange(sock)
-    return {"count": count, "seconds": time.monotonic() - start}
+            exchange(sock, data)
+    return {"count": count, "seconds": time.monotonic() - start, "cpu": time.process_time() - before}
 
 
 def datagrams(address: str, port: int, seconds: float, payload: str) -> dict[str, Any]:
@@ -294,6 +305,7 @@ def tftp(address: str, name: str, blksize: int, windowsize: int) -> dict[str, An
 
 
 _COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {
+    "pin": pin,
     "run": run,
     "idle": idle,
     "round_trips": round_trips,

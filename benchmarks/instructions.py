@@ -32,6 +32,7 @@ from typing import Any
 from processes import BenchmarkError
 from report import Bar, Report, main, positive, show
 from scripted import (
+    NAME,
     OFFLOAD,
     PLAIN,
     BareStack,
@@ -42,12 +43,13 @@ from scripted import (
     Sink,
     Source,
     TapNetwork,
+    client_hello,
     ethernet,
     first_contact,
 )
 from simulated import serve, visit, world
 
-from slirpy import Config
+from slirpy import Config, RulePolicy
 from slirpy.interfaces import StreamPeer
 from slirpy.testing import Network
 from slirpy.wire import udp
@@ -70,6 +72,8 @@ DNS_QUERY = bytes.fromhex("12340100000100000000000007") + b"example\3org\0\0\1\0
 """A query for the address of example.org."""
 DNS_ANSWER = bytes.fromhex("c00c0001000100000e100004c0000207")
 """The record of an answer to it."""
+RULES = 1000
+"""Rules by name before the one that allows the server."""
 _MEASURED, _MARK = "ffi_call", "getppid"
 _WORKER = "--below-callgrind"
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -235,6 +239,34 @@ def _connections_tap(family: int, counted: _Counted) -> int:
     return _connections_sockets(family, counted, tap=True)
 
 
+def _connections_named(rule: str = "") -> _Row:
+    """Return a row of connections that begin with a ClientHello; with a rule, it is the last of many by name."""
+
+    def row(family: int, counted: _Counted) -> int:
+        rules = [*(f"allow name-{number}.example:443" for number in range(RULES)), rule]
+        records = [f"{NAME} A 10.0.2.2", f"{NAME} AAAA fec0::2"]
+        config = Config(dns_records=records, policy=RulePolicy(rules) if rule else None)
+        case = Case("", 1, OFFLOAD, sockets=True, family=family, config=config, greeting=client_hello())
+        with _listener(socket.SOCK_STREAM, family) as listener:
+            guest = Guest(case, listener.getsockname()[1], None, counted)
+            try:
+                guest.find_gateway()
+                kind, server = (b"\1", "10.0.2.3") if family == 4 else (b"\x1c", "fec0::3")
+                query = DNS_QUERY[:12] + b"\6server\7example\0\0" + kind + b"\0\1"
+                to = ip_address(server).packed
+                guest.network.send([_datagram(family, guest.mac, 0, 53, content=query, to=to)])
+                guest.received.clear()
+                guest.connect()
+                first, _ = listener.accept()
+                with first:
+                    _repeat(guest, lambda: _visit(guest, listener))
+                return CONNECTIONS
+            finally:
+                guest.network.close()
+
+    return row
+
+
 def _visit(guest: Guest, listener: socket.socket) -> None:
     """Let the guest make one connection."""
 
@@ -242,7 +274,7 @@ def _visit(guest: Guest, listener: socket.socket) -> None:
         server, _ = listener.accept()
         with server:
             yield
-            server.send(server.recv(1))
+            server.send(server.recv(4096))
             yield
             assert not server.recv(1)
         yield
@@ -418,6 +450,11 @@ ROWS: dict[str, _Row] = {
     "TCP round trip of 1 byte": _exchange,
     "TCP connection, 1 byte each way": _connections,
     "TCP connection, 1 byte each way, sockets": _connections_sockets,
+    "TCP connection, ClientHello each way, sockets": _connections_named(),
+    "TCP connection, ClientHello each way, sockets, 1,000 rules by name": _connections_named(f"allow {NAME}"),
+    "TCP connection, ClientHello each way, sockets, 1,000 rules by name, tls=off": _connections_named(
+        f"allow {NAME} tls=off"
+    ),
     "UDP guest to host, 1400 bytes": _udp_up(1400),
     "UDP guest to host, 64 bytes, 16 to a flush": _udp_up(64, 16),
     "UDP host to guest, 1400 bytes": _udp_down(1400),

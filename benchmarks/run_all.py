@@ -17,6 +17,7 @@ import ipxe
 import latency
 import many
 import memory
+import rules
 import tftp
 import throughput
 import udp
@@ -28,6 +29,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "throughput": throughput,
     "memory": memory,
     "latency": latency,
+    "rules": rules,
     "many": many,
     "udp": udp,
     "dns": dns,
@@ -45,6 +47,7 @@ QUICK = {
     "throughput": ["--seconds", "1", "--rounds", "3", "--networks", "slirpy", "slirp4netns"],
     "memory": ["--rounds", "1", "--mib", "256"],
     "latency": ["--seconds", "0.5", "--connects", "300", "--rounds", "3"],
+    "rules": ["--rounds", "3"],
     "many": ["--seconds", "1", "--rounds", "1", "--idle", "1000"],
     "udp": ["--seconds", "1", "--rounds", "3"],
     "dns": ["--rounds", "1"],

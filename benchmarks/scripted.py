@@ -8,9 +8,11 @@ no cost; a :class:`RealNetwork` is :class:`slirpy.Slirp` with the system's socke
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from random import Random
@@ -26,6 +28,7 @@ from slirpy.testing import SimHost
 
 __all__ = [
     "MSS",
+    "NAME",
     "OFFLOAD",
     "PLAIN",
     "BareStack",
@@ -37,6 +40,7 @@ __all__ = [
     "Sink",
     "Source",
     "TapNetwork",
+    "client_hello",
     "ethernet",
     "first_contact",
 ]
@@ -57,6 +61,8 @@ WINDOW_SCALE = 7
 WINDOW = 1 << 20
 SPAN = 1 << 19
 """Bytes in one timed part: half of slirpy's window, so that it never closes."""
+NAME = "server.example"
+"""The name of the server in measurements of rules by name."""
 PATIENCE = 20.0
 TICK = 1_000_000
 
@@ -85,6 +91,10 @@ class Case:
     """IP family, 4 or 6."""
     tap: bool = False
     """The link is a TAP link."""
+    config: Config | None = None
+    """Configuration of a network with sockets; None: the default."""
+    greeting: bytes = b"\0"
+    """Data that the guest sends on each connection that :meth:`Guest.visit` makes."""
 
 
 # -------------------------------------------------------------------- the ways to drive slirpy
@@ -255,7 +265,7 @@ class RealNetwork:
     """The complete :class:`slirpy.Slirp` with the system's sockets."""
 
     def __init__(self, case: Case, on_frame: Callable[[bytes], object]) -> None:
-        self._net = Slirp(Config(), random=Random(1))
+        self._net = Slirp(case.config or Config(), random=Random(1))
         self._nic = self._net.attach(on_frame, features=case.features)
         self._checksummed = case.features is not None
 
@@ -281,7 +291,7 @@ class TapNetwork(RealNetwork):
     """
 
     def __init__(self, case: Case, on_frame: Callable[[bytes], object]) -> None:
-        self._net = Slirp(Config(), random=Random(1))
+        self._net = Slirp(case.config or Config(), random=Random(1))
         self._far, near = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._far.setblocking(False)
         near.setblocking(False)
@@ -355,6 +365,15 @@ def first_contact(family: int) -> bytes:
     return b"\x33\x33\xff" + tail + GUEST_MAC + b"\x86\xdd" + header + b"\x87\0" + checksum + solicitation[4:]
 
 
+def client_hello() -> bytes:
+    """Return OpenSSL's ClientHello to :data:`NAME`."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname=NAME)
+    with suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    return outgoing.read()
+
+
 class Guest:
     """A scripted TCP connection: it tracks its numbers, and trusts the other side.
 
@@ -385,10 +404,11 @@ class Guest:
         self._own_port = GUEST_PORT
         self._family = case.family
         self._transport = 34 if case.family == 4 else 54
-        self._mac = b""
+        self.mac = b""
         self._scale = 0
         self.seq, self.ack = 1000, 0
         self._payload = bytes(case.size)
+        self._greeting = case.greeting
         self._offload = case.features is not None
 
     def frame(self, flags: int, payload: bytes = b"", option: bytes | None = None) -> bytes:
@@ -402,19 +422,23 @@ class Guest:
         ]  # fmt: skip
         self.seq = (self.seq + len(payload) + (flags >> 1 & 1) + (flags & FIN)) & MASK
         if not self._offload:
-            # The payload is all zero, so its sum is too.
-            addresses = b"".join(ADDRESSES[self._family])
-            fields[7] = -(fold(addresses + _TCP.pack(*fields) + option) + 6 + length) % 65535
+            words = b"".join(ADDRESSES[self._family]) + _TCP.pack(*fields) + option + payload
+            fields[7] = -(fold(words + bytes(len(words) % 2)) + 6 + length) % 65535
         header = _TCP.pack(*fields)
-        return ethernet(self._family, self._mac, 6, length) + header + option + payload
+        return ethernet(self._family, self.mac, 6, length) + header + option + payload
 
-    def connect(self) -> None:
-        """Ask for the gateway, and perform the handshake."""
+    def find_gateway(self) -> None:
+        """Ask for the gateway's MAC address."""
         self.network.send([first_contact(self._family)])
         kind, at = (b"\x08\x06", 12) if self._family == 4 else (b"\x88", 54)  # ARP, or a neighbor advertisement
         answer = next(frame for frame in self.received if frame[at : at + len(kind)] == kind)
-        self._mac = answer[6:12]
+        self.mac = answer[6:12]
         self.received.clear()
+
+    def connect(self) -> None:
+        """Ask for the gateway, unless that was done, and perform the handshake."""
+        if not self.mac:
+            self.find_gateway()
         syn = struct.pack("!BBHBBBBII", 2, 4, MSS[self._family], 1, 3, 3, WINDOW_SCALE, 0x0101080A, 1) + bytes(
             4
         )
@@ -531,7 +555,9 @@ class Guest:
             self._await(PSH)
 
     def visit(self, server: Callable[[], object]) -> None:
-        """Open another connection, with the options of Linux, exchange a byte, and close it: the guest first.
+        """Open another connection, with the options of Linux, get an answer to the greeting, and close it.
+
+        The guest closes first.
 
         Args:
             server: lets the far side do what is next: accept, answer, close.
@@ -543,7 +569,7 @@ class Guest:
         )
         server()
         self._measured(self.network.send, [self.frame(ACK)])
-        self._measured(self.network.send, [self.frame(ACK | PSH, b"\0")])
+        self._measured(self.network.send, [self.frame(ACK | PSH, self._greeting)])
         server()
         self._await(PSH)
         self._measured(self.network.send, [self.frame(ACK | FIN)])

@@ -12,8 +12,8 @@ from tests.support.repository import REPOSITORY
 
 BENCHMARKS = REPOSITORY / "benchmarks"
 PROGRAMS = (
-    "throughput", "memory", "latency", "many", "control", "dns", "embedded", "instructions", "vm", "tftp", "ipxe",
-    "grub", "firmware", "run_all",
+    "throughput", "memory", "latency", "rules", "many", "control", "dns", "embedded", "instructions", "vm", "tftp",
+    "ipxe", "grub", "firmware", "run_all",
 )  # fmt: skip
 
 
