@@ -162,44 +162,51 @@ def parse_client_hello(body: memoryview) -> ClientHello:
         UnreadableError: malformed.
     """
     cursor = _Cursor(body)
-    if cursor.number(1) != 3:
+    if cursor.take(2 + 32)[0] != 3:  # legacy_version; random
         raise UnreadableError("unknown TLS version")
-    cursor.take(1 + 32)  # the rest of legacy_version; random
     if len(cursor.vector(1)) > 32:
         raise UnreadableError("session ID too long")
     if len(cursor.vector(2, 2)) % 2:
         raise UnreadableError("cipher suites of odd length")
     cursor.vector(1, 1)  # legacy_compression_methods
-    extensions = _extensions(cursor.vector(2)) if cursor else {}
+    block = cursor.vector(2) if cursor else body[:0]
     if cursor:
         raise UnreadableError("bytes after the extensions")
-    name, alpn, ech = extensions.get(_SERVER_NAME), extensions.get(_ALPN), extensions.get(_ECH)
+    extensions = _extensions(block)
+
+    def data(kind: int) -> _Cursor | None:
+        where = extensions.get(kind)
+        return None if where is None else _Cursor(block[where[0] : where[1]])
+
+    name, alpn, ech = data(_SERVER_NAME), data(_ALPN), data(_ECH)
     if ech is not None:
-        _check_ech(_Cursor(ech))
+        _check_ech(ech)
     return ClientHello(
-        server_name=None if name is None else _server_name(_Cursor(name)),
-        alpn=() if alpn is None else _protocols(_Cursor(alpn)),
+        server_name=None if name is None else _server_name(name),
+        alpn=() if alpn is None else _protocols(alpn),
         ech=ech is not None,
     )
 
 
-def _extensions(block: memoryview) -> dict[int, memoryview]:
-    """Divide the block of extensions, by their kind (RFC 8446, section 4.2). There are some fifteen in each hello."""
-    found: dict[int, memoryview] = {}
+def _extensions(block: memoryview) -> dict[int, tuple[int, int]]:
+    """Find the extensions in their block (RFC 8446, section 4.2): where the data of each kind begins and ends."""
+    found: dict[int, tuple[int, int]] = {}
     at, end = 0, len(block)
-    while at < end:
-        start = at + _EXTENSION.size
-        if start > end:
+    for number in range(MAX_EXTENSIONS + 1):
+        if at >= end:
+            break
+        if at + _EXTENSION.size > end:
             raise UnreadableError("ClientHello cut short")
         kind, length = _EXTENSION.unpack_from(block, at)
+        start = at + _EXTENSION.size
         at = start + length
-        if at > end:
-            raise UnreadableError("ClientHello cut short")
-        if kind in found:
-            raise UnreadableError("two extensions of one kind")
-        if len(found) >= MAX_EXTENSIONS:
-            raise UnreadableError("too many extensions")
-        found[kind] = block[start:at]
+        found[kind] = start, at
+    else:
+        raise UnreadableError("too many extensions")
+    if at > end:
+        raise UnreadableError("ClientHello cut short")
+    if len(found) < number:
+        raise UnreadableError("two extensions of one kind")
     return found
 
 
