@@ -274,7 +274,7 @@ class InitialReader:
         if end > 4 + MAX_HELLO:
             raise UnreadableError("ClientHello too long")
         if end <= beginning:
-            self.hello = parse_client_hello(memoryview(bytes(self._data[4:end])))
+            self.hello = parse_client_hello(bytes(self._data[4:end]))
 
 
 def _skip_ack(payload: bytes, at: int, ecn: bool) -> int:

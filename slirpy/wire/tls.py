@@ -107,7 +107,7 @@ class HelloReader:
             return None
         if len(message) > 4 + length:
             raise UnreadableError("bytes after the ClientHello")
-        return parse_client_hello(memoryview(message)[4:])
+        return parse_client_hello(bytes(message[4:]))
 
     @staticmethod
     def _check_start(message: bytearray) -> int | None:
@@ -127,13 +127,13 @@ class _Cursor:
 
     __slots__ = ("_at", "_data", "_end")
 
-    def __init__(self, data: memoryview) -> None:
+    def __init__(self, data: bytes) -> None:
         self._data, self._at, self._end = data, 0, len(data)
 
     def __bool__(self) -> bool:
         return self._at < self._end
 
-    def take(self, length: int) -> memoryview:
+    def take(self, length: int) -> bytes:
         start = self._at
         self._at = start + length
         if self._at > self._end:
@@ -143,7 +143,7 @@ class _Cursor:
     def number(self, size: int) -> int:
         return int.from_bytes(self.take(size), "big")
 
-    def vector(self, size: int, least: int = 0) -> memoryview:
+    def vector(self, size: int, least: int = 0) -> bytes:
         """A vector of at least ``least`` bytes, whose length has ``size`` bytes (RFC 8446, section 3.4)."""
         start = self._at + size
         length = int.from_bytes(self._data[self._at : start], "big")
@@ -155,7 +155,7 @@ class _Cursor:
         return self._data[start : self._at]
 
 
-def parse_client_hello(body: memoryview) -> ClientHello:
+def parse_client_hello(body: bytes) -> ClientHello:
     """Parse the body of a ClientHello (RFC 8446, section 4.1.2), without the handshake header.
 
     Raises:
@@ -169,7 +169,7 @@ def parse_client_hello(body: memoryview) -> ClientHello:
     if len(cursor.vector(2, 2)) % 2:
         raise UnreadableError("cipher suites of odd length")
     cursor.vector(1, 1)  # legacy_compression_methods
-    block = cursor.vector(2) if cursor else body[:0]
+    block = cursor.vector(2) if cursor else b""
     if cursor:
         raise UnreadableError("bytes after the extensions")
     extensions = _extensions(block)
@@ -188,24 +188,22 @@ def parse_client_hello(body: memoryview) -> ClientHello:
     )
 
 
-def _extensions(block: memoryview) -> dict[int, tuple[int, int]]:
+def _extensions(block: bytes) -> dict[int, tuple[int, int]]:
     """Find the extensions in their block (RFC 8446, section 4.2): where the data of each kind begins and ends."""
     found: dict[int, tuple[int, int]] = {}
-    at, end = 0, len(block)
-    for number in range(MAX_EXTENSIONS + 1):
-        if at >= end:
-            break
-        if at + _EXTENSION.size > end:
-            raise UnreadableError("ClientHello cut short")
-        kind, length = _EXTENSION.unpack_from(block, at)
-        start = at + _EXTENSION.size
+    unpack = _EXTENSION.unpack_from
+    at, end, count = 0, len(block), 0
+    while at + 4 <= end:
+        kind, length = unpack(block, at)
+        start = at + 4
         at = start + length
         found[kind] = start, at
-    else:
-        raise UnreadableError("too many extensions")
-    if at > end:
+        count += 1
+        if count > MAX_EXTENSIONS:
+            raise UnreadableError("too many extensions")
+    if at != end:
         raise UnreadableError("ClientHello cut short")
-    if len(found) < number:
+    if len(found) < count:
         raise UnreadableError("two extensions of one kind")
     return found
 
@@ -213,7 +211,7 @@ def _extensions(block: memoryview) -> dict[int, tuple[int, int]]:
 def _server_name(extension: _Cursor) -> str:
     """Read the extension ``server_name``: exactly one name, a host's (RFC 6066, section 3)."""
     names = _Cursor(extension.vector(2, 1))
-    kind, data = names.number(1), bytes(names.vector(2, 1))
+    kind, data = names.number(1), names.vector(2, 1)
     if names or extension:
         raise UnreadableError("more than one server name")
     name = host_name(data)
@@ -227,7 +225,7 @@ def _protocols(extension: _Cursor) -> tuple[bytes, ...]:
     names = _Cursor(extension.vector(2, 2))
     found = []
     while names:
-        found.append(bytes(names.vector(1, 1)))
+        found.append(names.vector(1, 1))
     if extension or len(found) > MAX_EXTENSIONS:
         raise UnreadableError("malformed list of protocols")
     return tuple(found)

@@ -13,8 +13,14 @@ one of those that allow the flow:
 
 from __future__ import annotations
 
+from functools import cache
+from typing import TYPE_CHECKING
+
 from slirpy.config.policy import RulePolicy
 from slirpy.interfaces import Finding, FirstBytes, FlowRequest, IPProtocol, Refused, Verdict
+
+if TYPE_CHECKING:
+    from slirpy.nat.inspection.streams import StreamInspection
 
 __all__ = ["first_bytes", "load_for"]
 
@@ -40,9 +46,7 @@ def first_bytes(request: FlowRequest, verdict: Verdict) -> FirstBytes | None:
     if verdict.tls == "off" or not verdict.names:
         return None
     if request.protocol == IPProtocol.TCP:
-        from slirpy.nat.inspection.streams import WEB_PORTS, StreamInspection
-
-        return StreamInspection(verdict.names, verdict.tls, web=request.destination_port in WEB_PORTS)
+        return _streams()(verdict.names, verdict.tls, request.destination_port)
     if request.protocol == IPProtocol.UDP and (
         request.destination_port == _QUIC_PORT or verdict.rule.partition(" ")[2].startswith("quic:")
     ):
@@ -52,6 +56,14 @@ def first_bytes(request: FlowRequest, verdict: Verdict) -> FirstBytes | None:
             return _Unreadable()
         return QuicInspection(verdict.names, verdict.tls)
     return None
+
+
+@cache
+def _streams() -> type[StreamInspection]:
+    """Load the reader of TCP connections, at the first one: an import statement costs a tenth of reading a hello."""
+    from slirpy.nat.inspection.streams import StreamInspection
+
+    return StreamInspection
 
 
 class _Unreadable:

@@ -28,14 +28,14 @@ class StreamInspection:
     Args:
         names: the names that allow the flow, in lower case.
         mode: ``"strict"``, ``"ech"`` or ``"sni-optional"``.
-        web: whether the port is one of the :data:`WEB_PORTS`.
+        port: TCP port of the server.
     """
 
     __slots__ = ("_answer", "_demand", "_kind", "_passed", "_reader", "_start", "_web")
 
-    def __init__(self, names: Sequence[str], mode: str, *, web: bool) -> None:
+    def __init__(self, names: Sequence[str], mode: str, port: int) -> None:
         self._demand = Demand(names, mode)
-        self._web = web and not self._demand.optional
+        self._web = port in WEB_PORTS and not self._demand.optional
         self._start = b""  # bytes that the reader has yet to get
         self._reader: HelloReader | RequestReader | FrameReader | None = None
         self._kind = ""
