@@ -268,9 +268,9 @@ class TcpHost(abc.ABC, Generic[S]):
             return
         options = tcp_options.parse(packet[tcp.HEADER_LENGTH : data])
         segment = Segment(seq, ack, flags, wnd, options, packet[data:], urg)
-        self.arrive(source + destination + bytes(packet[:4]), segment)
+        self.arrive(source + destination + bytes(packet[:4]), segment, guest.now)
 
-    def arrive(self, key: bytes, segment: Segment) -> None:
+    def arrive(self, key: bytes, segment: Segment, now: int) -> None:
         """Give a segment to the connection of this flow key, or answer it."""
         stream = self.streams.get(key)
         previous = None
@@ -287,9 +287,9 @@ class TcpHost(abc.ABC, Generic[S]):
                 stream = None
             if listener is not None and stream is None:
                 stream = self._open(key, self.settings_for(listener, source), listener, previous)
-                stream.conn.listen(self.guest.now)
+                stream.conn.listen(now)
         if stream is not None:
-            stream.input(segment, self.guest.now)
+            stream.input(segment, now)
         else:
             self._refuse(key, segment)
 

@@ -61,7 +61,7 @@ class _PushedTimers(Timers):
         self.wake_at = _NEVER
 
     def push(self, when: int, alarm: Alarm) -> None:
-        super().push(when, alarm)
+        Timers.push(self, when, alarm)  # super() takes as long as the rest
         if when < self.wake_at:
             self._earlier(when)
 
@@ -169,9 +169,12 @@ class HostStack(ProtocolHost):
             super().flush()
         elif tcp.marked:  # most calls have only this to do, or nothing
             self._sending = True
+            now = self._scheduler.now
             try:
-                while tcp.marked:
-                    tcp.service()
+                while marked := tcp.marked:  # as service() does
+                    tcp.marked = {}
+                    for stream in marked:
+                        stream.service(now)
             finally:
                 self._sending = False
             if self._out:
@@ -205,7 +208,9 @@ class HostStack(ProtocolHost):
         self.counters.frames_in += 1
         if fields is not None:
             key, seq, ack, flags, wnd, options, payload, urg = fields
-            self.tcp.arrive(key, Segment(seq, ack, flags, wnd, parse(options), payload, urg))
+            self.tcp.arrive(
+                key, Segment(seq, ack, flags, wnd, parse(options), payload, urg), self._scheduler.now
+            )
         elif not (sound and self._take_segment(frame)):
             self.take_frame(memoryview(frame))
         self.flush()
@@ -232,7 +237,7 @@ class HostStack(ProtocolHost):
         if destination not in (self.ipv4.addresses if len(destination) == 4 else self.ipv6.addresses):
             return False
         options = parse(frame[start:data]) if data > start else NONE
-        self.tcp.arrive(key, Segment(seq, ack, flags, wnd, options, frame[data:end]))
+        self.tcp.arrive(key, Segment(seq, ack, flags, wnd, options, frame[data:end]), self._scheduler.now)
         return True
 
     def send_packet(self, destination: bytes, packet: bytes) -> None:
