@@ -38,7 +38,7 @@ def boot(bootfile: Any, *options: tuple[int, bytes], kind: int | None = DISCOVER
 
 
 @pytest.mark.parametrize("kind", [DISCOVER, REQUEST, INFORM, None])
-def test_names_go_into_the_header_unless_options_are_asked_for(kind: int | None) -> None:
+def test_boot_names_go_into_the_header_unless_options_are_requested(kind: int | None) -> None:
     world = World(Config(bootfile="pxelinux.0", tftp_server_name="boot.example"))
     reply = world.reply(kind, 1, (55, bytes((1, 3))), (50, ip("10.0.2.15")), ciaddr=ip("10.0.2.15"))
     assert (file_of(reply), reply.header.sname.rstrip(b"\0")) == ("pxelinux.0", b"boot.example")
@@ -94,7 +94,7 @@ def test_a_url_is_for_http_boot_and_ipxe(url: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [DISCOVER, REQUEST, INFORM])
-def test_only_http_boot_hears_its_word(kind: int) -> None:
+def test_the_vendor_class_is_echoed_to_http_and_pxe_firmware(kind: int) -> None:
     world = World(Config(bootfile=URL))
     for options, word in (((HTTP,), b"HTTPClient"), ((PXE,), b"PXEClient"), ((IPXE, PXE), None), ((), None)):
         more = ((50, ip("10.0.2.15")), *options)
@@ -103,7 +103,7 @@ def test_only_http_boot_hears_its_word(kind: int) -> None:
 
 
 @pytest.mark.parametrize("bootfile", [URL, ["bios=pxelinux.0", "ipxe=x"]])
-def test_pxe_that_has_nothing_to_boot_is_told_to_go_on(bootfile: Any) -> None:
+def test_pxe_without_a_matching_file_gets_a_local_boot_menu(bootfile: Any) -> None:
     """Tried with EDK2: it cancels its remote boot; without option 43 it asks for another minute."""
     menu = b"\x06\1\3\x09\x0d\0\0\x0aLocal boot\x0a\5\0Boot\xff"
     world = World(Config(bootfile=bootfile))
@@ -123,7 +123,7 @@ def test_other_urls_are_for_ipxe_alone(url: str) -> None:
     assert boot(url, HTTP) == boot(url, PXE) == ""
 
 
-def test_who_decides_itself_has_the_last_word() -> None:
+def test_boot_files_of_callables_are_not_filtered() -> None:
     world = World(Config(bootfile=lambda request: URL))
     assert file_of(world.reply(DISCOVER, 1, PXE)) == URL
     world = World(Config(lease_policy=lambda request: DhcpAnswer(bootfile=URL)))
@@ -160,7 +160,7 @@ def test_a_boot_file_for_each_architecture(options: tuple[tuple[int, bytes], ...
     assert boot(FILES, *options, ASKS) == expected
 
 
-def test_who_has_no_file_gets_none() -> None:
+def test_a_client_without_a_matching_file_gets_none() -> None:
     assert boot(["efi-x64=x.efi"], (60, b"PXEClient")) == boot(["efi-x64=x.efi"]) == boot(["ipxe=x"], PXE) == ""
 
 
@@ -298,12 +298,12 @@ def test_all_clients_are_given_them(kind: int | None) -> None:
     assert len(set(reply.order)) == len(reply.order)
 
 
-def test_times_of_renewal_are_not_told_twice() -> None:
+def test_renewal_times_are_not_sent_twice() -> None:
     reply = World(Config(dhcp_options=["58=100", "rebinding-time=200"])).reply(DISCOVER)
     assert (reply.options[58], reply.options[59]) == (b"\0\0\0\x64", b"\0\0\0\xc8")
 
 
-def test_what_is_for_one_client_goes_before_what_is_for_all() -> None:
+def test_options_of_the_policy_override_configured_ones() -> None:
     policy = lambda request: DhcpAnswer(options={42: ip("10.0.2.7"), 43: None}, hostname="mine")  # noqa: E731
     config = Config(dhcp_options=["42=10.0.2.2", "43=00", "12=all"], lease_policy=policy)
     options = World(config).reply(DISCOVER).options
@@ -319,7 +319,7 @@ def test_bootp_is_given_as_much_as_it_sends() -> None:
     assert 300 < len(reply.sent.payload) <= 548
 
 
-def test_an_acknowledgement_says_what_the_offer_said() -> None:
+def test_an_acknowledgement_repeats_the_offer() -> None:
     world = World(Config(bootfile=FILES, dhcp_options=["42=10.0.2.2"]))
     offer = world.reply(DISCOVER, 1, PXE, ASKS)
     ack = world.reply(REQUEST, 1, PXE, ASKS, (50, offer.yiaddr), (54, GATEWAY))

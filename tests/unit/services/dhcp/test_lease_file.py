@@ -68,7 +68,7 @@ def remaining(world: World) -> dict[bytes, float]:
     return {lease.address: (lease.expires - world.network.now) / SECOND for lease in world.book.leases()}
 
 
-def test_what_a_file_has(machine: Machine) -> None:
+def test_entries_of_the_file(machine: Machine) -> None:
     world = machine.boot()
     world.lease(1, (61, b"\xffab"), (12, b"box"))
     world.reply(DISCOVER, 2)  # an offer is not worth keeping
@@ -118,7 +118,7 @@ def test_a_lease_that_expired_meanwhile_is_kept_for_its_client(machine: Machine)
     assert again.lease(10) == addresses[0]
 
 
-def test_what_was_declined_stays_so_and_what_was_reserved_does_not(machine: Machine) -> None:
+def test_declined_leases_survive_a_restart_and_reserved_ones_do_not(machine: Machine) -> None:
     world = machine.boot()
     declined = world.lease(1)
     world.say(DECLINE, 1, (50, declined), (54, GATEWAY))
@@ -170,7 +170,7 @@ def test_saves_are_soon_and_not_too_many(machine: Machine, monkeypatch: pytest.M
     assert len(saved) == 3  # nothing has changed
 
 
-def test_another_network_takes_what_it_can(machine: Machine) -> None:
+def test_a_changed_network_restores_the_leases_that_fit(machine: Machine) -> None:
     world = machine.boot(net="10.0.2.0/24")
     for n in range(1, 6):
         world.lease(n)
@@ -205,7 +205,7 @@ def refused(path: Path, said: str) -> None:
 
 
 @pytest.mark.parametrize("content", OTHERS)
-def test_a_file_of_somebody_else_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+def test_a_file_of_another_program_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "important.conf"
     path.write_bytes(content)
     refused(path, "it has content that slirpy did not write")
@@ -260,7 +260,7 @@ def test_a_file_in_another_layout_is_read(machine: Machine) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 @pytest.mark.parametrize("kind", ["folder", "pipe", "device", "link to a device"])
-def test_what_is_no_file_is_refused_and_left_alone(tmp_path: Path, kind: str) -> None:
+def test_a_path_of_no_regular_file_is_refused_and_left_alone(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "leases"
     if kind == "folder":
         path.mkdir()
@@ -275,7 +275,7 @@ def test_what_is_no_file_is_refused_and_left_alone(tmp_path: Path, kind: str) ->
     assert path.stat().st_mode == before.st_mode
 
 
-def test_a_file_that_somebody_puts_there_later_is_not_replaced(machine: Machine) -> None:
+def test_a_foreign_file_that_appears_later_is_not_replaced(machine: Machine) -> None:
     world = machine.boot()
     machine.path.write_text("hello")
     world.lease(1)
@@ -333,7 +333,7 @@ json_values = st.recursive(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.one_of(json_values, st.dictionaries(st.sampled_from(list(GOOD)), json_values)), max_size=4))
-def test_whatever_a_file_says_the_server_starts(tmp_path: Path, entries: list[Any]) -> None:
+def test_the_server_starts_with_any_content_of_the_file(tmp_path: Path, entries: list[Any]) -> None:
     machine = Machine(tmp_path)
     leases = [GOOD | entry if isinstance(entry, dict) else entry for entry in entries]
     machine.path.write_text(json.dumps({"format": 1, "leases": leases}))
@@ -343,7 +343,7 @@ def test_whatever_a_file_says_the_server_starts(tmp_path: Path, entries: list[An
     world.network.run(2 * DAY)
 
 
-def test_a_place_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> None:
+def test_an_unwritable_path_is_refused_at_the_start(tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere" / "leases", tmp_path):
         with pytest.raises(ConfigError, match=r"lease_file .*: .*; name a file to write to"):
             World(Config(), LeaseFile(path))

@@ -65,7 +65,7 @@ def test_one_bad_option_never_costs_the_message(world: World, what: str) -> None
     assert world.stats.nonzero() == {"dhcp_discover": 1, "dhcp_offer": 1}
 
 
-def test_what_comes_twice_is_what_it_was() -> None:
+def test_an_option_repeated_with_the_same_value_counts_once() -> None:
     world = World()
     world.lease(1, (12, b"box"), (61, b"\0uuid"))
     twice = ((12, b"box"), (12, b"box"), (61, b"\0uuid"), (61, b"\0uuid"))
@@ -193,7 +193,7 @@ def test_a_relay_for_another_network_is_not_answered(world: World) -> None:
 # ----------------------------------------------------------------------------- requests that lack something
 
 
-def test_a_request_whose_address_cannot_be_read_is_for_what_was_offered(world: World) -> None:
+def test_a_request_with_an_unreadable_address_is_for_the_offered_one(world: World) -> None:
     assert world.reply(DISCOVER).yiaddr == FIRST
     ack = world.reply(REQUEST, 1, (50, b"\x0a\0"), (54, GATEWAY))
     assert (ack.kind, ack.yiaddr) == (ACK, FIRST)

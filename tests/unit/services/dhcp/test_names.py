@@ -68,7 +68,7 @@ def test_a_label_and_an_address_lead_to_each_other() -> None:
     assert (names.addresses_of("web", 100), names.label_at(FOUR, 100)) == ({}, None)
 
 
-def test_the_indexes_forget_what_another_lease_replaces() -> None:
+def test_the_indexes_drop_a_replaced_lease() -> None:
     names = HostNames()
     old = lease(FOUR, OTHER)
     names.link(old, 0)

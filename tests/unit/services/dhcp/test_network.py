@@ -62,6 +62,6 @@ def test_a_network_keeps_its_leases_in_a_file(tmp_path: Path) -> None:
     assert '"expires": "2026-01-01T00:00:10Z"' in file.read_text()
 
 
-def test_a_lease_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_an_unwritable_lease_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file or directory; name a file to write to"):
         Slirp(Config(lease_file=tmp_path / "no" / "leases"))

@@ -40,7 +40,7 @@ def static(*rules: str, **more: Any) -> World:
 # ------------------------------------------------------------------------------------- static leases
 
 
-def test_a_static_lease_is_its_clients_and_nobody_elses() -> None:
+def test_a_static_lease_is_for_its_client_only() -> None:
     world = static(WEB, "id:db=10.0.2.15", net="10.0.2.0/26", dhcpstart="10.0.2.48")
     assert world.lease(2) == ip("10.0.2.48")
     assert world.lease(1) == ip("10.0.2.50")
@@ -52,14 +52,14 @@ def test_a_static_lease_is_its_clients_and_nobody_elses() -> None:
     assert names[ip("10.0.2.50")] == "web"
 
 
-def test_a_static_lease_is_nobody_elses_before_its_client_comes() -> None:
+def test_a_static_lease_is_kept_free_until_its_client_comes() -> None:
     world = static(f"{mac(1).hex(':')}=10.0.2.5", net="10.0.2.0/29", dhcpstart="10.0.2.4")
     assert [world.lease(n) for n in (2, 3, 4)] == [ip(f"10.0.2.{n}") for n in (4, 6, 1)]
     assert world.say(DISCOVER, 5) is None
     assert world.lease(1) == ip("10.0.2.5")
 
 
-def test_a_static_lease_is_nobody_elses_when_it_has_expired() -> None:
+def test_an_expired_static_lease_is_kept_for_its_client() -> None:
     world = static(f"{mac(1).hex(':')}=10.0.2.4", net="10.0.2.0/29", dhcpstart="10.0.2.4")
     world.lease(1)
     others = [world.lease(n) for n in (2, 3, 4)]
@@ -71,7 +71,7 @@ def test_a_static_lease_is_nobody_elses_when_it_has_expired() -> None:
     assert world.lease(1) == ip("10.0.2.4")
 
 
-def test_a_static_client_is_told_its_name_and_gets_no_other_address() -> None:
+def test_a_static_client_gets_its_name_and_no_other_address() -> None:
     world = static(WEB, hostname="guest")
     offer = world.reply(DISCOVER, 1, (50, ip("10.0.2.77")), (12, b"own"))
     assert (offer.yiaddr, offer.options[12]) == (ip("10.0.2.50"), b"web")
@@ -155,7 +155,7 @@ def test_names_of_guests_are_the_first_ones() -> None:
     assert world.lease(4, (12, b"box")) == world.address_of("box")
 
 
-def test_a_name_that_a_rule_gives_is_nobody_elses() -> None:
+def test_a_name_assigned_by_a_rule_cannot_be_taken() -> None:
     world = static(WEB)
     thief = world.lease(2, (12, b"web"))
     assert world.address_of("web") == thief
@@ -169,7 +169,7 @@ def test_a_name_that_a_rule_gives_is_nobody_elses() -> None:
 
 
 @pytest.mark.parametrize("seconds", [2, 3, 60, 7 * DAY])
-def test_the_lease_time_is_told_and_kept(seconds: int) -> None:
+def test_the_lease_time_is_sent_and_applied(seconds: int) -> None:
     world = World(Config(lease_time=seconds))
     address = world.lease()
     options = world.reply(REQUEST, ciaddr=address).options
@@ -210,7 +210,7 @@ class Policy:
         return World(Config(lease_policy=self, **more))
 
 
-def test_the_policy_is_asked_with_what_is_known() -> None:
+def test_the_policy_gets_all_fields_of_a_request() -> None:
     policy = Policy()
     world = policy.world()
     asks = ((12, b"box"), (60, b"HTTPClient:Arch:00016"), (61, b"\0uuid"), (77, b"iPXE"), (93, b"\0\x10\0\7"))
@@ -228,7 +228,7 @@ def test_the_policy_is_asked_with_what_is_known() -> None:
     assert bootp == ("bootp", mac(3).hex(":"), None, None, b"", b"", None, None, {}, 4)
 
 
-def test_the_policy_is_not_asked_about_what_gets_no_answer() -> None:
+def test_the_policy_is_not_called_for_messages_without_a_reply() -> None:
     policy = Policy()
     world = policy.world()
     world.say(REQUEST)
@@ -238,7 +238,7 @@ def test_the_policy_is_not_asked_about_what_gets_no_answer() -> None:
     assert policy.asked == []
 
 
-def test_who_is_refused() -> None:
+def test_a_client_refused_by_the_policy_gets_no_lease() -> None:
     policy = Policy(DhcpAnswer(refuse=True))
     world = policy.world()
     assert world.say(DISCOVER) is None
@@ -251,7 +251,7 @@ def test_who_is_refused() -> None:
     assert world.book.leases() == []
 
 
-def test_what_the_policy_gives() -> None:
+def test_an_answer_of_the_policy_overrides_the_configuration() -> None:
     answer = DhcpAnswer(
         address=IPv4Address("10.0.2.70"),
         hostname="given",
@@ -295,7 +295,7 @@ def test_an_address_that_is_not_free_is_not_given(address: str) -> None:
     assert world.stats.drop_dhcp_pool_empty == 1
 
 
-def test_a_guest_that_is_moved_gives_up_what_it_had() -> None:
+def test_a_guest_moved_by_the_policy_gives_up_its_old_lease() -> None:
     policy = Policy()
     world = policy.world()
     old = world.lease()
@@ -315,7 +315,7 @@ def test_the_policy_goes_before_the_rules() -> None:
     assert world.address_of("web") == ip("10.0.2.70")
 
 
-def test_what_is_no_answer_is_the_callers_mistake() -> None:
+def test_a_policy_returning_another_type_raises_config_error() -> None:
     world = World(Config(lease_policy=lambda request: "10.0.2.15"))  # type: ignore[arg-type, return-value] # the mistake
     with pytest.raises(ConfigError, match="DhcpAnswer or None"):
         world.say(DISCOVER)
@@ -329,7 +329,7 @@ def text(field: bytes) -> str:
 
 
 @pytest.mark.parametrize("kind", [DISCOVER, INFORM, None])
-def test_what_a_pxe_firmware_is_told(kind: int | None) -> None:
+def test_boot_information_for_pxe_firmware(kind: int | None) -> None:
     world = World(Config(bootfile="pxelinux.0", tftp_server_name="boot.example.test"))
     reply = world.reply(kind, 1, PXE, (55, bytes((1, 3, 66, 67))), (93, b"\0\0"), (97, b"\0" + bytes(16)))
     assert text(reply.header.file) == "pxelinux.0"
@@ -401,14 +401,14 @@ def test_classless_routes_have_the_default_route_too() -> None:
     assert own == b"\0" + ip("10.0.2.9")
 
 
-def test_restrict_tells_of_nothing_beyond_the_network() -> None:
+def test_restrict_omits_routers_dns_and_routes() -> None:
     reply = World(Config(restrict=True, routes=["192.0.2.0/24"])).reply(DISCOVER)
     assert not {3, 6, 121} & set(reply.options)
     assert {1, 26, 28, 51, 54} <= set(reply.options)
 
 
 @pytest.mark.parametrize("kind", [DISCOVER, REQUEST, INFORM])
-def test_what_relays_add_comes_back(kind: int) -> None:
+def test_relay_agent_information_is_echoed(kind: int) -> None:
     relayed = b"\1\4port\2\3box"
     reply = World().reply(kind, 1, (82, relayed), (50, ip("10.0.2.15")), ciaddr=ip("10.0.2.15"))
     assert reply.options[82] == relayed

@@ -150,7 +150,7 @@ def test_a_taken_address_gets_a_nak(world: World) -> None:
     assert world.reply(REQUEST, 1, (50, address)).kind == ACK
 
 
-def test_an_offered_address_is_nobody_elses(world: World) -> None:
+def test_an_offered_address_is_not_offered_to_others(world: World) -> None:
     """For a minute, however another client asks for it; then it is free, and its client too late."""
     address = world.reply(DISCOVER, 1).yiaddr
     assert world.reply(DISCOVER, 2, (50, address)).yiaddr != address
@@ -236,7 +236,7 @@ def test_release_frees_and_its_client_gets_the_same_again(world: World) -> None:
     assert world.lease(3, (50, first)) == first
 
 
-def test_release_of_what_one_does_not_have_is_ignored(world: World) -> None:
+def test_an_invalid_release_is_ignored(world: World) -> None:
     first = world.lease(1)
     world.say(RELEASE, 2, ciaddr=first)
     world.say(RELEASE, 1, ciaddr=ip("10.0.2.16"))
@@ -347,7 +347,7 @@ def test_the_pool_goes_to_the_end_and_then_round() -> None:
         world.book.v4.reserve(mac(9))
 
 
-def test_the_pool_goes_past_what_was_asked_for_by_name(world: World) -> None:
+def test_the_pool_skips_explicitly_requested_addresses(world: World) -> None:
     world.reply(REQUEST, 2, (50, ip("10.0.2.16")))
     assert [world.lease(n) for n in (1, 3)] == [ip("10.0.2.15"), ip("10.0.2.17")]
     assert world.lease(2) == ip("10.0.2.16")
@@ -462,7 +462,7 @@ def test_leaving_does_not_leak_identities() -> None:
 # -------------------------------------------------------------------------------------- for the others
 
 
-def test_reserve_is_what_dhcp_then_gives_and_does_not_expire(world: World) -> None:
+def test_a_reserved_address_is_leased_later_and_does_not_expire(world: World) -> None:
     address = world.book.v4.reserve(mac(5))
     assert address == ip("10.0.2.15")
     assert world.book.v4.reserve(mac(5)) == address
@@ -529,7 +529,7 @@ def test_a_long_search_list_comes_in_pieces_or_is_left_out() -> None:
     assert read == [name + "." for name in names]
 
 
-def test_what_has_no_room_in_the_options_goes_on_in_file_and_sname() -> None:
+def test_options_overflow_into_file_and_sname() -> None:
     host, domain = ".".join(["h" * 49] * 4), ".".join(["d" * 59] * 2)
     world = World(Config(hostname=host, domainname=domain, dnssearch=["s" * 55]))
     payload = world.reply(DISCOVER, 1, (55, bytes((12, 15, 119)))).sent.payload

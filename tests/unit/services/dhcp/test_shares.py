@@ -72,7 +72,7 @@ def test_a_link_beside_another_leaves_as_many_as_it_has() -> None:
     check(world)
 
 
-def test_who_has_an_address_keeps_it() -> None:
+def test_a_client_over_its_links_share_keeps_its_address() -> None:
     world = Crowd(links=1)
     world.link = world.evil
     address = world.lease(1)
@@ -130,7 +130,7 @@ def test_addresses_that_are_declined_count() -> None:
     assert world.lease(50)
 
 
-def test_what_is_released_is_free_again() -> None:
+def test_a_released_address_returns_to_the_share() -> None:
     world = Crowd()
     world.flood(40)
     world.link = world.evil
@@ -140,7 +140,7 @@ def test_what_is_released_is_free_again() -> None:
     assert world.flood(40) == 14
 
 
-def test_what_the_program_reserves_or_restores_is_nobodys_share() -> None:
+def test_reserved_and_restored_leases_count_for_no_share() -> None:
     table = LeaseTable(ipv4_pool(Config(net="10.0.2.0/27")), links=lambda: 2)
     old = [
         Lease(bytes((10, 0, 2, n)), mac(n), None, None, DAY * SECOND, LeaseState.BOUND, seconds=DAY)
@@ -155,7 +155,7 @@ def test_what_the_program_reserves_or_restores_is_nobodys_share() -> None:
     assert table.bind(Client(mac(300), link="a", fixed=address), address, 0)  # the program wants it
 
 
-def test_who_moves_to_another_address_has_one() -> None:
+def test_a_client_that_changes_its_address_holds_one() -> None:
     world = Crowd()
     world.link = world.evil
     world.lease(1)

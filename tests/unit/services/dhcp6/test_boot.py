@@ -66,7 +66,7 @@ def test_a_path_becomes_a_url_of_the_gateway(kind: int) -> None:
     ("/boot/x.efi", "boot/x.efi"), ("a b%c?d#e", "a%20b%25c%3Fd%23e"),
     ("a:b@c!$&'()*+,;=~-._", "a:b@c!$&'()*+,;=~-._"),
 ])  # fmt: skip
-def test_what_a_url_cannot_carry_is_escaped(file: str, path: str) -> None:
+def test_special_characters_in_boot_urls_are_escaped(file: str, path: str) -> None:
     assert boot(file) == f"tftp://[fec0::2]/{path}"
 
 
@@ -96,7 +96,7 @@ def test_by_architecture() -> None:
     assert boot(["efi-arm64=arm"], architecture(7)) is None
 
 
-def test_who_is_given_a_url() -> None:
+def test_boot_urls_match_the_firmware() -> None:
     """Firmware that boots by PXE loads from TFTP only, that which boots by HTTP from nowhere else, iPXE anything."""
     tftp = "tftp://[2001:db8::9]/x.efi"
     assert boot(URL, HTTP) == URL

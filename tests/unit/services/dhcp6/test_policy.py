@@ -136,7 +136,7 @@ def test_the_default_start_of_the_pool() -> None:
 
 
 @pytest.mark.rfc("8415", "21.15")
-def test_what_the_policy_is_told() -> None:
+def test_the_policy_gets_all_fields_of_a_request() -> None:
     told: list[DhcpRequest] = []
     world = World(Config(lease_policy=told.append))
     world.reply(
@@ -156,7 +156,7 @@ def test_what_the_policy_is_told() -> None:
     assert (told[-1].client_id, told[-1].requested) == (None, None)
 
 
-def test_what_the_policy_decides() -> None:
+def test_an_answer_of_the_policy_overrides_the_configuration() -> None:
     answer = DhcpAnswer(
         address=IPv6Address("fec0::50"), hostname="db", lease_time=100, bootfile="http://x/y", options={6: b"abcd"},
         options6={23: None, 31: ip("fec0::7"), 24: b"\3abc\0"},

@@ -128,7 +128,7 @@ def test_the_offer_is_free_again_after_a_minute(world: World) -> None:
     assert world.book.leases() == []
 
 
-def test_an_offered_address_is_nobody_elses(world: World) -> None:
+def test_an_offered_address_is_not_offered_to_others(world: World) -> None:
     """For a minute, however another client asks for it."""
     assert world.reply(SOLICIT, 1, ia()).addresses == [FIRST]
     assert FIRST not in world.reply(SOLICIT, 2, ia(FIRST)).addresses
@@ -226,7 +226,7 @@ def test_identifiers_of_any_type(world: World, client_id: bytes) -> None:
 
 
 @pytest.mark.rfc("8415", "16 unknown")
-def test_options_that_nobody_knows(world: World) -> None:
+def test_unknown_options_are_ignored(world: World) -> None:
     strange = [dhcp6.pack_option(code, b"whatever") for code in (17, 200, 65_535)]
     for kind in (SOLICIT, REQUEST, RENEW, REBIND):
         assert world.reply(kind, 1, *strange, ia()).addresses == [FIRST]
@@ -281,7 +281,7 @@ def test_the_pool_can_be_empty() -> None:
     assert world.lease(2) == ip("fec0::1")
 
 
-def test_the_pool_starts_where_it_is_told_to_and_wraps() -> None:
+def test_the_pool_starts_at_dhcpstart6_and_wraps() -> None:
     world = World(Config(net6="2001:db8::/124", dhcpstart6="2001:db8::e"))
     found = [world.lease(client) for client in range(13)]
     assert found == [ip(f"2001:db8::{n:x}") for n in (14, 15, 1, *range(4, 14))]
@@ -370,7 +370,7 @@ def test_releasing(world: World) -> None:
 
 
 @pytest.mark.rfc("8415", "18.3.7 free")
-def test_releasing_what_another_has(world: World) -> None:
+def test_a_release_of_another_clients_lease_is_refused(world: World) -> None:
     address = world.lease(1)
     assert world.reply(RELEASE, 2, ia(address)).statuses == [dhcp6.NO_BINDING]
     stolen = world.reply(RELEASE, 2, ia(address), client_id=duid(1))  # from another card
@@ -439,7 +439,7 @@ def test_information_only() -> None:
 @pytest.mark.rfc("8415", "18.3 more")
 @pytest.mark.rfc("8415", "21.7")
 @pytest.mark.rfc("8415", "21.23 only")
-def test_a_client_gets_what_it_asks_for() -> None:
+def test_a_client_gets_the_options_it_requests() -> None:
     world = World(Config(dnssearch=["lan"], bootfile="boot"))
     assert set(world.reply(SOLICIT, 1, ia()).options) == {1, 2, 3, 7, 23, 24, 59}
     assert set(world.reply(SOLICIT, 1, ia(), oro(24)).options) == {1, 2, 3, 7, 24}
@@ -476,7 +476,7 @@ def test_the_domain_is_searched_if_there_is_no_list() -> None:
 @pytest.mark.rfc("8415", "16.9")
 @pytest.mark.rfc("8415", "16.12 server")
 @pytest.mark.rfc("8415", "16.12 association")
-def test_messages_without_what_they_require(world: World) -> None:
+def test_messages_without_required_options_are_dropped(world: World) -> None:
     """RFC 8415 section 16."""
     for kind in (SOLICIT, REQUEST, CONFIRM, RENEW, REBIND, RELEASE, DECLINE):
         assert world.say(kind, 1, ia(FIRST), client_id=None) is None
@@ -503,7 +503,7 @@ def test_messages_that_are_not_for_servers(world: World, kind: int) -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"\1\0\0", b"\1abc\0\1", b"\1abc\0\1\0\x09short"])
-def test_what_is_no_message(world: World, payload: bytes) -> None:
+def test_malformed_messages_are_dropped(world: World, payload: bytes) -> None:
     assert world.hear(payload) == []
     assert world.stats.drop_dhcp6_malformed == 1
 

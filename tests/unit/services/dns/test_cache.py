@@ -73,7 +73,7 @@ def test_an_answer_is_given_again_with_its_time_counted_down(world: World) -> No
     ],
     ids=["name", "type", "edns", "cookie", "subnet", "do", "cd", "ad", "no rd"],
 )
-def test_what_makes_a_query_another_one(world: World, other: bytes, same: bool) -> None:
+def test_the_fields_that_distinguish_queries(world: World, other: bytes, same: bool) -> None:
     learn(world, ask().pack())
     world.say(other)
     assert (asked(world) == 1) == same
@@ -154,7 +154,7 @@ def changed(flags: int, code: int = 0, ttl: int = 60) -> bytes:
     ],
     ids=["nothing", "referral", "truncated", "refused", "formerr", "ttl 0", "ttl -1", "tail", "no question"],
 )
-def test_what_is_not_kept(answer: bytes) -> None:
+def test_answers_that_are_not_cached(answer: bytes) -> None:
     world = World(("127.0.0.53",))
     learn(world, ask().pack(), answer)
     world.say(ask().pack())
@@ -306,7 +306,7 @@ def test_a_chain_of_pointers_is_followed_only_so_far() -> None:
 
 
 @given(st.lists(st.sampled_from(["a.test", "b.a.test", "test", "example.test"]), max_size=6), st.integers(0, 5))
-def test_what_dnslib_writes_is_read(names: list[str], cut: int) -> None:
+def test_messages_of_dnslib_are_read(names: list[str], cut: int) -> None:
     reply = ask().reply()
     for number, name in enumerate(names):
         reply.add_answer(RR(name, QTYPE.A, rdata=A("192.0.2.1"), ttl=number + 1))

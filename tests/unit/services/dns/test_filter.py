@@ -76,7 +76,7 @@ def test_ordinary_types(qtype: int) -> None:
 
 
 @pytest.mark.parametrize(("word", "rcode"), [("nxdomain", NXDOMAIN), ("refused", REFUSED)])
-def test_a_policy_with_names_decides_about_the_name_that_the_guest_asked_for(word: str, rcode: int) -> None:
+def test_a_policy_with_names_decides_by_the_queried_name(word: str, rcode: int) -> None:
     bench = Bench({"b.example"}, dns_refused=word)
     assert bench.refusal(query()) == bench.refusal(query()) == (rcode, "no rule allows the name")
     assert bench.refusal(query(), name_to_wire("B.example")) is None
@@ -129,7 +129,7 @@ def test_no_limit() -> None:
     assert all(take(rate, f"n{number}.example.org") for number in range(50))
 
 
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tables_of_names_and_domains_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The name, and the domain, go that were asked for longest ago."""
     monkeypatch.setattr(module, "NAMES_MAX", 2)
     monkeypatch.setattr(module, "DOMAINS_MAX", 2)

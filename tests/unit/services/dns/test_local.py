@@ -78,7 +78,7 @@ def test_names_lead_to_addresses_of_both_families_and_back() -> None:
         IPv6Address("fec0::99").reverse_pointer.replace("c", "_"),
     ],
 )
-def test_other_reverse_names_are_asked_outside(name: str) -> None:
+def test_other_reverse_names_are_forwarded(name: str) -> None:
     world = World()
     world.say(ask(name, qtype="PTR").pack())
     assert len(world.host.udp) == 1
@@ -159,7 +159,7 @@ def test_localhost_is_the_guest_itself() -> None:
 # --------------------------------------------------------------------------------------------- records
 
 
-def test_records_of_every_type_are_told() -> None:
+def test_records_of_every_type_are_served() -> None:
     rules = {
         "a.test=192.0.2.7": ("a.test", "A", "192.0.2.7"),
         "a6.test=2001:db8::7": ("a6.test", "AAAA", "2001:db8::7"),
@@ -261,7 +261,7 @@ def test_an_alias_is_followed_outside(tcp: bool) -> None:
 
 
 @pytest.mark.parametrize("tcp", [False, True])
-def test_a_failed_alias_is_answered_under_the_name_that_was_asked_for(tcp: bool) -> None:
+def test_a_failed_alias_is_answered_under_the_queried_name(tcp: bool) -> None:
     world = with_records("Www.Test=example.test")
     query = ask("WWW.test").pack()
     if tcp:
@@ -277,7 +277,7 @@ def test_a_failed_alias_is_answered_under_the_name_that_was_asked_for(tcp: bool)
 
 
 @pytest.mark.parametrize("how", ["nxdomain", "silent", "unreadable"])
-def test_an_alias_for_what_is_not_there(how: str) -> None:
+def test_an_alias_whose_target_fails(how: str) -> None:
     world = with_records("www.test=example.test")
     world.say(ask("www.test").pack())
     if how == "silent":
@@ -317,12 +317,12 @@ def test_a_large_local_answer_is_truncated_over_udp_and_whole_over_tcp() -> None
         ".".join(["a" * 60] * 5) + "=192.0.2.1", "a.test SOA a b 1 2 3 4 5", "\ud800.test=192.0.2.1",
     ],
 )  # fmt: skip
-def test_records_that_cannot_be_read_are_told(rule: str) -> None:
+def test_malformed_records_are_refused(rule: str) -> None:
     with pytest.raises(ConfigError, match="record"):
         Config(dns_records=[rule])
 
 
-def test_options_that_cannot_be_used_are_told() -> None:
+def test_invalid_options_are_refused() -> None:
     for wrong in (
         {"dns_cache": -1},
         {"dns_cache": "x"},
@@ -393,7 +393,7 @@ def test_a_function_may_answer(said: Any, code: int, expected: list[str]) -> Non
     assert (question.name, question.type, str(question.guest)) == ("any.test", "A", "10.0.2.15")
 
 
-def test_a_function_may_pass_on_and_is_asked_each_time() -> None:
+def test_a_function_is_called_each_time_and_may_decline() -> None:
     answerer = Answerer(None)
     world = World(dns_answer=answerer)
     assert data(world.talk(ask("gateway"))) == ["A 10.0.2.2"]
@@ -409,7 +409,7 @@ def test_a_function_may_pass_on_and_is_asked_each_time() -> None:
     assert len(answerer.asked) == 4
 
 
-def test_a_function_knows_who_asks_over_tcp() -> None:
+def test_a_function_gets_the_guests_address_over_tcp() -> None:
     answerer = Answerer(["192.0.2.5"])
     world = World(dns_answer=answerer)
     stream = world.service.stream(StreamNotes(), GUEST)
@@ -419,7 +419,7 @@ def test_a_function_knows_who_asks_over_tcp() -> None:
 
 
 @pytest.mark.parametrize("said", [ZeroDivisionError("mine"), ["bogus record"], [7], "192.0.2.1", 5])
-def test_what_a_function_does_wrong_is_told_to_the_program(said: Any) -> None:
+def test_errors_of_a_function_are_raised_in_the_program(said: Any) -> None:
     world = World(dns_answer=Answerer(said))
     world.say(ask("any.test").pack())
     (sent,) = world.network.take()

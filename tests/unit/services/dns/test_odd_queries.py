@@ -108,7 +108,7 @@ def code_of(heard: DNSRecord) -> int:
 
 
 @pytest.mark.parametrize("what", ANSWERED)
-def test_it_is_answered(what: str) -> None:
+def test_valid_odd_queries_are_answered(what: str) -> None:
     ours = world()
     heard = ours.talk(ANSWERED[what])
     assert [str(record.rdata) for record in heard.rr] == ["192.0.2.7"]
@@ -132,7 +132,7 @@ def test_the_type_any_has_all_there_is() -> None:
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_it_is_refused(what: str) -> None:
+def test_unsupported_queries_are_refused(what: str) -> None:
     message, code = REFUSED[what]
     ours = world()
     heard = ours.talk(message)
@@ -145,7 +145,7 @@ def test_it_is_refused(what: str) -> None:
 
 
 @pytest.mark.parametrize("what", MALFORMED)
-def test_it_is_malformed(what: str) -> None:
+def test_malformed_queries_get_formerr(what: str) -> None:
     ours = world()
     assert ours.talk(MALFORMED[what]).header.rcode == RCODE.FORMERR
     assert ours.host.udp == []
@@ -179,7 +179,7 @@ def test_only_plain_questions_go_outside(what: str) -> None:
     assert len(ours.network.take()) == 1
 
 
-def test_an_alias_to_a_name_outside_is_asked_for_cleanly() -> None:
+def test_the_query_for_an_alias_target_is_written_anew() -> None:
     """Records behind the question may have pointers into it, and the other question has another length."""
     ours = World(dns_records=["web.own=outside.test"], dns_cache=0)
     for number, message in enumerate((with_records(opt(owner=b"\xc0\x14")), PLAIN + b"\0", with_records(TSIG))):

@@ -151,7 +151,7 @@ def test_without_a_server_a_name_has_no_other_addresses() -> None:
 
 @pytest.mark.parametrize(("source", "destination", "qtype"), [(GUEST, WORLD, A), (GUEST6, WORLD6, AAAA),
                                                               (GUEST6, WORLD, A)])  # fmt: skip
-def test_a_name_is_asked_for_in_the_guests_place(source: bytes, destination: bytes, qtype: int) -> None:
+def test_a_name_is_resolved_on_behalf_of_the_guest(source: bytes, destination: bytes, qtype: int) -> None:
     bench = Bench()
     bench.serve()
     give_up = bench.names.resolve(request(destination, source), NAME, bench.found.append)
@@ -179,7 +179,7 @@ def test_a_guest_asks_for_hosts_by_its_own_addresses_for_them() -> None:
     assert bench.found == [[WORLD]]
 
 
-def test_an_answer_that_is_cut_short_is_asked_for_over_tcp_once() -> None:
+def test_a_truncated_answer_is_retried_over_tcp_once() -> None:
     bench = Bench()
     bench.serve()
     bench.names.resolve(request(), NAME, bench.found.append)
@@ -214,7 +214,7 @@ def test_a_server_may_answer_at_once() -> None:
 
 
 @pytest.mark.parametrize("name", ["a..example", "x" * 64, ".".join(["x" * 60] * 5)])
-def test_what_is_no_name_has_no_addresses(name: str) -> None:
+def test_an_invalid_name_has_no_addresses(name: str) -> None:
     bench = Bench()
     bench.serve()
     assert bench.names.resolve(request(), name, bench.found.append) is None

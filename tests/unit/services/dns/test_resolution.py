@@ -139,7 +139,7 @@ def test_a_server_that_refuses_is_not_waited_for() -> None:
     assert case.stats.nonzero() == {"dns_retries": 1, "dns_servers_failed": 1}
 
 
-def test_what_could_not_be_sent_is_no_fault_of_the_server() -> None:
+def test_a_query_that_was_not_sent_is_no_failure_of_the_server() -> None:
     case = Case(A, B)
     resolution = case.resolve()
     resolution.on_error(case.send(resolution, A), case.now, sent=False)

@@ -34,7 +34,9 @@ HOST = bytes((10, 0, 2, 77))
 
 @pytest.mark.parametrize("address", ["10.0.2.3", "10.0.2.2", "10.0.2.15", "10.0.2.200"])
 @pytest.mark.parametrize("named", ["configuration", "resolv.conf"])
-def test_it_is_asked_like_any_other(tmp_path: Path, address: str, named: str) -> None:
+def test_a_resolver_inside_the_network_is_queried_like_any_other(
+    tmp_path: Path, address: str, named: str
+) -> None:
     world = World((address,))
     if named == "resolv.conf":
         path = tmp_path / "resolv.conf"
@@ -96,7 +98,7 @@ def test_a_query_over_tcp_that_comes_back() -> None:
     assert not world.service._tcp.servers._returning
 
 
-def test_what_only_resembles_a_query_of_ours_is_a_guests() -> None:
+def test_only_an_exact_copy_of_our_query_is_a_loop() -> None:
     world = World(("10.0.2.3",))
     world.say(ask().pack())
     ours = world.upstream()
@@ -128,7 +130,7 @@ def test_a_scope_travels_inside_of_the_address() -> None:
 
 
 @pytest.mark.parametrize("text", ["fe80::1%7", "[fe80::1%7]:5353"])
-def test_a_resolver_with_a_scope_is_asked_through_its_interface(text: str) -> None:
+def test_a_resolver_with_a_scope_is_queried_through_its_interface(text: str) -> None:
     world = World((text,))
     port = 5353 if "5353" in text else 53
     target = with_scope(parse_resolver(text).address.packed, 7)

@@ -35,7 +35,7 @@ def kill_first(world: World) -> None:
     assert world.relay(answer_to(world.upstream())).rr
 
 
-def test_a_server_that_failed_is_asked_last_for_a_while(world: World) -> None:
+def test_a_failed_server_is_tried_last_for_ten_seconds(world: World) -> None:
     assert resolve(world, "a.test") == FIRST
     kill_first(world)
     assert world.stats.dns_servers_failed == 1
@@ -121,7 +121,7 @@ def test_a_slow_name_is_no_failure_of_its_server(world: World) -> None:
     assert resolve(world, "other.test") == FIRST
 
 
-def test_all_who_wait_for_a_dead_server_go_on_at_once(world: World) -> None:
+def test_all_queries_to_a_dead_server_move_on_at_once(world: World) -> None:
     for number in range(5):
         world.say(ask(f"a{number}.test", number).pack())
         world.network.run(0.1)
@@ -152,7 +152,7 @@ def test_a_crowd_has_patience_with_a_slow_server(world: World) -> None:
     assert order(world)[1:] == [FIRST] * 300
 
 
-def test_servfail_lets_another_server_try_and_is_told_if_none_can(world: World) -> None:
+def test_servfail_is_relayed_only_if_all_servers_fail(world: World) -> None:
     for code in (RCODE.SERVFAIL, RCODE.REFUSED, RCODE.NOTIMP):
         name = f"name{code}.test"
         world.say(ask(name).pack())

@@ -131,7 +131,7 @@ def test_a_silent_resolver_gives_way_to_the_next_in_two_rounds(world: World) -> 
     assert world.stats.nonzero() == counted
 
 
-def test_the_only_resolver_has_five_seconds_and_is_asked_twice() -> None:
+def test_the_only_resolver_is_queried_twice_in_five_seconds() -> None:
     world = World(("127.0.0.53",))
     world.say(ask().pack())
     world.network.run(4.999)
@@ -169,7 +169,7 @@ def test_a_refusal_goes_on_at_once(world: World) -> None:
 
 
 @pytest.mark.parametrize("how", ["send", "socket", "none"])
-def test_servfail_is_prompt_where_nothing_can_be_asked(how: str) -> None:
+def test_servfail_is_prompt_if_no_query_can_be_sent(how: str) -> None:
     world = World(() if how == "none" else ("127.0.0.53", "::1"))
     if how == "send":
         world.host.udp_error = errno.ENETUNREACH
@@ -198,7 +198,7 @@ def test_an_ipv6_resolver_gets_a_socket_of_its_family() -> None:
 @pytest.mark.parametrize(
     "forge", ["address", "port", "id", "question", "type", "query", "short", "no question", "opcode"]
 )
-def test_what_does_not_match_is_dropped_and_the_answer_still_awaited(world: World, forge: str) -> None:
+def test_a_mismatched_answer_is_dropped_and_the_query_continues(world: World, forge: str) -> None:
     world.say(ask().pack())
     good = answer_to(world.upstream())
     bad, address, port = bytearray(good), FIRST, 53
@@ -292,7 +292,7 @@ def test_queries_in_progress_are_bounded_for_a_guest_and_in_all(world: World) ->
     [b"", b"\0" * 11, ask().reply().pack()],
     ids=["empty", "short", "an answer"],
 )
-def test_what_is_no_query_is_dropped_in_silence(world: World, message: bytes) -> None:
+def test_malformed_queries_are_dropped_silently(world: World, message: bytes) -> None:
     world.say(message)
     assert world.network.take() == []
     assert world.stats.nonzero() == {"dns_queries": 1, "drop_dns_malformed": 1}
@@ -467,7 +467,7 @@ def test_a_bad_question_gets_formerr_and_the_connection_goes_on(world: World) ->
 
 
 @pytest.mark.parametrize("message", [b"", b"GET / HTTP/"])
-def test_what_is_no_dns_ends_the_connection(world: World, message: bytes) -> None:
+def test_malformed_messages_end_the_connection(world: World, message: bytes) -> None:
     stream, owner = connect(world)
     assert stream.send([framed(message), b"more", bytes(100_000)]) == len(message) + 2 + 4 + 100_000
     assert owner.calls == ["readable"]
@@ -531,7 +531,7 @@ def test_queries_over_tcp_are_bounded_for_a_guest(world: World) -> None:
     assert not world.service._tcp.quota
 
 
-def test_what_is_known_is_answered_beyond_the_bound(world: World) -> None:
+def test_cached_and_local_names_are_answered_beyond_the_bound(world: World) -> None:
     world.say(ask("known.test").pack())
     world.socket.owner.datagram(answer_to(world.upstream()), FIRST, 53)
     assert world.heard().rr

@@ -193,13 +193,13 @@ def test_an_answer_that_does_not_fit_is_truncated() -> None:
 
 
 @pytest.mark.rfc("6147", "5.3.1 others")
-def test_reverse_names_of_other_addresses_are_asked_for_outside() -> None:
+def test_reverse_names_outside_the_prefix_are_forwarded() -> None:
     world = World(**DNS64)
     name = IPv6Address("2001:db8::1").reverse_pointer
     assert data(exchange(world, ask(name, qtype="PTR"), {"records": ["PTR host.test"]})) == ["PTR host.test."]
 
 
-def test_a_name_that_does_not_exist_is_not_asked_for_again() -> None:
+def test_nxdomain_causes_no_second_query() -> None:
     world = World(**DNS64)
     heard = exchange(world, ask(qtype="AAAA"), {"rcode": RCODE.NXDOMAIN})
     assert heard.header.rcode == RCODE.NXDOMAIN

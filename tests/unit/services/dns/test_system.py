@@ -39,7 +39,7 @@ def tell(world: World, addresses: tuple[bytes, ...] = (), exists: bool | None = 
 # ---------------------------------------------------------------------------------------- the service
 
 
-def test_addresses_of_the_library_are_told_and_kept(world: World) -> None:
+def test_addresses_from_the_library_are_answered_and_cached(world: World) -> None:
     world.say(ask("Name.test").pack())
     assert [name for name, _ in world.host.lookups] == ["name.test"]
     heard = tell(world, (V4, V6, V4, bytes((192, 0, 2, 2))))
@@ -59,7 +59,7 @@ def test_addresses_of_the_library_are_told_and_kept(world: World) -> None:
 @pytest.mark.parametrize(
     ("exists", "code"), [(True, RCODE.NOERROR), (False, RCODE.NXDOMAIN), (None, RCODE.SERVFAIL)]
 )
-def test_what_the_library_does_not_find(world: World, exists: bool | None, code: int) -> None:
+def test_names_that_the_library_does_not_find(world: World, exists: bool | None, code: int) -> None:
     world.say(ask().pack())
     heard = tell(world, (), exists)
     assert (heard.header.rcode, heard.rr) == (code, [])
@@ -68,7 +68,7 @@ def test_what_the_library_does_not_find(world: World, exists: bool | None, code:
 
 
 @pytest.mark.parametrize("name", ["1.2.3.4", "127.1", "2130706433", "0x7f000001", "a.0X1f", "a b", "ä.test"])
-def test_what_is_no_name_of_a_host_is_not_looked_up(world: World, name: str) -> None:
+def test_an_invalid_host_name_is_not_looked_up(world: World, name: str) -> None:
     message = bytearray(ask("x").pack()[:12])
     for label in name.encode().split(b"."):
         message += bytes((len(label),)) + label
@@ -125,7 +125,7 @@ def test_closing_forgets_the_lookup(world: World) -> None:
         ("system", "", ("127.0.0.53",), True),
     ],
 )
-def test_when_the_library_is_asked(
+def test_the_choice_between_the_library_and_resolvers(
     tmp_path: Path, mode: str, text: str, resolvers: tuple[str, ...] | None, looked_up: bool
 ) -> None:
     path = tmp_path / "resolv.conf"
@@ -142,7 +142,7 @@ def test_when_the_library_is_asked(
 
 
 @pytest.mark.parametrize("text", [None, "", "# nameserver 127.0.0.53\n", "nameserver nonsense\n"])
-def test_without_a_named_server_other_types_are_asked_of_the_loopback(tmp_path: Path, text: str | None) -> None:
+def test_without_a_nameserver_other_types_go_to_the_loopback(tmp_path: Path, text: str | None) -> None:
     """Like the C library. If the loopback does not answer either, the query fails."""
     path = tmp_path / "resolv.conf"
     if text is not None:
@@ -235,7 +235,7 @@ def real() -> Any:
     real.close()
 
 
-def test_a_thread_asks_and_the_driving_thread_hears(real: Real, library: Library) -> None:
+def test_a_lookup_runs_in_a_thread_and_reports_to_the_driving_one(real: Real, library: Library) -> None:
     library.result = [
         (socket.AF_INET6, 1, 6, "", ("2001:db8::%1", 0, 0, 0)),
         (socket.AF_INET, 1, 6, "", ("192.0.2.1", 0)),
@@ -288,7 +288,7 @@ def test_threads_and_lookups_are_bounded(real: Real, library: Library) -> None:
     real.wait(LOOKUPS_MAX + 1)
 
 
-def test_a_system_without_threads_is_told(
+def test_a_lookup_without_threads_is_refused(
     real: Real, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(thread: threading.Thread) -> None:

@@ -47,7 +47,7 @@ def content(root: Path, name: str, **more: Any) -> bytes | int:
     "name",
     ["small", "/small", "//small", "./small", "sub/deep/file", "/sub//deep/./file", "sub/deep/../../small"],
 )
-def test_what_is_inside(root: Path, name: str) -> None:
+def test_names_inside_the_folder(root: Path, name: str) -> None:
     expected = {"small": b"hello", "file": b"deep"}[name.rpartition("/")[2]]
     assert content(root, name) == (2 if ".." in name else expected)
 
@@ -56,7 +56,7 @@ def test_what_is_inside(root: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["nothing", "/etc/passwd", "sub/nothing", "nothing/small", "small/x", "...x", "con.x.y/z"]
 )
-def test_what_is_missing(root: Path, name: str) -> None:
+def test_missing_files(root: Path, name: str) -> None:
     assert content(root, name) == (2 if name.startswith("con") else 1)
 
 
@@ -117,7 +117,7 @@ def test_names_in_utf_8(root: Path) -> None:
     assert content(root, "größe/../../secret") == 2
 
 
-def test_names_in_utf_8_are_written_and_asked_of_functions(root: Path) -> None:
+def test_utf_8_names_in_folders_and_for_functions(root: Path) -> None:
     client = Client(Server(root, tftp_write=True))
     client.write("größe", b"written", {"blksize": 100})
     assert (root / "größe").read_bytes() == b"written"
@@ -350,7 +350,7 @@ def test_a_folder_that_is_replaced_by_a_link_meanwhile(root: Path, monkeypatch: 
 
 @posix
 @pytest.mark.usefixtures("way")
-def test_what_is_no_file_is_not_opened(root: Path) -> None:
+def test_special_files_are_not_opened(root: Path) -> None:
     os.mkfifo(root / "fifo")
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(root / "socket"))
@@ -360,7 +360,7 @@ def test_what_is_no_file_is_not_opened(root: Path) -> None:
     assert content(root, "null") == 2
 
 
-def test_what_may_not_be_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_read_permission_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = os.open
 
     def refuse(path: str, *arguments: Any, **more: Any) -> int:  # as the system does to everyone but root
@@ -419,7 +419,7 @@ def test_a_file_is_replaced_in_one_step_and_keeps_its_mode(root: Path) -> None:
 
 
 @pytest.mark.usefixtures("way")
-def test_what_is_not_complete_leaves_nothing(root: Path) -> None:
+def test_an_incomplete_write_leaves_no_file(root: Path) -> None:
     server = Server(root, tftp_write=True)
     for end in ("silence", "error", "close"):
         client = Client(server)
@@ -468,7 +468,9 @@ def test_writing_has_to_be_allowed(root: Path) -> None:
 
 @posix
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT])
-def test_a_full_disk_is_told(root: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_to_the_client(
+    root: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = Server(root, tftp_write=True)
     client = Client(server)
     client.ask("new", write=True)
@@ -541,7 +543,7 @@ def test_the_folder_is_checked_at_the_start(root: Path, tmp_path: Path) -> None:
     assert Config(tftp=lambda name: b"", tftp_single_port=True).tftp_single_port
 
 
-def test_a_folder_that_may_not_be_used_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_permission_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.R_OK)
     with pytest.raises(ConfigError, match="may not be read by this user"):
         Config(tftp=root)
@@ -558,7 +560,7 @@ def test_a_relative_folder_stays_where_it_was(root: Path, monkeypatch: pytest.Mo
     assert Config.from_qemu(f"user,tftp={root}").tftp == root
 
 
-def test_a_system_whose_names_are_ascii(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_non_ascii_names_on_an_ascii_system(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With LC_ALL=C and without UTF-8 mode such a file does not exist, and nothing is raised."""
     monkeypatch.setattr(os, "fsencode", lambda name: name.encode("ascii"))
     assert content(root, "größe") == 1

@@ -82,12 +82,12 @@ GRANTED = [
 
 
 @pytest.mark.parametrize("rest", PLAIN)
-def test_what_is_not_understood_never_costs_the_file(rest: bytes) -> None:
+def test_bad_options_do_not_prevent_the_transfer(rest: bytes) -> None:
     assert answer(rest) == (DATA, 1, bytes(512))
 
 
 @pytest.mark.parametrize("rest", PLAIN)
-def test_nor_does_it_cost_a_write(rest: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_bad_options_do_not_prevent_a_write(rest: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     root = folder(tmp_path_factory.mktemp("tftp"))
     client = Client(Server(root, tftp_write=True))
     client.give(b"\0\2new\0" + rest)
@@ -97,7 +97,7 @@ def test_nor_does_it_cost_a_write(rest: bytes, tmp_path_factory: pytest.TempPath
 
 
 @pytest.mark.parametrize(("rest", "granted"), GRANTED)
-def test_what_is_understood_among_it_is_granted(rest: bytes, granted: dict[str, str]) -> None:
+def test_valid_options_among_others_are_granted(rest: bytes, granted: dict[str, str]) -> None:
     opcode, _, options = answer(b"octet\0" + rest)
     assert opcode == OACK
     words = options.decode().split("\0")
@@ -114,7 +114,7 @@ def test_what_is_understood_among_it_is_granted(rest: bytes, granted: dict[str, 
         b"\0\0\0\0", b"\3",
     ],
 )  # fmt: skip
-def test_what_is_no_request_is_answered_by_error_4(payload: bytes) -> None:
+def test_malformed_requests_are_answered_by_error_4(payload: bytes) -> None:
     client = Client(Server({"f": b"x"}.get))
     client.give(payload)
     assert client.refused() == 4

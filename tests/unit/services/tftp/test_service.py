@@ -166,7 +166,7 @@ def test_a_missing_file() -> None:
     assert server.net.pending == 0
 
 
-def test_the_answers_are_what_tftpy_reads() -> None:
+def test_tftpy_reads_the_answers() -> None:
     """An independent reader of what is on the wire."""
     server = Server({"f": pattern(600)}.get)
     factory = TftpPacketFactory()
@@ -208,7 +208,7 @@ def test_the_answers_are_what_tftpy_reads() -> None:
         ({"blksize": 7, "tsize": 0}, {"tsize": "100000"}),
     ],
 )
-def test_what_is_granted(asked: dict[str, object], granted: dict[str, str]) -> None:
+def test_valid_options_are_granted(asked: dict[str, object], granted: dict[str, str]) -> None:
     client = Client(served(f=bytes(100_000)))
     client.ask("f", asked)
     assert client.granted() == granted
@@ -221,7 +221,7 @@ def test_what_is_granted(asked: dict[str, object], granted: dict[str, str]) -> N
         {"windowsize": 0}, {"windowsize": 65536}, {"multicast": ""}, {"blksize": "٤٤"}, {"blksize": "8 "},
     ],
 )  # fmt: skip
-def test_what_is_not_granted_is_not_mentioned(asked: dict[str, Any]) -> None:
+def test_invalid_options_get_no_oack(asked: dict[str, Any]) -> None:
     """Without any option there is no OACK, and the transfer begins as in RFC 1350 (RFC 2347)."""
     client = Client(served(f=bytes(600)))
     client.ask("f", asked)
@@ -241,7 +241,7 @@ def test_windows_fit_a_guests_socket(mtu: int, window: int) -> None:
     assert client.granted()["windowsize"] == str(window)
 
 
-def test_the_size_is_told(tmp_path: Path) -> None:
+def test_tsize_is_answered(tmp_path: Path) -> None:
     client = Client(Server(folder(tmp_path)))
     client.ask("full", {"tsize": 0})
     assert client.granted() == {"tsize": "1024"}
@@ -270,7 +270,7 @@ def test_the_guests_own_interval() -> None:
     assert retransmits(client, 30) == [3, 6, 9, 12, 15, 18, 21, 24, 27]
 
 
-def test_what_comes_again_is_the_same() -> None:
+def test_a_retransmission_is_identical() -> None:
     server = served(f=pattern(1000))
     client = Client(server)
     client.ask("f")
@@ -295,7 +295,7 @@ def test_the_time_out_follows_the_round_trip_time() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"blksize": 100}, {"windowsize": 4}])
-def test_the_round_trip_time_of_what_was_sent_twice_is_not_known(options: dict[str, object]) -> None:
+def test_the_round_trip_time_of_a_retransmission_is_not_measured(options: dict[str, object]) -> None:
     """The answer may be to the first packet (Karn); the next that is sent once is measured."""
     server = served(f=bytes(50_000))
     client = Client(server)
@@ -357,7 +357,7 @@ def test_a_duplicate_acknowledgement_sends_nothing() -> None:
 
 
 @pytest.mark.parametrize("number", [3, 100, 65535])
-def test_an_acknowledgement_of_what_was_not_sent(number: int) -> None:
+def test_an_acknowledgement_of_an_unsent_block_is_dropped(number: int) -> None:
     server = served(f=pattern(2000))
     client = Client(server)
     client.ask("f")
