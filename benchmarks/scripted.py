@@ -262,11 +262,15 @@ class BareStack:
 
 
 class RealNetwork:
-    """The complete :class:`slirpy.Slirp` with the system's sockets."""
+    """The complete :class:`slirpy.Slirp` with the system's sockets.
+
+    Attributes:
+        net: the network.
+    """
 
     def __init__(self, case: Case, on_frame: Callable[[bytes], object]) -> None:
-        self._net = Slirp(case.config or Config(), random=Random(1))
-        self._nic = self._net.attach(on_frame, features=case.features)
+        self.net = Slirp(case.config or Config(), random=Random(1))
+        self._nic = self.net.attach(on_frame, features=case.features)
         self._checksummed = case.features is not None
 
     def send(self, frames: Sequence[bytes]) -> None:
@@ -277,11 +281,11 @@ class RealNetwork:
 
     def carry_on(self) -> None:
         """Process the sockets. Waiting takes no processor time."""
-        self._net.poll(0.01)
+        self.net.poll(0.01)
 
     def close(self) -> None:
         """Close the network."""
-        self._net.close()
+        self.net.close()
 
 
 class TapNetwork(RealNetwork):
@@ -291,14 +295,14 @@ class TapNetwork(RealNetwork):
     """
 
     def __init__(self, case: Case, on_frame: Callable[[bytes], object]) -> None:
-        self._net = Slirp(case.config or Config(), random=Random(1))
+        self.net = Slirp(case.config or Config(), random=Random(1))
         self._far, near = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._far.setblocking(False)
         near.setblocking(False)
         with patch.object(tap, "_probe", lambda fd: (VNET.size, True, True)):
-            self._net.attach_link(tap.TapLink(near.detach()))
+            self.net.attach_link(tap.TapLink(near.detach()))
         self._on_frame = on_frame
-        self._net.poll(0)
+        self.net.poll(0)
 
     def send(self, frames: Sequence[bytes]) -> None:
         """Pass frames from the guest."""
@@ -308,7 +312,7 @@ class TapNetwork(RealNetwork):
 
     def carry_on(self) -> None:
         """Process the link and the sockets."""
-        self._net.poll(0.01)
+        self.net.poll(0.01)
         while True:
             try:
                 data = self._far.recv(1 << 16)
