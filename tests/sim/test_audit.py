@@ -192,6 +192,20 @@ def test_a_lease_that_expires_is_on_record() -> None:
     audited.end()
 
 
+def test_connections_from_outside_are_on_record() -> None:
+    audited = Audited(hostfwd=["tcp:127.0.0.1:8080-:80"])
+    listener = audited.net.guest.listen(80)
+    for number in (1, 2):
+        client = audited.net.host.connect("127.0.0.1", 8080)
+        audited.net.run_until(lambda number=number: len(listener.accepted) == number)  # type: ignore[misc] # a default
+        client.finish()
+        listener.accepted[-1].shutdown()
+        audited.net.run(100 * SECOND)
+    audited.end()
+    assert [record["inbound"] for record in audited.of("open")] == [True, True]
+    assert [record["end"] for record in audited.of("end")] == ["CLOSED", "CLOSED"]
+
+
 def test_connections_to_services_of_the_network_are_on_record(tmp_path: Path) -> None:
     audited = Audited(
         dns_records=["web.test=192.0.2.7"],

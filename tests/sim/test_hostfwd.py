@@ -11,7 +11,9 @@ import pytest
 from slirpy.errors import ForwardError
 from slirpy.errortext import strerror
 from slirpy.interfaces import LinkFeatures
+from slirpy.tcp.options import TIMESTAMP
 from slirpy.testing import Remote
+from slirpy.wire.ip import V4, V6
 from tests.support.harness import (
     ACK,
     FIN,
@@ -403,6 +405,18 @@ def test_the_guest_opens_at_the_same_time() -> None:
     client.write(b"met")
     net.run(0.05)
     assert peer.drain() == b"met"
+
+
+def test_bursts_fill_the_largest_packet() -> None:
+    net = forwarding()
+    link = net.attach(LinkFeatures(checksum_offload=True, segmentation_offload=True))
+    port = net.stack.network.ports[-1]
+    assert port.segmentation_offload
+    for family, header in ((V4, 20), (V6, 40)):
+        settings = net.stack._tcp.settings(port, family)
+        assert header + 20 + TIMESTAMP.size + settings.max_burst == 65535
+        assert net.stack._tcp.settings(None, family).max_burst == 0
+    assert not net.take(link)
 
 
 def test_settings_follow_the_link_that_the_guest_is_behind() -> None:

@@ -146,6 +146,7 @@ def test_a_name_without_an_address() -> None:
     world.net.run(SECOND)
     assert stream.error == errno.EHOSTUNREACH
     assert refused == ["proxy.example does not resolve to an address that may be used"]
+    assert [flow.state for flow in world.net.stack.closed_flows if flow.protocol == "tcp"] == ["REFUSED"]
 
 
 def test_a_flow_that_has_ended_meanwhile_goes_nowhere() -> None:

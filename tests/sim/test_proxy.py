@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from slirpy import Action, Config, ConfigError, RulePolicy
+from slirpy import Action, Config, ConfigError, FlowRequest, RulePolicy, Verdict
 from slirpy.testing import Remote, SimServer, VirtualNetwork
 from slirpy.testing.guest.tcp import GuestStream
 from tests.support.hellos import openssl_hello
@@ -255,6 +255,23 @@ def test_a_known_name_goes_to_the_proxy() -> None:
         stream.write(hello)
         net.run(SECOND)
         assert bytes(proxy.connections[0].received).endswith(hello)
+
+
+def test_the_name_of_a_verdict_goes_to_the_proxy() -> None:
+    """The address has another name, too, which the guest has asked for."""
+
+    def policy(request: FlowRequest) -> Verdict:
+        return Verdict(Action.ALLOW, names=("told.example",), tls="off")
+
+    records = [f"asked.example A {WORLD}", f"told.example A {WORLD}"]
+    net = VirtualNetwork(Config(resolvers=[], proxy=f"http://{PROXY}:3128", policy=policy, dns_records=records))
+    proxy = net.host.serve_tcp(PROXY, 3128, Remote)
+    net.boot()
+    net.guest.resolve("asked.example")
+    net.run(SECOND)
+    net.guest.connect(WORLD, 80)
+    net.run(SECOND)
+    assert bytes(proxy.connections[0].received).startswith(b"CONNECT told.example:80 ")
 
 
 def test_a_name_is_not_the_proxys_to_resolve_where_the_default_has_allowed_the_address() -> None:
