@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from slirpy import stack as stack_module
@@ -44,6 +44,7 @@ TRICKS = 60
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**32))
+@example(415935)  # one of several tries leads to the target of a redirect, but not the first
 def test_nothing_passes(seed: int) -> None:
     assert Attack(seed).run(TRICKS) == []
 

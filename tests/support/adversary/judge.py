@@ -266,7 +266,9 @@ class Judge:
                 continue
             where, names = self.meant(each.address), frozenset(self.asked[each.guest])
             if where is None:
-                return any(self._leads(rule, protocol, each.port, address, port) for rule in self.rules)
+                if any(self._leads(rule, protocol, each.port, address, port) for rule in self.rules):
+                    return True
+                continue
             for name in (None, *names):
                 rule = self.first(protocol, where, each.port, name)
                 if self._leads(rule, protocol, each.port, address, port):
