@@ -89,10 +89,10 @@ class TaskWorker:
             self.failed = True  # the guest has gone, which needs no report
         except Exception as error:  # as above; the loop reports it
             self.failed = True
+            # Without the task: from Python 3.12 on, the loop would enter its context, in which this runs already.
             self._loop.call_exception_handler({
                 "message": f"handler of a connection to {self._flow.destination} has failed",
                 "exception": error,
-                "task": self._task,
             })  # fmt: skip
         finally:
             self.failed = self.failed or sys.exc_info()[0] is not None  # cancelled

@@ -18,6 +18,7 @@ from tests.windows import interpreter
 
 SELECTED = (
     "tests/conformance",
+    "tests/unit/cli/test_app.py",
     "tests/unit/cli/test_config_file.py",
     "tests/unit/drive",
     "tests/unit/host",

@@ -299,7 +299,7 @@ REWRITTEN = """# a machine
 def test_a_file_of_readconfig_is_copied(tmp_path: Path) -> None:
     file = tmp_path / "machine.cfg"
     file.write_text(CONFIG)
-    translation = line(f"-nodefaults -readconfig {file} -nic user")
+    translation = line(f"-nodefaults -readconfig {file.as_posix()} -nic user")
     assert became(translation) == "-nodefaults -readconfig /dev/fd/10 -nic socket,fd=12"
     assert translation.contents(FDS) == [REWRITTEN]
     assert [network.options for network in translation.networks] == [
@@ -307,14 +307,15 @@ def test_a_file_of_readconfig_is_copied(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert file.read_text() == CONFIG
     # Without -nodefaults or a network on the command line, QEMU adds its default network to those of a file.
-    assert line(f"-readconfig {file}").needs_card
-    assert not line(f"-nodefaults -readconfig {file}").needs_card
+    assert line(f"-readconfig {file.as_posix()}").needs_card
+    assert not line(f"-nodefaults -readconfig {file.as_posix()}").needs_card
 
 
 def test_a_file_without_networks_is_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "machine.cfg"
     file.write_text('[machine]\n  type = "q35"\n')
-    assert became(line(f"-readconfig {file} -nic user")) == f"-readconfig {file} -nic socket,fd=10"
+    typed = f"-readconfig {file.as_posix()}"
+    assert became(line(f"{typed} -nic user")) == f"{typed} -nic socket,fd=10"
 
 
 # ---------------------------------------------------------------------------------------------- mistakes

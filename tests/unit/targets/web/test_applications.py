@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -179,7 +180,7 @@ def test_one_that_raises_later_is_a_reset(driven: Driven, hooked: list[Any]) -> 
 
     driven.net.mount(application, SERVER)
     stream = driven.exchange(SERVER, 80, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", end=False)
-    assert stream.error == 104
+    assert stream.error == errno.ECONNRESET
     assert [type(error) for error in hooked] == [ValueError]
 
 
@@ -316,7 +317,7 @@ def test_asgi_applications_that_fail(driven: Driven, fault: str) -> None:
     driven.net.mount(application, SERVER)
     stream = driven.exchange(SERVER, 80, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", end=False)
     if fault == "lies":
-        assert stream.error == 104
+        assert stream.error == errno.ECONNRESET
     else:
         assert stream.received.startswith(b"HTTP/1.1 500 ")
         assert not stream.error
