@@ -252,7 +252,7 @@ def tftp_missing_file_and_write() -> VirtualNetwork:
 
 
 @scenario
-def tftp_nobody_acknowledges() -> VirtualNetwork:
+def tftp_without_acknowledgements() -> VirtualNetwork:
     net = network(tftp=files)
     read_file(net, acks=False)
     net.run(120 * SECOND)
@@ -398,7 +398,7 @@ def udp_sizes() -> VirtualNetwork:
 
 
 @scenario
-def udp_to_nobody() -> VirtualNetwork:
+def udp_without_receiver() -> VirtualNetwork:
     net = network()
     socket = net.guest.udp()
     for far in ("192.0.2.7", "10.0.2.2", "10.0.2.3", "10.0.2.99", "255.255.255.255", "10.0.2.255"):
@@ -458,7 +458,7 @@ def hostfwd_tcp_and_udp() -> VirtualNetwork:
 
 
 @scenario
-def hostfwd_nobody_listens() -> VirtualNetwork:
+def hostfwd_without_listener() -> VirtualNetwork:
     net = network(hostfwd=["tcp:127.0.0.1:8080-:80", "tcp:127.0.0.1:8081-10.0.2.99:80"])
     for port in (8080, 8081):
         net.host.connect(LOOPBACK, port)

@@ -68,7 +68,7 @@ def test_answers_for_nothing_else(net: Net, target: str, nobody: int) -> None:
     assert net.stats.arp_nobody == nobody
 
 
-def test_an_announcement_of_a_stranger_asks_for_nobody(net: Net) -> None:
+def test_a_foreign_announcement_is_no_unanswered_request(net: Net) -> None:
     net.send(arp(1, sender=WORLD, target=WORLD))
     net.silence()
     assert net.stats.arp_nobody == 0
@@ -104,7 +104,7 @@ def test_traffic_teaches(net: Net) -> None:
 
 
 @pytest.mark.parametrize("claimed", [GATEWAY, DNS])
-def test_nobody_takes_our_address(net: Net, claimed: bytes) -> None:
+def test_a_guest_cannot_claim_a_server_address(net: Net, claimed: bytes) -> None:
     net.send(arp(2, sender=claimed), arp(1, sender=claimed, target=GATEWAY))
     net.silence()
     assert not net.stack.neighbors.known()
@@ -257,7 +257,7 @@ def test_detached_link_keeps_nothing() -> None:
     assert net.stats.drop_neighbor_queue_full + net.stats.drop_neighbor_unresolved == 50
 
 
-def test_time_moves_only_when_told(net: Net) -> None:
+def test_time_advances_only_by_run(net: Net) -> None:
     assert net.stack.deadline() is None
     net.run(3)
     assert net.stack.now == 1003 * SECOND

@@ -100,7 +100,7 @@ def net() -> Net:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_refused_counts_each_time(net: Net, case: str) -> None:
+def test_each_refused_frame_is_counted(net: Net, case: str) -> None:
     frame, counter = CASES[case]
     net.send(frame, frame, frame)
     assert counted(net) == {counter: 3}
@@ -140,7 +140,7 @@ def test_a_family_that_the_network_does_not_have(options: dict[str, Any], frame:
         udp(b"x", source=ip("10.0.2.16")),
     ],
 )
-def test_what_is_just_good_enough_opens_a_flow(net: Net, frame: bytes) -> None:
+def test_a_barely_valid_frame_opens_a_flow(net: Net, frame: bytes) -> None:
     net.send(frame)
     assert counted(net) == {}
     assert len(net.stack.flows()) == 1
@@ -176,7 +176,7 @@ def test_a_segment_of_no_connection_is_reset_where_it_ends(
     assert net.stats.drop_ip_ttl == (2 if expires else 0)
 
 
-def test_a_datagram_of_nobody_reaches_a_service_only(net: Net) -> None:
+def test_a_datagram_from_the_unspecified_address_reaches_only_services(net: Net) -> None:
     for _ in range(3):
         net.send(udp(b"x", source=bytes(4)))
     assert counted(net) == {"drop_udp_unreachable": 3}

@@ -28,11 +28,11 @@ def of_a_connection(net: Net) -> Any:
 @pytest.mark.parametrize(
     ("given", "made"), [({}, Cubic), ({"congestion": "reno"}, Reno), ({"congestion": Mine}, Mine)]
 )
-def test_connections_have_what_the_configuration_says(given: dict[str, Any], made: type) -> None:
+def test_connections_use_the_configured_algorithm(given: dict[str, Any], made: type) -> None:
     assert type(of_a_connection(Net(config(**given)))) is made
 
 
 @pytest.mark.parametrize("given", ["fast", "", None, 5])
-def test_what_is_none(given: Any) -> None:
+def test_an_unknown_algorithm_is_refused(given: Any) -> None:
     with pytest.raises(ConfigError, match="is none of cubic, reno, and cannot be called to make one"):
         Config(congestion=given)

@@ -143,7 +143,7 @@ def advertisement(net: Net) -> ndp.RouterAdvertisement:
     raise AssertionError("no advertisement")
 
 
-def test_the_router_tells_of_dhcpv6() -> None:
+def test_router_advertisements_announce_dhcpv6() -> None:
     """O: there is more to learn; M: an address too, where hosts cannot make their own."""
     told = advertisement(Net())
     assert (told.managed, told.other) == (False, True)
@@ -177,7 +177,7 @@ def test_an_address_that_a_guest_uses_without_a_lease_is_passed_over() -> None:
     assert net.stats.dhcp_in_use == 1
 
 
-def test_an_address_is_asked_for_before_it_is_given_out() -> None:
+def test_an_address_is_probed_before_it_is_offered() -> None:
     """By a neighbour solicitation, if there are several links; here its user answers."""
     net = Net()
     second = net.attach()

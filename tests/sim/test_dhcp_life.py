@@ -189,7 +189,7 @@ def test_a_crowd_of_ten_thousand_takes_nothing_from_a_guest_that_is_there() -> N
     assert reply(net.take()[-1]).options[53] == bytes((OFFER,))
 
 
-def test_a_crowd_leaves_addresses_to_who_comes_behind_another_link() -> None:
+def test_a_crowd_leaves_addresses_to_clients_of_another_link() -> None:
     net = Net(config())
     other = net.attach()
     for number in range(400):

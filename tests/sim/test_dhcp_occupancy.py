@@ -164,7 +164,7 @@ def test_clones_that_begin_together_behind_one_link() -> None:
     assert len(set(offers)) == 4
 
 
-def test_a_clone_that_was_not_heard_by_arp_yet() -> None:
+def test_a_clone_that_has_sent_no_arp_yet() -> None:
     world = World()
     one, two = world.guests
     assert world.lease(one, SAME) == FIRST
@@ -260,7 +260,7 @@ def test_an_address_that_is_used_without_a_lease_is_not_offered(world: World, si
     assert world.net.stack.leases()[0].mac == one.mac.hex(":")
 
 
-def test_a_user_that_was_never_heard_is_asked_for() -> None:
+def test_an_address_in_silent_use_is_found_by_arp() -> None:
     world = World()
     one, two = world.guests
     one.address, one.answers = FIRST, True
@@ -311,7 +311,7 @@ def test_many_addresses_in_use_are_passed_over_in_one_go() -> None:
     assert world.lease(two) == ip("10.0.2.100")
 
 
-def test_a_guest_that_claims_all_addresses_starves_nobody() -> None:
+def test_a_guest_that_claims_all_addresses_does_not_starve_others() -> None:
     world = World(2)
     one, two = world.guests
     for number in range(1, 255):
@@ -339,7 +339,7 @@ def test_many_addresses_in_use_are_passed_over_without_recursion() -> None:
     assert offer.yiaddr == int.from_bytes(bytes((10, 0, 2, 0)), "big")
 
 
-def test_what_was_set_aside_comes_back() -> None:
+def test_an_address_that_was_in_use_returns_to_the_pool() -> None:
     world = World(2, shared=True, net="10.0.2.0/29", dhcpstart="10.0.2.4")
     one, two = world.guests
     one.address = ip("10.0.2.4")
@@ -412,7 +412,7 @@ def test_clones_with_a_static_lease_have_an_address_each(world: World) -> None:
         assert world.lease(guest, SAME) == address
 
 
-def test_an_address_of_the_policys_choice_that_is_in_use_is_given_to_nobody() -> None:
+def test_an_address_chosen_by_the_policy_is_not_offered_if_in_use() -> None:
     from ipaddress import IPv4Address
 
     from slirpy.config.dhcp import DhcpAnswer
@@ -464,7 +464,7 @@ def test_an_address_that_may_be_in_use_takes_a_moment() -> None:
     assert answered_after(world, Guest(world.net, 9, two.wire), (50, FIRST)) == 100
 
 
-def test_a_user_that_was_heard_long_ago_is_waited_for() -> None:
+def test_a_user_last_seen_long_ago_is_probed_before_the_offer() -> None:
     world = World(2)
     one, two = world.guests
     one.address = FIRST

@@ -63,7 +63,7 @@ def test_the_hosts_library_answers_in_virtual_time() -> None:
     assert runs[0] == runs[1]
 
 
-def test_a_function_hears_which_guest_asks() -> None:
+def test_a_function_gets_the_address_of_the_guest() -> None:
     asked: list[DnsQuestion] = []
 
     def answer(question: DnsQuestion) -> Sequence[str] | None:

@@ -103,7 +103,7 @@ def test_connections_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     assert net.stats.tcp_flows_evicted == 13
 
 
-def test_what_is_open_outlasts_a_flood_of_its_own_guest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_established_connections_outlive_a_flood_of_their_own_guest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tcp_module, "MAX_OPENING", 50)
     net = Net()
     server = net.host.serve_tcp(WORLD, 80)
@@ -124,7 +124,7 @@ def test_what_is_open_outlasts_a_flood_of_its_own_guest(monkeypatch: pytest.Monk
     assert len(net.stack.tcp_flows) == 51
 
 
-def test_what_is_over_has_a_bound_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_wait_has_a_bound_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tcp_module, "MAX_TIME_WAIT", 5)
     net = Net()
     server = net.host.serve_tcp(WORLD, 80)
@@ -183,7 +183,7 @@ def send_much(net: Net, peer: Peer, pieces: int = 2000) -> None:
     net.wire.sent.clear()
 
 
-def test_windows_grow_with_what_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_share_the_pool_as_the_application_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tcp_module, "WIDE_BYTES", 2 << 20)
     net = Net()
     net.host.serve_tcp(WORLD, 80, Remote)
@@ -213,7 +213,7 @@ def test_without_window_scaling_no_window_grows() -> None:
 # ------------------------------------------------------------------------------------ from outside
 
 
-def test_a_crowd_before_a_forward_that_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crowd_at_a_forward_that_the_guest_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Outside connections are limited and reset on eviction; the guest's own go on, and it can answer the others."""
     monkeypatch.setattr(tcp_module, "MAX_OPENING", 100)
     net = Net(config(hostfwd=["tcp::8080-:80"]))
@@ -239,7 +239,7 @@ def test_a_crowd_before_a_forward_that_nobody_answers(monkeypatch: pytest.Monkey
     assert [flow.state for flow in net.stack.flows()] == ["ESTABLISHED"]
 
 
-def test_a_crowd_outside_does_not_end_what_guests_are_opening(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crowd_outside_does_not_evict_connections_guests_are_opening(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tcp_module, "MAX_OPENING", 100)
     net = Net(config(hostfwd=["tcp::8080-:80"]))
     net.host.black_hole(BLACK)
@@ -283,7 +283,7 @@ def test_without_descriptors_new_connections_are_refused_and_later_not() -> None
     assert stats.tcp_flows_no_socket == 1
 
 
-def test_without_descriptors_who_has_most_gives_to_others() -> None:
+def test_without_descriptors_the_largest_user_gives_way() -> None:
     net, wire = two_guests()
     net.host.serve_tcp(WORLD, 80)
     net.host.answer_ping()
@@ -354,7 +354,7 @@ def test_after_its_answers_a_resolver_s_port_is_kept_for_ten_seconds(family: int
     assert net.stack.flows() == []
 
 
-def test_who_asks_again_waits_for_the_answer() -> None:
+def test_a_further_dns_query_keeps_the_flow_for_its_answer() -> None:
     net = Net()
     far = net.host.serve_udp(WORLD, 53)
     for _ in range(3):

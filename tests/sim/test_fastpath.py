@@ -692,7 +692,7 @@ def test_a_flow_is_serviced_once_a_batch() -> None:
     assert flow.dirty
 
 
-def test_somebody_else_who_speaks_with_the_address_keeps_it_no_longer_than_until_the_next_segment() -> None:
+def test_another_mac_that_claims_the_address_loses_it_to_the_next_segment() -> None:
     twins = TcpTwins()
     twins.open()
     twins.segment(ACK | PSH, b"one")

@@ -99,7 +99,7 @@ def test_corruption(seed: int) -> None:
     assert net.stack.stats.drop_tcp_checksum > 0
 
 
-def test_a_mac_address_from_a_damaged_frame_is_asked_for_again() -> None:
+def test_a_mac_address_from_a_corrupted_frame_is_resolved_again() -> None:
     net, guest, link = network(1)
     download = guest.connect("192.0.2.7", 80)
     net.run_until(lambda: download.count > 100_000, 60 * SECOND)

@@ -242,7 +242,7 @@ def arp_for_all_addresses() -> Iterator[bytes]:
     return (arp(1, target=bytes((10, 0, 2, n % 256))) for n in range(4000))
 
 
-def arp_replies_that_nobody_asked_for() -> Iterator[bytes]:
+def unsolicited_arp_replies() -> Iterator[bytes]:
     """The bystander's address, and the gateway's, claimed over and over."""
     return (arp(2, sender=(BYSTANDER, GATEWAY)[n & 1], to=GATEWAY_MAC) for n in range(4000))
 
@@ -337,7 +337,7 @@ FLOODS: dict[Flood, str] = {
     pings_of_the_gateway: "icmp_echo_replies",
     arp_from_all_addresses: "drop_neighbor_spoofed",
     arp_for_all_addresses: "switch_flooded",
-    arp_replies_that_nobody_asked_for: "drop_neighbor_spoofed",
+    unsolicited_arp_replies: "drop_neighbor_spoofed",
     tcp_to_everyone: "drop_tcp_broadcast",
     foreign_sources: "drop_ip_source",
     wrong_macs: "drop_switch_spoofed",

@@ -194,7 +194,7 @@ FORGED: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("to", [BROADCAST, NODES_MAC, VICTIM_MAC], ids=["broadcast", "group", "victim"])
 @pytest.mark.parametrize("name", FORGED)
-def test_what_is_forged_stops(name: str, to: bytes) -> None:
+def test_forged_messages_are_dropped(name: str, to: bytes) -> None:
     frame, counter = FORGED[name]
     frame = to + frame[6:]
     pair = Pair()
@@ -252,7 +252,7 @@ ALLOWED: dict[str, bytes] = {
 
 @pytest.mark.parametrize("to", [None, VICTIM_MAC], ids=["group", "victim"])
 @pytest.mark.parametrize("name", ALLOWED)
-def test_what_guests_may_say_passes(name: str, to: bytes | None) -> None:
+def test_other_messages_pass(name: str, to: bytes | None) -> None:
     frame = ALLOWED[name]
     frame = (to or frame[:6]) + frame[6:]
     pair = Pair()
@@ -294,7 +294,7 @@ def test_an_address_moves_after_a_silence_and_comes_home(claim: Callable[[bytes]
 
 
 @pytest.mark.parametrize("target", [VICTIM6, ip6("fe80::77")])
-def test_addresses_are_known_from_what_guests_say_to_each_other(target: bytes) -> None:
+def test_addresses_are_learnt_from_messages_between_guests(target: bytes) -> None:
     """The stack does not take part in this: the groups are those of the guests' addresses."""
     net = Net()
     victim, third = net.attach(), net.attach()
@@ -305,7 +305,7 @@ def test_addresses_are_known_from_what_guests_say_to_each_other(target: bytes) -
     assert net.stats.drop_neighbor_spoofed == 1
 
 
-def test_the_gateway_hears_what_is_for_it() -> None:
+def test_messages_to_the_gateway_are_not_guarded() -> None:
     """Messages to the gateway alone never pass the guard."""
     pair = Pair()
     pair.net.send(neighbor_solicitation(ROUTER, to=bytes.fromhex("525600000002"), destination=ROUTER))

@@ -29,7 +29,7 @@ def bound(net: VirtualNetwork, guest: Guest, **more: Any) -> Any:
 # ------------------------------------------------------------------------------------- slirpy's own server
 
 
-def test_an_address_and_what_comes_with_it() -> None:
+def test_a_lease_has_an_address_and_options() -> None:
     net = VirtualNetwork(Config(dnssearch=["example.test"]))
     client = bound(net, net.guest)
     lease = client.lease
@@ -316,14 +316,14 @@ def test_a_release_is_repeated_four_times() -> None:
 
 
 @pytest.mark.parametrize("more", [{"xid": b"xyz"}, {"duid": b"\0\3\0\1other"}, {"server": b""}], ids=str)
-def test_what_is_not_for_the_client(more: dict[str, bytes]) -> None:
+def test_answers_that_do_not_match_are_malformed(more: dict[str, bytes]) -> None:
     server = Server()
     server.answer(2, server.one(), server.ia(), **more)
     assert server.client.state == "SOLICITING"
     assert server.guest.counters.malformed == 1
 
 
-def test_what_is_no_message() -> None:
+def test_a_truncated_message_is_malformed() -> None:
     server = Server()
     own = server.guest.ipv6.addresses[0]
     segment = datagram(b"\7", sport=547, dport=546, source=ROUTER, destination=own)

@@ -96,7 +96,7 @@ def reports(frames: list[bytes]) -> list[tuple[bytes, int, bytes]]:
     return found
 
 
-def test_what_is_reported() -> None:
+def test_joined_groups_are_reported() -> None:
     frames: list[bytes] = []
     guest = Guest(frames.append, random=Random(1), now=SECOND)
     guest.join(GROUP)

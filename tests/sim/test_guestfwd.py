@@ -92,14 +92,14 @@ def test_the_server_answers_arp_and_ping() -> None:
     net.silence()
 
 
-def test_a_guest_that_claims_it_is_not_heard() -> None:
+def test_a_guest_cannot_claim_the_server_address() -> None:
     net = network()
     net.send(arp(2, sender=SERVER, sender_mac=bytes.fromhex("525400000099"), to=GATEWAY_MAC))
     net.send(arp(1, target=SERVER))
     assert net.one().data.sha == SERVER_MAC
 
 
-def test_it_is_never_leased() -> None:
+def test_the_server_address_is_never_leased() -> None:
     net = VirtualNetwork(seed=1, config=config(net="10.0.2.0/29", guestfwd=["tcp:10.0.2.4:1-tcp:127.0.0.1:1"]))
     given = {net.boot().address}
     for _ in range(2):
@@ -154,7 +154,7 @@ def test_a_target_that_refuses_is_a_reset() -> None:
     assert not net.stack.tcp_flows
 
 
-def test_a_target_that_cannot_be_reached_is_told_by_icmp() -> None:
+def test_an_unreachable_target_is_reported_by_icmp() -> None:
     net = network()
     net.host.unreachable(TARGET, error=errno.EHOSTUNREACH)
     Peer(net, 80, address=SERVER).send(SYN, opts=options())
@@ -187,7 +187,7 @@ def test_another_port_of_the_server_is_closed() -> None:
     assert not net.calls("send_udp")
 
 
-def test_a_policy_is_not_asked() -> None:
+def test_the_policy_is_not_consulted() -> None:
     def refuse(flow: FlowRequest) -> Any:
         raise AssertionError(flow)
 
@@ -250,7 +250,7 @@ def test_dns_stays_dns_under_a_wildcard() -> None:
 # ----------------------------------------------------------------------------------- StreamFactory, and run time
 
 
-def test_what_a_peer_hears_of_the_guest() -> None:
+def test_a_stream_peer_sees_data_shutdown_and_abort_of_the_guest() -> None:
     net = network(GuestForward("10.0.2.100", 7, StreamFactory(Greeter)))
     peer = Peer(net, 7, address=SERVER)
     peer.open()
@@ -309,7 +309,7 @@ def test_a_guest_s_address_cannot_be_a_server() -> None:
 @pytest.mark.parametrize(
     "server", ["10.0.2.0", "10.0.2.255", "224.0.0.1", "127.0.0.1", "0.0.0.0", "255.255.255.255"]
 )
-def test_an_address_that_nobody_can_have(server: str) -> None:
+def test_an_impossible_server_address_is_refused(server: str) -> None:
     with pytest.raises(ForwardError, match="no address that a server can have"):
         network(GuestForward(server, 7, StreamFactory(Greeter)))
 

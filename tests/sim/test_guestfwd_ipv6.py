@@ -50,7 +50,7 @@ def test_every_server_is_of_both_families() -> None:
 
 
 @pytest.mark.parametrize("rule", ["tcp:[fec0::100]:80-tcp:[::1]:8080", "tcp:*:80-tcp:[2001:db8::1]:1"])
-def test_what_is_shown_can_be_typed_again(rule: str) -> None:
+def test_the_text_of_a_rule_can_be_parsed_again(rule: str) -> None:
     assert str(parse_guestfwd(rule)) == rule
     assert parse_guestfwd(str(parse_guestfwd(rule))) == parse_guestfwd(rule)
 

@@ -195,7 +195,7 @@ def test_a_lease_is_ended_only_behind_its_link(kind: int, frame_mac: bytes) -> N
     eth(bytes(50), destination=VICTIM_MAC, kind=0x88B5), eth(bytes(50), destination=BROADCAST, kind=0x88B5),
     tagged(udp(b"x", destination=VICTIM, to=VICTIM_MAC)), udp(b"x", to=b"\x52\x54\7\7\7\7"),
 ])  # fmt: skip
-def test_isolated_guests_hear_nothing_of_each_other(frame: bytes) -> None:
+def test_isolated_guests_receive_nothing_from_each_other(frame: bytes) -> None:
     pair = Two(isolate=True)
     assert pair.tell(frame) == []
     assert len(Two().tell(frame)) >= 1

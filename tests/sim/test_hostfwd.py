@@ -101,7 +101,7 @@ def test_there_and_back() -> None:
 
 @pytest.mark.rfc("9293", "MUST-15")
 @pytest.mark.parametrize(("mtu", "largest"), [(1500, 1460), (1000, 960), (9000, 1460)])
-def test_a_guest_that_names_no_size_gets_what_its_link_takes(mtu: int, largest: int) -> None:
+def test_a_guest_without_mss_option_gets_segments_that_fit_its_link(mtu: int, largest: int) -> None:
     net = forwarding(features=LinkFeatures(mtu=mtu))
     client = connect(net)
     peer = Peer(net, CLIENT[1], address=CLIENT[0], sport=80)
@@ -113,7 +113,7 @@ def test_a_guest_that_names_no_size_gets_what_its_link_takes(mtu: int, largest: 
     assert max(len(tcp.data) for tcp in peer.take()) == min(largest, 1500 - 40)
 
 
-def test_what_the_client_said_before_the_guest_answered_is_not_lost() -> None:
+def test_data_sent_before_the_guest_answers_is_not_lost() -> None:
     net = forwarding()
     client = connect(net)
     client.write(b"impatient")
@@ -161,7 +161,7 @@ def test_no_guest_address_means_dhcpstart_then_the_first_lease() -> None:
 
 
 @pytest.mark.parametrize("rule", ["tcp:127.0.0.1:0-:80", "udp:127.0.0.1:0-:80"])
-def test_no_guest_address_also_means_one_that_was_only_heard(rule: str) -> None:
+def test_without_a_guest_address_a_guest_known_by_arp_counts(rule: str) -> None:
     """A container with a fixed address never asks DHCP; the order is: a lease, a guest that was heard, dhcpstart."""
     net = forwarding(rule, up=False)
     port = net.stack.hostfwds()[0].host_port
@@ -202,7 +202,7 @@ def test_a_guest_whose_link_is_gone_comes_last() -> None:
     assert net.one().data.dst == ip("10.0.2.101")
 
 
-def test_what_was_not_heard_of_a_guest_is_not_one() -> None:
+def test_arp_probes_and_server_addresses_make_no_guest() -> None:
     """An ARP probe has no address yet, and one with a server's address is a mistake."""
     net = forwarding(up=False)
     net.send(arp(1, sender=bytes(4), target=ip("10.0.2.77")))

@@ -44,7 +44,7 @@ def test_a_host_port_of_ipv6(host: str, client: str) -> None:
     assert (str(answers.received[0].source[0]), answers.received[0].source[1]) == (to, 5353)
 
 
-def test_an_ipv6_only_guest_that_was_heard_is_the_one() -> None:
+def test_a_known_ipv6_only_guest_gets_the_connections() -> None:
     net = network("tcp:[::1]:8080-:80", ipv4=False)
     net.guest.ping("fec0::2")
     net.run(SECOND)
@@ -79,7 +79,7 @@ def test_a_guest_with_a_link_local_address_alone_comes_last() -> None:
     assert [str(listener.accepted[0].address) for listener in listeners] == ["fe80::2", "fec0::2"]
 
 
-def test_an_ipv4_rule_leads_to_no_ipv6_address_that_was_heard() -> None:
+def test_an_ipv4_rule_does_not_lead_to_a_known_ipv6_address() -> None:
     net = VirtualNetwork(Config(hostfwd=["tcp::8080-:80"]), seed=1)
     net.boot(ipv4=False, ipv6=True)
     ping = net.guest.ping("fec0::2")
@@ -123,7 +123,7 @@ def test_no_ipv4_guest_on_a_network_without_ipv4() -> None:
         ("[fe80::1%no0]", r"cannot listen on \[fe80::1%no0\]:80: .*; there is no such interface"),
     ],
 )
-def test_places_where_nobody_can_listen(host: str, text: str) -> None:
+def test_impossible_host_addresses_are_refused(host: str, text: str) -> None:
     with pytest.raises(ForwardError, match=text):
         VirtualNetwork(Config(hostfwd=[f"tcp:{host}:80-:80"]))
 

@@ -191,7 +191,7 @@ def test_the_loopback_of_the_address_that_refused() -> None:
 # ------------------------------------------------------------------------------------------------------------- TCP
 
 
-def test_what_the_guest_refuses_goes_to_its_loopback() -> None:
+def test_a_connection_the_guest_refuses_goes_to_its_loopback() -> None:
     world = World()
     client, program = world.spliced()
     assert client.error is None
@@ -221,7 +221,7 @@ def test_what_the_guest_refuses_goes_to_its_loopback() -> None:
     world.net.silence()
 
 
-def test_what_was_said_before_the_refusal_is_not_lost() -> None:
+def test_data_sent_before_the_refusal_is_not_lost() -> None:
     world = World()
     world.serve(make=Echo)
     client = world.connect()
@@ -249,7 +249,7 @@ def test_large_streams_both_ways_with_short_reads_and_writes() -> None:
     assert world.ended() == ["CLOSED"]
 
 
-def test_back_pressure_and_a_bound_on_what_is_held() -> None:
+def test_back_pressure_and_a_bound_on_buffered_data() -> None:
     world = World()
     client, program = world.spliced()
     program.paused = True
@@ -286,7 +286,7 @@ class Plenty:
         """Do nothing."""
 
 
-def test_who_has_much_and_says_so_once() -> None:
+def test_a_turn_is_bounded_for_an_edge_triggered_peer() -> None:
     """One turn is bounded, so it takes several."""
     net = Net(config())
     over: list[str] = []
@@ -303,7 +303,7 @@ def test_who_has_much_and_says_so_once() -> None:
     assert over == ["CLOSED"]
 
 
-def test_what_the_loopback_refuses_too_is_refused() -> None:
+def test_a_connection_refused_by_the_loopback_too_is_refused() -> None:
     world = World()
     client = world.connect()
     world.refuse()
@@ -327,7 +327,7 @@ def test_a_service_on_the_address_is_reached_as_ever() -> None:
 
 
 @pytest.mark.parametrize("how", ["silence", "detached"])
-def test_what_is_not_a_refusal_goes_nowhere_else(how: str) -> None:
+def test_only_a_refusal_leads_to_the_loopback(how: str) -> None:
     world = World()
     world.serve()
     if how == "detached":
@@ -426,7 +426,7 @@ def test_a_handler_over_a_unix_socket_too() -> None:
     assert bytes(client.received) == b"x"
 
 
-def test_another_way_inside_ends_what_went_along_the_first() -> None:
+def test_replacing_the_way_inside_ends_its_connections() -> None:
     world = World()
     client, program = world.spliced()
     world.net.stack.lead_inside(SimInside(world.net))
@@ -556,7 +556,7 @@ def test_when_the_loopback_refuses_the_address_is_tried_again() -> None:
     assert world.heard() == [b"to three"]
 
 
-def test_where_nobody_listens_at_all() -> None:
+def test_datagrams_without_any_listener_are_dropped() -> None:
     world = UdpWorld()
     for number in range(20):
         world.ask(b"%d" % number)
@@ -567,7 +567,7 @@ def test_where_nobody_listens_at_all() -> None:
     assert world.net.stats.drop_udp_host_error == 20
 
 
-def test_a_service_on_the_address_hears_all() -> None:
+def test_a_service_on_the_address_gets_all_datagrams() -> None:
     world = UdpWorld()
     service = world.answer()
     for number in range(100):
@@ -577,7 +577,7 @@ def test_a_service_on_the_address_hears_all() -> None:
     assert world.inside.sockets == 0
 
 
-def test_what_is_kept_is_bounded() -> None:
+def test_stored_datagrams_are_bounded() -> None:
     world = UdpWorld()
     service = world.answer()
     for number in range(RECENT + 10):
@@ -594,7 +594,7 @@ def test_what_is_kept_is_bounded() -> None:
     assert len(service.received) == RECENT_BYTES // 20_000
 
 
-def test_what_is_old_is_not_sent_again() -> None:
+def test_old_datagrams_are_not_sent_again() -> None:
     world = UdpWorld()
     service = world.answer()
     world.ask(b"old")
@@ -630,7 +630,7 @@ def test_at_the_bound_the_idlest_client_goes(monkeypatch: pytest.MonkeyPatch) ->
     assert world.net.stats.hostfwd_loopback_evicted == 3
 
 
-def test_only_the_service_is_heard() -> None:
+def test_answers_are_accepted_only_from_the_service() -> None:
     """Others inside know the port, too, and are not who was asked."""
     world = UdpWorld()
     service = world.answer()
@@ -668,7 +668,7 @@ def test_a_forward_that_is_removed_leaves_nothing() -> None:
     assert world.inside.sockets == 0
 
 
-def test_both_answer_from_where_was_asked() -> None:
+def test_answers_come_from_the_address_of_the_request() -> None:
     world = UdpWorld("udp:0.0.0.0:0-:53")
     world.answer()
     client = world.net.host.serve_udp(*CLIENT)
@@ -731,7 +731,7 @@ def test_a_client_of_datagrams_on_the_loopback_is_on_record() -> None:
     check(records)
 
 
-def test_what_a_guest_s_loopback_reaches_is_on_record() -> None:
+def test_connections_from_a_guest_s_loopback_are_on_record() -> None:
     """The ports of the host that appear on a guest's own loopback."""
     world = World()
     records = listened(world)

@@ -177,7 +177,7 @@ def test_the_same_input_gives_the_same_output() -> None:
     assert run() == run() != []
 
 
-def test_dpkt_reads_what_is_quoted(net: Net) -> None:
+def test_dpkt_reads_the_quoted_packet(net: Net) -> None:
     net.send(udp(b"payload", destination=ip("10.0.2.77"), dport=1234))
     quoted = dpkt.ip.IP(unreachable(net.one(), 1))
     assert (quoted.src, quoted.dst, quoted.data.dport) == (GUEST, ip("10.0.2.77"), 1234)

@@ -155,7 +155,7 @@ def test_no_error_about_frames_to_several(net: Net) -> None:
 
 
 @pytest.mark.rfc("4443", "2.4 e.6")
-def test_no_error_to_nobody_in_particular(net: Net) -> None:
+def test_no_error_to_an_unspecified_or_multicast_source(net: Net) -> None:
     for source in (UNSPECIFIED, ALL_NODES):
         net.send(
             ipv6(132, bytes(20), source=source), ipv6(60, bytes((ICMPV6,)) + OPTION + bytes(8), source=source)
@@ -197,7 +197,7 @@ def complaint(kind: int, code: int, packet: bytes, *, rest: int = 0) -> bytes:
     [(1, 1, True), (1, 4, True), (4, 1, True), (1, 0, False), (1, 3, False), (3, 0, False), (3, 1, False),
      (4, 0, False), (2, 0, False), (100, 0, False), (127, 9, False)],
 )  # fmt: skip
-def test_a_connection_that_is_opening_hears_of_errors(kind: int, code: int, ends: bool) -> None:
+def test_errors_reach_a_connection_that_is_opening(kind: int, code: int, ends: bool) -> None:
     net = Net(config(hostfwd=["tcp:[::1]:0-[fec0::5054:ff:fe12:3456]:80"]))
     know6(net)
     port = net.stack.hostfwds()[0].host_port

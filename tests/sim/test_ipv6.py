@@ -126,7 +126,7 @@ def test_a_unicast_solicitation_has_an_answer_too(net: Net) -> None:
 
 @pytest.mark.rfc("4861", "7.2.3 ours")
 @pytest.mark.rfc("4862", "5.4 silence")
-def test_nobody_else_is_advertised(net: Net) -> None:
+def test_other_addresses_are_not_advertised(net: Net) -> None:
     for target in (ip6("fec0::77"), GUEST6, WORLD6, ip6("fe80::3")):
         net.send(neighbor_solicitation(target, destination=ALL_NODES))
     net.silence()
@@ -136,7 +136,7 @@ def test_nobody_else_is_advertised(net: Net) -> None:
 @pytest.mark.rfc("4861", "4.4 solicited")
 @pytest.mark.rfc("4861", "7.2.4 unspecified")
 @pytest.mark.rfc("4862", "5.4 taken")
-def test_a_guest_that_wants_our_address_hears_that_it_is_taken(net: Net) -> None:
+def test_duplicate_address_detection_of_our_address_is_answered(net: Net) -> None:
     net.send(neighbor_solicitation(GATEWAY6, b"", source=UNSPECIFIED))
     frame = net.one()
     assert (frame.dst, frame.data.dst) == (mac_of(ALL_NODES), ALL_NODES)
@@ -146,7 +146,7 @@ def test_a_guest_that_wants_our_address_hears_that_it_is_taken(net: Net) -> None
 @pytest.mark.rfc("4861", "6.2.6 unspecified")
 @pytest.mark.rfc("4861", "7.2.3 ours")
 @pytest.mark.rfc("4862", "5.4 silence")
-def test_duplicate_address_detection_hears_silence(net: Net) -> None:
+def test_duplicate_address_detection_of_a_free_address_gets_no_answer(net: Net) -> None:
     net.send(
         neighbor_solicitation(ip6("fec0::77"), b"", source=UNSPECIFIED, destination=solicited(ip6("fec0::77")))
     )
@@ -183,7 +183,7 @@ def test_malformed_messages(net: Net, frame: bytes) -> None:
 @pytest.mark.rfc("4861", "7.2.2 group")
 @pytest.mark.rfc("4861", "7.2.2 queue")
 @pytest.mark.rfc("4861", "7.2.5 learn")
-def test_a_guest_is_asked_for_and_answers(net: Net) -> None:
+def test_a_guest_is_solicited_and_its_answer_releases_the_packet(net: Net) -> None:
     other = ip6("fec0::99")
     net.stack.send_datagram(DNS6, 53, other, 1000, b"hello")
     net.run()
@@ -215,7 +215,7 @@ def test_packets_wait_for_the_answer(net: Net) -> None:
 @pytest.mark.rfc("4861", "7.3.3 rate")
 @pytest.mark.rfc("4861", "7.3.3 failed")
 @pytest.mark.rfc("4861", "7.2.2 rate")
-def test_a_neighbour_is_asked_for_once_a_second(net: Net) -> None:
+def test_a_neighbour_is_solicited_once_a_second(net: Net) -> None:
     other, times, start = ip6("fec0::99"), [], net.now
     for _ in range(600):
         net.stack.send_datagram(DNS6, 53, other, 1000, b"x")
@@ -264,7 +264,7 @@ def test_damaged_discovery(net: Net) -> None:
     assert not net.stack.neighbors.is_known(ip6("fec0::99"))
 
 
-def test_an_advertisement_of_somebody_elses_card_is_not_believed(net: Net) -> None:
+def test_an_advertisement_of_another_card_is_dropped(net: Net) -> None:
     body = b"\x60\0\0\0" + ip6("fec0::99") + b"\2\1" + OTHER_MAC
     net.send(icmp6(136, 0, body, hop_limit=255, destination=ROUTER))
     net.send(neighbor_advertisement(GATEWAY6, source=GUEST6))
@@ -450,7 +450,7 @@ def test_udp_needs_a_checksum(net: Net) -> None:
     assert drops(net) == {"drop_udp_checksum": 1}
 
 
-def test_a_group_that_nobody_listens_to(net: Net) -> None:
+def test_datagrams_to_an_unknown_group_are_dropped(net: Net) -> None:
     net.send(udp6(b"mdns", destination=ip6("ff02::fb"), dport=5353))
     assert drops(net) == {"drop_ipv6_group": 1}
 
@@ -494,7 +494,7 @@ def test_the_gateway_is_the_hosts_loopback(net: Net, gateway: bytes) -> None:
 @pytest.mark.rfc("4443", "3.1 sent")
 @pytest.mark.rfc("4443", "3.1 code 3")
 @pytest.mark.rfc("4443", "3.1 unused")
-def test_an_address_of_the_network_that_nobody_has(net: Net) -> None:
+def test_an_unassigned_address_of_the_network_is_unreachable(net: Net) -> None:
     for destination in (ip6("fec0::77"), ip6("fe80::77")):
         net.send(udp6(b"x", destination=destination))
         assert error(net)[:3] == (1, 3, 0)
@@ -542,7 +542,7 @@ def test_a_link_local_address_leads_no_further(destination: bytes, policy: Any) 
     assert net.stack.flows() == []
 
 
-def test_a_link_local_address_reaches_what_is_on_the_link(net: Net) -> None:
+def test_a_link_local_address_reaches_the_gateway(net: Net) -> None:
     net.host.serve_udp(LOOPBACK6, 9, lambda payload, address, port: payload.upper())
     know6(net, LINK_LOCAL)
     net.silence()
@@ -791,9 +791,7 @@ LOOPBACK = ip("127.0.0.1")
 
 @pytest.mark.parametrize("listener", [LOOPBACK, LOOPBACK6])
 @pytest.mark.parametrize("gateway", [GATEWAY6, ROUTER])
-def test_a_connection_finds_the_loopback_at_which_somebody_listens(
-    net: Net, gateway: bytes, listener: bytes
-) -> None:
+def test_a_connection_finds_the_loopback_with_a_listener(net: Net, gateway: bytes, listener: bytes) -> None:
     net.host.serve_tcp(listener, 80, Echo)
     peer = Peer6(net, gateway)
     peer.open()
@@ -834,7 +832,7 @@ def test_a_reset_ends_the_search(net: Net) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_datagrams_find_the_loopback_at_which_somebody_listens(net: Net, count: int) -> None:
+def test_datagrams_find_the_loopback_with_a_listener(net: Net, count: int) -> None:
     server = net.host.serve_udp(LOOPBACK, 9, lambda payload, address, port: payload.upper())
     for number in range(count):
         net.send(udp6(b"hello %d" % number, destination=GATEWAY6))
@@ -873,7 +871,7 @@ def test_datagrams_that_both_loopbacks_refuse(net: Net) -> None:
     assert not net.host._open
 
 
-def test_what_is_kept_of_datagrams_is_bounded(net: Net) -> None:
+def test_stored_datagrams_are_bounded(net: Net) -> None:
     net.host.black_hole(LOOPBACK6, 9)
     for _ in range(40):
         net.send(udp6(bytes(100), destination=GATEWAY6))

@@ -84,7 +84,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_what_is_odd_is_judged_by_the_slow_way(odd: str) -> None:
+def test_odd_frames_take_the_slow_path(odd: str) -> None:
     twins = twins_of_udp()
     twins.send(numbered(100), numbered(100, 1))
     twins.send(numbered(100, 2), ODD[odd], numbered(100, 3), ODD[odd])

@@ -104,7 +104,7 @@ def test_a_repeated_fragment_is_no_overlap(net: World) -> None:
 
 @pytest.mark.rfc("8200", "4.5 overlap")
 @pytest.mark.parametrize("offset", [504, 8, 1016])
-def test_an_overlap_ends_the_packet_and_what_comes_later(net: World, offset: int) -> None:
+def test_an_overlap_discards_the_packet_and_later_fragments(net: World, offset: int) -> None:
     frames = fragments(datagram(DATA))
     net.send(frames[0], frames[1], fragment(offset, b"x" * 16, more=True))
     net.send(*frames)
@@ -118,7 +118,7 @@ def test_an_overlap_ends_the_packet_and_what_comes_later(net: World, offset: int
 
 
 @pytest.mark.rfc("8200", "4.5 key")
-def test_packets_are_told_apart_by_number_and_addresses(net: World) -> None:
+def test_packets_are_distinguished_by_identification_and_addresses(net: World) -> None:
     other = ip6("fec0::77")
     know6(net, other)
     packets = [
@@ -423,7 +423,7 @@ def test_a_report_about_nothing_that_was_sent(net: World) -> None:
 @pytest.mark.rfc("8201", "5.4 connection")
 @pytest.mark.rfc("8201", "5.4 window")
 @pytest.mark.rfc("4443", "3.2 upper")
-def test_tcp_hears_of_a_smaller_path(net: World) -> None:
+def test_tcp_obeys_packet_too_big(net: World) -> None:
     net.host.serve_tcp(WORLD6, 80, lambda: Source(bytes(100_000)))
     peer = Peer6(net)
     peer.open()
@@ -453,7 +453,7 @@ def test_tcp_hears_of_a_smaller_path(net: World) -> None:
 
 
 @pytest.mark.rfc("8201", "5.4 mss")
-def test_a_smaller_path_to_the_guest_does_not_change_what_it_may_send(net: World) -> None:
+def test_a_smaller_path_to_the_guest_does_not_change_our_mss_option(net: World) -> None:
     net.host.serve_udp(WORLD6, 10, lambda payload, address, port: DATA)
     net.host.serve_tcp(WORLD6, 80, lambda: Source(b""))
     net.send(udp6(b"x", dport=10))
@@ -529,7 +529,7 @@ def test_a_large_link_needs_no_fragments() -> None:
 @pytest.mark.rfc("8200", "4.2 10")
 @pytest.mark.rfc("8200", "4.2 11")
 @pytest.mark.parametrize("mac", [mac_of(ALL_NODES), ROUTER_MAC])
-def test_a_group_hears_of_no_trouble_but_these(net: World, mac: bytes) -> None:
+def test_multicast_packets_cause_only_permitted_errors(net: World, mac: bytes) -> None:
     """RFC 4443, section 2.4 (e.3), whatever the frame's destination."""
     to: dict[str, Any] = {"destination": ALL_NODES, "to": mac}
     option = bytes((58, 0, 0x80, 0, 1, 2, 0, 0))  # to be reported even to those who speak to a group

@@ -19,7 +19,7 @@ def lookups(world: World) -> int:
     return sum(call.name == "lookup" for call in world.net.host.calls)
 
 
-def test_each_connection_goes_to_what_the_name_is_now() -> None:
+def test_each_connection_resolves_the_target_name_anew() -> None:
     world = World("redirect tcp:any:80=proxy.example:22")
     world.net.host.add_name("proxy.example", GOOD)
     assert world.reached("198.51.100.1", 80, b"hello")
@@ -63,7 +63,7 @@ def test_a_header_of_the_proxy_protocol_goes_to_the_name() -> None:
     assert heard.endswith(b"hello")
 
 
-def test_a_name_is_redirected_to_a_name_and_has_to_be_said() -> None:
+def test_a_redirected_name_must_be_in_the_client_hello() -> None:
     world = World("redirect good.example:443=proxy.example:8443")
     world.zone["good.example"] = [OTHER]
     world.net.host.add_name("proxy.example", GOOD)

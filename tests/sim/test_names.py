@@ -23,7 +23,7 @@ def client_hello(name: str) -> bytes:
     return outgoing.read()
 
 
-def test_a_name_is_reached_only_after_the_guest_has_asked_for_it() -> None:
+def test_a_name_is_reached_only_after_the_guest_has_resolved_it() -> None:
     world = World("allow example.org:22")
     world.zone["example.org"] = [GOOD]
     assert not world.reached(GOOD)
@@ -57,7 +57,7 @@ def test_names_and_patterns(rule: str, name: str, allowed: bool) -> None:
     assert world.reached(GOOD) is allowed
 
 
-def test_an_alias_counts_for_the_name_that_was_asked_for() -> None:
+def test_an_alias_counts_for_the_queried_name() -> None:
     world = World("allow example.org:22")
     world.zone.aliases["example.org"] = "cdn.example.net"
     world.zone["cdn.example.net"] = [GOOD]
@@ -69,7 +69,7 @@ def test_an_alias_counts_for_the_name_that_was_asked_for() -> None:
     assert seen.tcp_flows_refused
 
 
-def test_a_new_connection_goes_to_what_the_name_resolves_to_now() -> None:
+def test_a_new_connection_goes_to_the_current_address_of_the_name() -> None:
     world = World("allow example.org:22")
     world.zone["example.org"] = [GOOD]
     world.resolve("example.org")
@@ -254,7 +254,7 @@ def test_quic_is_refused_where_a_name_of_the_address_is_denied() -> None:
 
 
 @pytest.mark.parametrize("rules", [["allow good.example"], ["allow *.example:443 tls=off", "deny any"]])
-def test_a_name_that_was_said_at_such_an_address_does_not_open_it(rules: list[str]) -> None:
+def test_a_name_in_the_hello_does_not_open_a_private_address(rules: list[str]) -> None:
     world = World("deny evil.example:443", "allow any")
     world.net.host.serve_tcp("10.1.2.3", None, Echo)
     world.zone["evil.example"] = world.zone["good.example"] = ["10.1.2.3"]
@@ -272,7 +272,7 @@ def test_a_name_that_was_said_at_such_an_address_does_not_open_it(rules: list[st
     assert stream.error
 
 
-def test_the_far_side_hears_nothing_before_the_name() -> None:
+def test_the_far_side_receives_nothing_before_the_name() -> None:
     world = World("allow good.example:443")
     world.zone["good.example"] = [GOOD]
     world.resolve("good.example")
@@ -355,7 +355,7 @@ def test_a_flow_waits_for_a_decision(action: Action) -> None:
     assert ping.sent_at is not None
 
 
-def test_nobody_waits_for_ever() -> None:
+def test_a_pending_decision_times_out() -> None:
     refused: list[str] = []
     world = World(
         policy=lambda request: Decision(), on_refused=lambda request, verdict: refused.append(verdict.reason)
@@ -371,7 +371,7 @@ def test_nobody_waits_for_ever() -> None:
 # ------------------------------------------------------------------------------- a policy that is replaced
 
 
-def test_a_new_policy_resets_what_it_does_not_allow() -> None:
+def test_a_new_policy_resets_flows_it_does_not_allow() -> None:
     world = World("allow any")
     for address in (GOOD, OTHER):
         world.net.host.serve_udp(address, 9, lambda payload, source, port: payload)
@@ -398,7 +398,7 @@ def test_a_new_policy_resets_what_it_does_not_allow() -> None:
     assert not world.reached(OTHER)
 
 
-def test_a_new_policy_ends_what_the_former_one_holds() -> None:
+def test_a_new_policy_ends_flows_that_wait_for_the_former_one() -> None:
     decision = Decision()
     world = World(policy=lambda request: decision)
     stream = world.net.guest.connect(GOOD, 22)
@@ -410,7 +410,7 @@ def test_a_new_policy_ends_what_the_former_one_holds() -> None:
     assert world.connections() == {}
 
 
-def test_a_new_policy_looks_at_the_name_that_was_said() -> None:
+def test_a_new_policy_checks_the_name_in_the_hello() -> None:
     world = World("allow one.example:443", "allow two.example:443")
     for name in ("one.example", "two.example"):
         world.zone[name] = [GOOD]

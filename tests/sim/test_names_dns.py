@@ -50,7 +50,7 @@ def test_names_that_no_rule_allows(word: str, rcode: str) -> None:
         (["drop *.example", "allow evil.example"], False),
     ],
 )
-def test_which_names_are_asked_for(rules: list[str], asked: bool) -> None:
+def test_only_names_that_a_rule_could_allow_are_resolved(rules: list[str], asked: bool) -> None:
     assert RulePolicy(rules).may_resolve("evil.example") is asked
     world = World(*rules)
     outcome(world, "evil.example")

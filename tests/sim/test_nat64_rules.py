@@ -326,7 +326,7 @@ def test_the_mtu_of_the_path_is_that_of_ipv4_and_twenty_bytes(
 @pytest.mark.rfc("7915", "4.2 least")
 @pytest.mark.parametrize("mtu", [68, 600, 1259])
 @pytest.mark.parametrize("kind", ["udp", "echo"])
-def test_no_guest_hears_of_less_than_ipv6_must_carry(net: World, mtu: int, kind: str) -> None:
+def test_guests_get_no_mtu_below_the_ipv6_minimum(net: World, mtu: int, kind: str) -> None:
     net.host.path(WORLD, hops=ROUTERS, mtu=mtu)
     net.send(udp6(bytes(1300), destination=FAR) if kind == "udp" else echo6(bytes(1300), destination=FAR))
     net.run(0.1)
@@ -374,9 +374,7 @@ def reported(net: World, kind: int, code: int, info: int = 0, reporter: bytes = 
 @pytest.mark.rfc("7915", "4.2 prohibited")
 @pytest.mark.rfc("7915", "4.2 time")
 @pytest.mark.parametrize(("message", "expected"), ICMP4.items())
-def test_errors_of_ipv4_and_what_they_are_in_ipv6(
-    net: World, message: tuple[int, int], expected: bytes
-) -> None:
+def test_errors_of_ipv4_are_translated_to_ipv6(net: World, message: tuple[int, int], expected: bytes) -> None:
     reported(net, *message)
     assert net.told()[1:3] == (expected, bytes(3) + (b"\6" if message == (3, 2) else b"\0"))
 

@@ -106,13 +106,13 @@ def test_where_a_solicitation_may_go(net: Net, destination: bytes, to: bytes | N
     assert [advert(frame) for frame in net.raw()] == [(GUEST_MAC, GUEST6)]
 
 
-def test_without_a_source_all_nodes_are_told(net: Net) -> None:
+def test_a_solicitation_without_a_source_is_answered_to_all_nodes(net: Net) -> None:
     net.send(solicitation(b"", source=NOWHERE))
     assert [advert(frame) for frame in net.raw()] == [(mac_of(ALL_NODES), ALL_NODES)]
 
 
 @pytest.mark.rfc("4861", "6.2.6 rate")
-def test_all_nodes_are_told_every_three_seconds_at_most(net: Net) -> None:
+def test_multicast_advertisements_are_three_seconds_apart(net: Net) -> None:
     for _ in range(5):
         net.send(solicitation(b"", source=NOWHERE))
     assert len(net.raw()) == 1
@@ -153,7 +153,7 @@ def test_each_link_has_a_rate_for_questions_of_neighbours(net: Net) -> None:
     assert net.stats.ndp_neighbor_adverts == 101
 
 
-def test_a_link_that_has_gone_is_told_nothing(net: Net) -> None:
+def test_a_detached_link_gets_no_advertisements(net: Net) -> None:
     for _ in range(2):
         net.send(solicitation(b"", source=NOWHERE))
     net.stack.detach(net.port)
@@ -239,7 +239,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_what_is_not_for_us_counts(net: Net, what: str) -> None:
+def test_other_messages_are_counted_and_not_answered(net: Net, what: str) -> None:
     frame, counter = OTHERS[what]
     for count in (1, 2):
         net.send(frame)
@@ -274,7 +274,7 @@ def test_the_routers_address_is_no_guests(net: Net) -> None:
 
 
 @pytest.mark.parametrize("hub", [False, True])
-def test_with_several_guests_only_the_one_that_asks_is_told(hub: bool) -> None:
+def test_only_the_soliciting_guest_gets_the_answer(hub: bool) -> None:
     net = Net(config(hub=hub, ipv6=False))
     other = net.attach()
     net.send(solicitation())

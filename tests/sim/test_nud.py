@@ -116,7 +116,7 @@ def test_an_answer_to_a_later_probe(net: Net) -> None:
 
 
 @pytest.mark.rfc("4861", "7.3.3 delete")
-def test_an_address_that_does_not_answer_is_asked_for_anew(net: Net) -> None:
+def test_an_unreachable_address_is_resolved_anew(net: Net) -> None:
     """The guest has another card. Its answer releases what waited."""
     say(net)
     net.run(20)
@@ -199,7 +199,7 @@ def test_a_flood_of_solicitations_is_bounded(fresh: bool, monkeypatch: pytest.Mo
     assert net.stats.neighbor_evicted == (2000 - 199 if fresh else 0)
 
 
-def test_duplicate_address_detection_for_an_address_of_a_guest_hears_silence_from_us() -> None:
+def test_duplicate_address_detection_of_a_guest_address_gets_no_answer() -> None:
     net = Net()
     know6(net)
     net.take()

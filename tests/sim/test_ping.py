@@ -102,7 +102,7 @@ def test_flows_are_by_guest_and_identifier(net: Net) -> None:
     )
 
 
-def test_nobody_answers_for_who_does_not() -> None:
+def test_an_unanswered_request_gets_no_reply() -> None:
     net = Net()
     net.send(ping())
     net.run(5)
@@ -162,7 +162,7 @@ def test_path_mtu_from_a_router_and_from_the_host_itself(net: Net) -> None:
         (errno.EINVAL, None),
     ],
 )
-def test_what_the_system_refuses_at_once(net: Net, error: int, code: int | None) -> None:
+def test_errors_of_the_system_at_sending(net: Net, error: int, code: int | None) -> None:
     net.host.unreachable(WORLD, error=error, at_once=True)
     net.send(ping())
     assert net.stats.drop_icmp_host_error == 1
@@ -189,7 +189,7 @@ def test_unreachable_says_a_router(net: Net) -> None:
 
 
 @pytest.mark.parametrize("error", [errno.EACCES, errno.EPERM, errno.EPROTONOSUPPORT])
-def test_without_ping_sockets_it_is_told_once_what_to_set(
+def test_without_ping_sockets_one_warning_names_the_setting(
     net: Net, error: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     net.host.ping_refusal = error
@@ -242,7 +242,7 @@ def test_the_oldest_idle_flow_goes(net: Net, monkeypatch: pytest.MonkeyPatch) ->
     assert module.MAX_FLOWS == 1024
 
 
-def test_what_may_not_be_pushes_no_flow_out(net: Net) -> None:
+def test_refused_requests_evict_no_flow(net: Net) -> None:
     net.stack._ping._shares.limit = 1
     net.send(ping(ident=1), ping(ident=2, to=ip("10.0.2.99")), ping(ident=3, to=ip("127.0.0.1")))
     assert [flow.guest[1] for flow in net.stack.flows()] == [1]
@@ -282,7 +282,7 @@ def test_where_no_request_goes(net: Net, where: str, code: int | None, counter: 
 
 
 @pytest.mark.parametrize("action", [Action.REJECT, Action.DROP])
-def test_policy_is_asked(action: Action) -> None:
+def test_the_policy_decides(action: Action) -> None:
     asked: list[FlowRequest] = []
 
     def policy(request: FlowRequest) -> Verdict:
@@ -310,7 +310,7 @@ def test_policy_is_asked(action: Action) -> None:
     assert [c.address for c in net.calls("send_ping")] == [WORLD] * 2
 
 
-def test_a_redirected_request_is_answered_by_whom_it_named() -> None:
+def test_a_redirected_request_is_answered_from_its_destination() -> None:
     other = ip("198.51.100.8")
     net = Net(config(policy=lambda request: Verdict(Action.ALLOW, (other, 0))))
     net.host.answer_ping(other)
@@ -335,7 +335,7 @@ def test_echoes_of_other_codes_are_nobodys(net: Net) -> None:
     assert net.stats.drop_icmp_type == 1
 
 
-def test_replies_and_errors_about_what_nobody_asked_go_nowhere(net: Net) -> None:
+def test_replies_and_errors_without_a_request_are_dropped(net: Net) -> None:
     net.send(ping())
     (flow,) = net.stack._ping.flows.values()
     net.run(0.01)
@@ -366,7 +366,7 @@ def test_reports_that_are_no_news_for_a_guest(net: Net, kind: int, code: int, in
     ("reporter", "shown"),
     [("127.0.0.1", GATEWAY), ("0.0.0.0", GATEWAY), ("10.0.2.15", GATEWAY), ("10.9.9.9", ip("10.9.9.9"))],
 )
-def test_who_an_error_is_from(net: Net, reporter: str, shown: bytes) -> None:
+def test_the_source_of_an_error(net: Net, reporter: str, shown: bytes) -> None:
     net.send(ping())
     (flow,) = net.stack._ping.flows.values()
     net.run(0.01)

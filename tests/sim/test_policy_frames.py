@@ -156,7 +156,7 @@ def test_table_of_ipv6(rules: list[str], asked: str, expected: str) -> None:
     assert told == []
 
 
-def test_what_is_refused_may_be_asked_for_again() -> None:
+def test_a_refusal_leaves_no_state_for_a_second_attempt() -> None:
     """No state is left that a second attempt could use."""
     net = Net(config(policy=["deny any"]))
     for _ in range(3):
@@ -179,7 +179,7 @@ def test_an_allowed_port_opens_no_other_destination() -> None:
 # ------------------------------------------------------------------------------- redirect
 
 
-def test_a_redirected_connection_answers_as_what_was_asked_for() -> None:
+def test_a_redirected_connection_answers_from_its_destination() -> None:
     net = Net(config(policy=["redirect tcp:any:80=host:8080"]))
     server = net.host.serve_tcp(LOOPBACK, 8080)
     peer = Peer(net, 80)
@@ -189,7 +189,7 @@ def test_a_redirected_connection_answers_as_what_was_asked_for() -> None:
     assert bytes(server.connections[0].received) == b"GET /"
 
 
-def test_a_redirected_datagram_is_answered_by_whom_it_was_for() -> None:
+def test_a_redirected_datagram_is_answered_from_its_destination() -> None:
     net = Net(config(policy=["redirect udp:any:53=192.0.2.53"]))
     net.host.serve_udp(ip("192.0.2.53"), 53, lambda payload, address, port: payload[::-1])
     net.send(udp(b"abc", dport=53))
@@ -232,7 +232,7 @@ def query(net: Net) -> bytes:
     return udp(frame, sport=5353, dport=53, destination=DNS)
 
 
-def test_a_policy_is_not_asked_about_what_is_inside() -> None:
+def test_the_policy_does_not_apply_inside_the_network() -> None:
     net = Net(config(policy=["deny any"]))
     net.send(query(net))
     net.run(0.1)
@@ -246,7 +246,7 @@ def test_a_policy_is_not_asked_about_what_is_inside() -> None:
 # ------------------------------------------------------------------------------- restrict
 
 
-def test_restrict_refuses_what_is_not_inside() -> None:
+def test_restrict_refuses_destinations_outside_the_network() -> None:
     told: list[bytes] = []
 
     def note(request: FlowRequest, verdict: Verdict) -> None:
@@ -276,14 +276,14 @@ def test_restrict_lets_the_gateway_answer() -> None:
         assert net.one().data.data.type == 0
 
 
-def test_restrict_tells_of_no_way_out() -> None:
+def test_restrict_offers_no_router_and_no_dns() -> None:
     lease = VirtualNetwork(config(restrict=True)).boot().lease
     assert lease is not None
     assert (lease.router, lease.dns) == (None, ())
 
 
 @pytest.mark.parametrize("shut", [{"restrict": True}, {"policy": ["deny any"]}, {"policy": ["drop any"]}])
-def test_what_guestfwd_put_there_is_reached(shut: dict[str, Any]) -> None:
+def test_guestfwd_targets_are_reached(shut: dict[str, Any]) -> None:
     net = Net(
         config(guestfwd=["tcp:10.0.2.9:80-tcp:127.0.0.1:8080", "tcp:203.0.113.9:80-tcp:127.0.0.1:8081"], **shut)
     )

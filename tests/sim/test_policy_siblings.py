@@ -60,7 +60,7 @@ def test_a_proxy_resolves_only_names_that_are_allowed(rules: list[str], asked: s
         ([f"ask any proxy=http://{PROXY}:3128"], (), f"{GOOD}:443"),
     ],
 )
-def test_what_is_approved_as_an_address_goes_to_the_proxy_as_one(
+def test_an_address_approved_as_such_goes_to_the_proxy_as_an_address(
     rules: list[str], names: tuple[str, ...], asked: str
 ) -> None:
     """The name could lead the proxy to another address than that which somebody saw and allowed."""
@@ -183,7 +183,7 @@ def test_an_answer_takes_the_proxy_of_its_rule() -> None:
     assert world.connections() == {}
 
 
-def test_a_name_that_is_allowed_answers_for_none_that_is_to_be_asked_about() -> None:
+def test_an_allowed_name_does_not_open_a_sibling_that_needs_approval() -> None:
     world = World("allow good.example:443", "ask other.example:443")
     asked = answered(world, Verdict(Action.REJECT), ("other.example", "good.example"))
     assert world.reached(GOOD, 443, openssl_hello("good.example"))
@@ -294,7 +294,7 @@ def test_a_new_policy_ends_flows_to_an_address_that_it_denies() -> None:
         "redirect one.example:80=" + EVIL,
     ],
 )
-def test_a_new_policy_holds_for_a_name_that_is_yet_to_be_said(refusal: str) -> None:
+def test_a_new_policy_applies_to_flows_that_have_sent_no_name_yet(refusal: str) -> None:
     """The flow began under one name. Another name of its address, asked for since, does not make up for it."""
     world = World("allow *.example:80")
     for name in ("one.example", "two.example"):

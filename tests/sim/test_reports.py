@@ -59,7 +59,7 @@ def datagram(
     return eth(ipv4(17, segment, destination=to, ttl=ttl, fragment=fragment))
 
 
-def told(frame: Any, source: bytes, kind: int, code: int, rest: int = 0) -> Any:
+def error_quote(frame: Any, source: bytes, kind: int, code: int, rest: int = 0) -> Any:
     """Check an error that the guest got; the packet that it quotes, as dpkt reads it, its checksums verified."""
     raw = bytes(frame.data)
     assert (frame.data.src, frame.data.dst, raw[20], raw[21]) == (source, GUEST, kind, code)
@@ -86,7 +86,7 @@ def complaint(
 def test_a_closed_port_far_away(net: Net) -> None:
     net.send(datagram(b"anyone?"))
     net.run(0.01)
-    quoted = told(net.one(), WORLD, 3, 3)
+    quoted = error_quote(net.one(), WORLD, 3, 3)
     assert (quoted.src, quoted.dst, quoted.data.sport, quoted.data.dport) == (GUEST, WORLD, 5000, 33434)
     assert bytes(quoted.data.data) == b"anyone?"
     assert net.stats.drop_udp_host_error == 1
@@ -95,7 +95,7 @@ def test_a_closed_port_far_away(net: Net) -> None:
 def test_a_closed_port_of_the_host_is_the_gateway_s(net: Net) -> None:
     net.send(datagram(to=GATEWAY))
     net.run(0.01)
-    assert told(net.one(), GATEWAY, 3, 3).dst == GATEWAY
+    assert error_quote(net.one(), GATEWAY, 3, 3).dst == GATEWAY
 
 
 def test_traceroute(net: Net) -> None:
@@ -104,11 +104,11 @@ def test_traceroute(net: Net) -> None:
         net.send(datagram(ttl=ttl, dport=33433 + ttl))
         net.run(0.01)
     first, second, third, last = net.take()
-    assert told(first, GATEWAY, 11, 0).data.dport == 33434
-    assert told(second, ROUTERS[0], 11, 0).data.dport == 33435
-    quoted = told(third, ROUTERS[1], 11, 0)
+    assert error_quote(first, GATEWAY, 11, 0).data.dport == 33434
+    assert error_quote(second, ROUTERS[0], 11, 0).data.dport == 33435
+    quoted = error_quote(third, ROUTERS[1], 11, 0)
     assert (quoted.data.dport, quoted.ttl) == (33436, 1)
-    assert told(last, WORLD, 3, 3).data.dport == 33437
+    assert error_quote(last, WORLD, 3, 3).data.dport == 33437
     assert (first.data.ttl, second.data.ttl, third.data.ttl) == (255, 254, 253)
     assert net.stats.drop_ip_ttl == 1
 
@@ -123,7 +123,7 @@ def test_a_hop_to_the_gateway_is_the_last_one(net: Net) -> None:
 
 def test_a_datagram_that_ends_here_opens_no_socket(net: Net) -> None:
     net.send(datagram(ttl=1))
-    told(net.one(), GATEWAY, 11, 0)
+    error_quote(net.one(), GATEWAY, 11, 0)
     assert net.calls("open_udp") == []
 
 
@@ -153,7 +153,7 @@ def test_path_mtu(net: Net) -> None:
     server = net.host.serve_udp(WORLD, 9)
     net.send(datagram(bytes(1373), dport=9, fragment=DF))
     net.run(0.01)
-    quoted = told(net.one(), ROUTERS[1], 3, 4, rest=1400)
+    quoted = error_quote(net.one(), ROUTERS[1], 3, 4, rest=1400)
     assert quoted.df
     net.send(datagram(bytes(1372), dport=9, fragment=DF), datagram(bytes(1400), dport=9))
     net.run(0.01)
@@ -166,7 +166,7 @@ def test_the_mtu_of_the_host_s_own_link(net: Net) -> None:
     frame = datagram(bytes(1253), fragment=DF)
     net.send(frame)
     answer = net.one()
-    told(answer, GATEWAY, 3, 4, rest=1280)
+    error_quote(answer, GATEWAY, 3, 4, rest=1280)
     assert bytes(answer.data)[28:] == frame[14 : 14 + 548]
     assert net.stats.drop_udp_host_error == 1
 
@@ -179,16 +179,16 @@ def test_unreachable_after_a_round_trip(net: Net, error: int, code: int) -> None
     net.host.unreachable(WORLD, error=error)
     net.send(datagram())
     net.run(0.01)
-    told(net.one(), ROUTERS[1], 3, code)
+    error_quote(net.one(), ROUTERS[1], 3, code)
 
 
-def test_a_redirected_datagram_s_error_is_about_what_was_named() -> None:
+def test_the_error_of_a_redirected_datagram_quotes_its_destination() -> None:
     other = ip("198.51.100.8")
     net = Net(config(policy=lambda request: Verdict(Action.ALLOW, (other, 99))))
     net.send(datagram())
     net.run(0.01)
     assert net.calls("send_udp")[0].address == other
-    quoted = told(net.one(), WORLD, 3, 3)
+    quoted = error_quote(net.one(), WORLD, 3, 3)
     assert (quoted.dst, quoted.data.dport) == (WORLD, 33434)
 
 
@@ -213,7 +213,7 @@ def test_a_report_about_a_redirection_to_ipv6_is_translated() -> None:
     (flow,) = net.stack._udp.flows.values()
     flow.datagram_error(errno.EHOSTUNREACH, IcmpReport(errno.EHOSTUNREACH, 3, 0, 0, router, far, 9, b"x"))
     net.run(0.01)
-    quoted = told(net.one(), GATEWAY, 11, 0)
+    quoted = error_quote(net.one(), GATEWAY, 11, 0)
     assert (quoted.dst, quoted.data.dport) == (WORLD, 9)
 
 
@@ -227,11 +227,11 @@ def test_the_answer_through_a_forward_is_refused() -> None:
     assert len(net.take()) == 1
     net.send(datagram(b"answer", to=client, dport=6000, sport=53))
     net.run(0.01)
-    quoted = told(net.one(), client, 3, 3)
+    quoted = error_quote(net.one(), client, 3, 3)
     assert (quoted.data.sport, quoted.data.dport) == (53, 6000)
 
 
-def test_reports_about_what_the_guest_never_sent(net: Net) -> None:
+def test_reports_about_unsent_datagrams_are_dropped(net: Net) -> None:
     net.host.serve_udp(WORLD, 9)
     net.send(datagram(dport=9))
     net.run(0.01)
@@ -242,7 +242,7 @@ def test_reports_about_what_the_guest_never_sent(net: Net) -> None:
     assert net.stats.drop_icmp_unasked == 3
     net.host.report(IcmpReport(errno.ECONNREFUSED, 3, 3, 0, WORLD, WORLD, 9, b"", 60))
     net.run(0.01)
-    told(net.one(), WORLD, 3, 3)
+    error_quote(net.one(), WORLD, 3, 3)
 
 
 def test_no_error_about_a_broadcast_comes_back(net: Net) -> None:
@@ -261,12 +261,12 @@ def test_errors_from_outside_have_a_rate(net: Net) -> None:
     assert net.stats.icmp_errors_suppressed == 20
 
 
-def test_a_port_scan_from_one_port_hears_of_every_closed_one(net: Net) -> None:
+def test_a_port_scan_from_one_port_gets_all_errors(net: Net) -> None:
     for number in range(5000):
         net.send(datagram(dport=20_000 + number))
         net.run(0.001)
     net.run(0.01)
-    ports = [told(frame, WORLD, 3, 3).data.dport for frame in net.take()]
+    ports = [error_quote(frame, WORLD, 3, 3).data.dport for frame in net.take()]
     assert ports == list(range(20_000, 25_000))
     (flow,) = net.stack._udp.flows.values()
     assert len(flow._targets) <= 1024
@@ -406,7 +406,7 @@ def test_fragmentation_needed_makes_segments_smaller(net: Net, ts: int | None) -
 
 @pytest.mark.parametrize("length", [1, 32, 255])
 @pytest.mark.parametrize("unused", [0, 1, 255])
-def test_the_length_of_what_is_quoted_is_no_mtu(net: Net, length: int, unused: int) -> None:
+def test_the_length_of_the_quote_is_no_mtu(net: Net, length: int, unused: int) -> None:
     """RFC 4884, section 4.1: it is in the byte before the next hop's MTU, and means nothing to an old receiver."""
     peer, packets = downloading(net)
     net.send(complaint(packets[0], 4, rest=unused << 24 | length << 16 | 1000))
@@ -485,7 +485,7 @@ def test_a_guest_that_refuses_a_connection_by_icmp(code: int, ends: bool) -> Non
 # ------------------------------------------------------------------------ what must not cause an error
 
 
-def test_no_error_about_what_came_to_everyone_s_mac(net: Net) -> None:
+def test_no_error_about_frames_to_a_broadcast_or_multicast_mac(net: Net) -> None:
     for mac in (BROADCAST, bytes.fromhex("01005e000001")):
         net.send(
             eth(ipv4(253, bytes(8)), destination=mac),
@@ -517,7 +517,7 @@ def test_no_error_about_an_error(net: Net) -> None:
         (ipv4(17, bytes(8), destination=ip("239.1.1.1")), False),
     ],
 )
-def test_what_an_error_may_be_about(net: Net, packet: bytes, said: bool) -> None:
+def test_packets_about_which_errors_may_be_sent(net: Net, packet: bytes, said: bool) -> None:
     """RFC 1122, section 3.2.2, tested at the one place that all our errors pass."""
     net.know()
     header = slirpy_ipv4.parse(packet)

@@ -76,7 +76,7 @@ def test_the_second_datagram_goes_the_fast_way(size: int) -> None:
     assert [payload for *_, payload, _ in twins.services[0].heard] == [bytes([n]) * size for n in range(4)]
 
 
-def test_what_is_odd_is_judged_by_the_slow_way() -> None:
+def test_odd_frames_take_the_slow_path() -> None:
     twins = ServiceTwins()
     frame = twins.frame(b"1234")
     twins.send(frame)
@@ -110,7 +110,7 @@ def test_a_conversation_that_is_over_leaves_no_path() -> None:
     assert [call.name for call in net.host.calls] == ["open_udp", "send_udp"]  # where all other ports lead
 
 
-def test_a_port_whose_datagrams_go_to_the_host_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_avoids_ports_with_a_path_to_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """An address to which the guest has sent before has a path to the host; the service would hear nothing."""
     net = Net(config(ipv6=False))  # with IPv6, the other loopback of the host comes into question at first
     net.know()
@@ -146,7 +146,7 @@ def test_the_same_guest_behind_another_port_takes_the_path_along() -> None:
     assert struct.unpack_from("!H", b"".join(last.parts), 36)[0] == 3000
 
 
-def test_who_was_silent_for_long_is_asked_for_and_answered_meanwhile() -> None:
+def test_a_neighbour_silent_for_long_is_probed_and_served_meanwhile() -> None:
     """Datagrams of the fast path are words of the guest too; ten minutes after the last one it is in doubt."""
     twins = ServiceTwins()
     twins.send(twins.frame(b"1"))

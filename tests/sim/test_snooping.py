@@ -146,7 +146,7 @@ def test_all_nodes_are_always_flooded() -> None:
     [MDNS, solicited(ip6("fe80::99")), ip6("ff01::5")],
     ids=("mDNS", "solicited node", "interface-local"),
 )
-def test_what_stays_on_the_link_and_nobody_reported_is_flooded(group: bytes) -> None:
+def test_unreported_link_scope_groups_are_flooded(group: bytes) -> None:
     world = World()
     world.join_all()
     assert world.multicast(0, group) == [False, True, True]
@@ -278,7 +278,7 @@ def test_a_guest_that_stops_reporting_gets_everything() -> None:
     assert world.multicast(0, GROUP) == [False, False, True]
 
 
-def test_when_one_leaves_the_others_are_asked() -> None:
+def test_a_leave_causes_a_query_to_the_port() -> None:
     world = World()
     world.join_all()
     world.report(1, (TO_EX, GROUP))
@@ -504,7 +504,7 @@ def test_malformed_queries_count() -> None:
     udp6(b"\x8f" * 20, destination=GROUP),
     eth(bytes(40), destination=mac_of(GROUP), kind=0x88B5),
 ], ids=("empty", "zeros", "header beyond", "cut short", "fragment", "UDP", "another type"))  # fmt: skip
-def test_what_is_no_report_is_multicast_like_any_other(frame: bytes) -> None:
+def test_frames_that_are_no_report_are_ordinary_multicast(frame: bytes) -> None:
     world = World(guard=False)
     assert world.send(1, frame) == [True, False, True]
     assert world.net.stats.drop_mld_malformed == world.net.stats.mld_reports == 0

@@ -99,7 +99,7 @@ def test_tcp_between_guests_and_to_the_world(fastpath: bool) -> None:
     quiet(net)
 
 
-def test_a_third_guest_does_not_hear_the_other_two() -> None:
+def test_a_third_guest_gets_no_frames_of_the_other_two() -> None:
     net = guests(3)
     transfer(net, net.guests[0], net.guests[1], 50_000)
     before = net.guests[2].counters.frames_in
@@ -314,7 +314,7 @@ def owns(switch: Hub, number: int) -> bool:
     return switch.counts()[number] == 1
 
 
-def test_who_stays_long_enough_is_at_home() -> None:
+def test_an_address_that_stays_long_enough_has_a_new_home() -> None:
     switch = Hub()
     switch.send(0, frame(A, BROADCAST))
     switch.now += HOLD + 1
@@ -343,7 +343,7 @@ def test_sources_that_no_guest_has() -> None:
     assert net.stats.drop_ethernet_source == 3
 
 
-def test_a_guest_whose_traffic_is_all_fast_is_busy() -> None:
+def test_fast_path_traffic_keeps_a_guest_busy() -> None:
     net = guests(2)
     net.host.serve_tcp(WORLD_SERVER, 7, Echo)
     stream = net.guests[0].connect("192.0.2.7", 7)
@@ -362,7 +362,7 @@ def test_a_guest_whose_traffic_is_all_fast_is_busy() -> None:
     assert net.stack.stats.drop_switch_spoofed == 1
 
 
-def test_what_the_stack_knows_counts_from_the_second_port_on() -> None:
+def test_known_neighbours_are_protected_from_the_second_port_on() -> None:
     net = Net()
     net.know()
     other = net.attach()
@@ -561,7 +561,7 @@ def test_a_storm_does_not_stop_known_addresses() -> None:
     assert switch.counts() == [0, 1, 0]
 
 
-def test_who_repeats_itself_is_heard() -> None:
+def test_repeated_frames_of_one_port_are_forwarded() -> None:
     switch = Hub(hub=True)
     for _ in range(10):
         switch.send(0, frame(A, BROADCAST))
@@ -618,7 +618,7 @@ def test_a_frame_for_the_gateway_stays_there() -> None:
     assert net.stats.drop_ethernet_destination == 0  # it went somewhere
 
 
-def test_who_talks_to_the_gateway_is_known() -> None:
+def test_the_switch_learns_from_frames_to_the_gateway() -> None:
     net = Net()
     other, third = net.attach(), net.attach()
     net.send(udp(b"x", destination=GATEWAY, dport=9))

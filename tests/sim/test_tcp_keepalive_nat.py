@@ -22,7 +22,7 @@ def opened(seconds: int) -> tuple[Net, Peer, Any]:
 
 
 @pytest.mark.rfc("9293", "MUST-25")
-def test_without_being_told_nobody_asks() -> None:
+def test_keepalive_is_off_by_default() -> None:
     net, peer, far = opened(0)
     net.run(100_000)
     assert peer.take() == []
@@ -32,7 +32,7 @@ def test_without_being_told_nobody_asks() -> None:
 
 
 @pytest.mark.rfc("9293", "MUST-24")
-def test_a_guest_that_has_gone_is_given_up_and_the_far_side_is_told() -> None:
+def test_a_vanished_guest_is_given_up_and_the_far_side_reset() -> None:
     net, peer, far = opened(60)
     net.run(61)
     probe = peer.one(ACK)

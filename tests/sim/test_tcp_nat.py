@@ -237,7 +237,7 @@ def test_the_guest_s_mss_is_honoured(net: Net, mss: int | None, ts: int | None) 
         (65521, 1400, 1360),
     ],
 )
-def test_a_guest_that_names_no_size_gets_what_its_link_takes(
+def test_a_guest_without_mss_option_gets_segments_that_fit_its_link(
     mtu: int, link: int | None, largest: int, offload: bool
 ) -> None:
     features = LinkFeatures(mtu=link, checksum_offload=offload, segmentation_offload=offload)
@@ -334,7 +334,7 @@ def test_no_host_loopback() -> None:
 
 
 @pytest.mark.parametrize("where", ["10.0.2.4", "10.0.2.77", "10.0.2.15"])
-def test_nobody_there(net: Net, where: str) -> None:
+def test_an_unassigned_address_is_unreachable(net: Net, where: str) -> None:
     Peer(net, address=ip(where)).send(SYN, opts=options())
     unreachable(net.one(), 1)
     assert net.calls("connect_tcp") == []

@@ -132,7 +132,9 @@ def test_no_router_may_cut_a_segment(offload: bool) -> None:
 @pytest.mark.rfc("9293", "SHLD-25")
 @pytest.mark.rfc("9293", "MUST-54")
 @pytest.mark.parametrize(("kind", "code", "told"), SOFT.values(), ids=list(SOFT))
-def test_soft_errors_are_told_and_end_nothing(net: Net, kind: int, code: int, told: int) -> None:
+def test_soft_errors_are_reported_and_do_not_end_a_connection(
+    net: Net, kind: int, code: int, told: int
+) -> None:
     peer = opened(net, lambda: Source(bytes(5000)))
     packets = [frame[14:] for frame in net.raw()]
     net.send(error(kind, code, packets[0]))
@@ -148,7 +150,7 @@ def test_soft_errors_are_told_and_end_nothing(net: Net, kind: int, code: int, to
 @pytest.mark.rfc("9293", "MUST-56 time exceeded")
 @pytest.mark.rfc("9293", "MUST-56 parameter problem")
 @pytest.mark.parametrize(("kind", "code", "told"), SOFT.values(), ids=list(SOFT))
-def test_soft_errors_do_not_end_what_opens(kind: int, code: int, told: int) -> None:
+def test_soft_errors_do_not_end_an_opening_connection(kind: int, code: int, told: int) -> None:
     net = Net(config(hostfwd=["tcp:127.0.0.1:0-:80"]))
     net.know()
     source = ip("203.0.113.8")
@@ -186,7 +188,7 @@ def test_source_quench_changes_nothing(net: Net) -> None:
 
 @pytest.mark.rfc("9293", "MUST-20 R1")
 @pytest.mark.rfc("9293", "SHLD-10")
-def test_after_r1_the_layer_below_is_asked_where_the_guest_is(net: Net) -> None:
+def test_after_r1_the_guest_is_resolved_by_arp_again(net: Net) -> None:
     conn = opened(net, lambda: Source(b"hello")).conn
     asked = []
     while conn.retries <= conn.settings.r1:
@@ -201,7 +203,7 @@ def test_after_r1_the_layer_below_is_asked_where_the_guest_is(net: Net) -> None:
 
 
 @pytest.mark.rfc("9293", "MUST-20")
-def test_what_was_in_the_way_is_why_it_ended(net: Net) -> None:
+def test_a_timeout_reports_the_last_soft_error(net: Net) -> None:
     peer = opened(net, lambda: Source(b"hello"))
     conn = peer.conn
     net.send(error(3, 1, net.raw()[0][14:]))

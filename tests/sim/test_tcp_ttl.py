@@ -137,7 +137,7 @@ def test_addresses_of_ours_are_the_last_hop() -> None:
     assert net.stats.drop_ip_ttl == 0
 
 
-def test_who_may_not_hears_that_first() -> None:
+def test_a_refusal_precedes_time_exceeded() -> None:
     for plan, flags in (
         ({"restrict": True}, RST | ACK),
         ({"policy": lambda request: Verdict(Action.REJECT)}, RST | ACK),
@@ -166,7 +166,7 @@ def test_a_redirection_counts_by_where_it_leads(target: bytes, ends: bool) -> No
         assert answer.data.data.flags == SYN | ACK
 
 
-def test_a_redirected_syn_s_error_is_about_what_was_named() -> None:
+def test_the_error_of_a_redirected_syn_quotes_its_destination() -> None:
     other = ip("198.51.100.8")
     net = Net(config(policy=lambda request: Verdict(Action.ALLOW, (other, 99))))
     net.host.path(other, ROUTERS)

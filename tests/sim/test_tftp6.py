@@ -14,7 +14,7 @@ DATA = bytes(range(256)) * 9
 
 
 @pytest.mark.parametrize("server", ["fec0::2", "fe80::2", "10.0.2.2"])
-def test_a_file_is_read_from_the_address_that_was_asked(tmp_path: Path, server: str) -> None:
+def test_a_file_is_sent_from_the_address_of_the_request(tmp_path: Path, server: str) -> None:
     (tmp_path / "boot").write_bytes(DATA)
     net = VirtualNetwork(Config(tftp=tmp_path), seed=1)
     net.boot(ipv6=True)
@@ -32,7 +32,7 @@ def test_a_file_is_read_from_the_address_that_was_asked(tmp_path: Path, server: 
     assert net.stack.stats.tftp_reads == 1
 
 
-def test_errors_come_from_the_address_that_was_asked(tmp_path: Path) -> None:
+def test_errors_come_from_the_address_of_the_request(tmp_path: Path) -> None:
     net = VirtualNetwork(Config(tftp=tmp_path), seed=1)
     net.boot(ipv6=True)
     socket = net.guest.udp(4000)

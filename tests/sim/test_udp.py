@@ -123,7 +123,7 @@ def test_idle_for_240_seconds(net: Net) -> None:
     assert net.stack.deadline() is None
 
 
-def test_what_comes_in_keeps_it_open(net: Net) -> None:
+def test_inbound_datagrams_keep_a_flow_open(net: Net) -> None:
     net.send(udp(b"x"))
     net.run(200)
     outside(net, b"y", (WORLD, 9))
@@ -174,7 +174,7 @@ def test_other_ports_of_the_dns_address(net: Net) -> None:
 
 
 @pytest.mark.parametrize("where", ["10.0.2.4", "10.0.2.16", "10.0.2.100", "10.0.2.0"])
-def test_nobody_there(net: Net, where: str) -> None:
+def test_an_unassigned_address_is_unreachable(net: Net, where: str) -> None:
     net.send(udp(b"x", destination=ip(where)))
     unreachable(net.one(), 1)
     assert sent(net) == []
@@ -189,7 +189,7 @@ def test_martians_are_dropped_in_silence(net: Net, where: str) -> None:
 
 
 @pytest.mark.parametrize("where", ["10.0.2.77", "198.51.100.7"])
-def test_a_guest_without_an_address_reaches_nobody(net: Net, where: str) -> None:
+def test_a_guest_without_an_address_reaches_no_host(net: Net, where: str) -> None:
     """A DHCP client has none, and would be the only one to send from there."""
     net.send(udp(b"x", sport=68, dport=67, source=bytes(4), destination=ip(where)))
     assert net.stats.drop_udp_unreachable == 1
@@ -330,7 +330,7 @@ def test_policy() -> None:
     assert datagrams(net) == [(WORLD, 3, 5000, b"from elsewhere")]
 
 
-def test_what_is_refused_opens_no_flow(net: Net) -> None:
+def test_refused_datagrams_open_no_flow(net: Net) -> None:
     """Else a guest's noise would push out flows that work."""
     for sport in range(1, 50):
         net.send(udp(b"x", sport=sport, destination=ip("224.0.0.251"), dport=5353))
@@ -399,7 +399,7 @@ def test_loopback_shows_as_the_gateway_both_ways() -> None:
     assert [r.payload for r in client.received] == [b"a"]
 
 
-def test_answers_leave_from_where_was_asked() -> None:
+def test_answers_leave_from_the_address_of_the_request() -> None:
     net = forwarding("udp:0.0.0.0:0-:7000")
     place = (ip("203.0.113.8"), 6000)
     client = net.host.serve_udp(*place)

@@ -88,7 +88,7 @@ def test_the_second_datagram_goes_the_fast_way() -> None:
         *("udp-lite", "version", "ethertype"),
     ],
 )
-def test_what_is_odd_is_judged_by_the_slow_way(odd: bytes) -> None:
+def test_odd_frames_take_the_slow_path(odd: bytes) -> None:
     twins = twins_of_udp()
     twins.send(datagram(100), datagram(100, 1))
     twins.send(datagram(100, 2), odd, datagram(100, 3), odd)

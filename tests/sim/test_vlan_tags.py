@@ -162,7 +162,7 @@ def test_the_link_vouches_for_the_checksum() -> None:
         (tagged(eth(b"", source=GATEWAY_MAC, kind=0x800)), "drop_ethernet_source"),
     ],
 )
-def test_what_is_refused(frame: bytes, counter: str) -> None:
+def test_tags_that_are_refused(frame: bytes, counter: str) -> None:
     net = Net()
     net.send(frame, frame, frame)
     net.silence()
@@ -233,7 +233,7 @@ def test_every_broadcast_of_a_flow_reaches_the_other_guests() -> None:
 # -------------------------------------------------------------------------------------- ARP that nobody answers
 
 
-def test_a_question_that_nobody_answers_counts() -> None:
+def test_unanswered_arp_requests_are_counted() -> None:
     net = Net()
     net.send(arp(1, target=ip("10.0.2.77")))
     net.send(arp(1, target=WORLD))
@@ -249,7 +249,7 @@ def test_a_question_that_nobody_answers_counts() -> None:
     assert net.stats.arp_nobody == 3
 
 
-def test_our_own_questions_that_nobody_answers_count() -> None:
+def test_our_own_unanswered_arp_requests_are_counted() -> None:
     net = Net(config(hostfwd=["udp:127.0.0.1:0-10.0.2.15:7000"]))
     rule = net.stack.hostfwds()[0]
     net.host.send_udp(b"news", rule.host_address.packed, rule.host_port)
