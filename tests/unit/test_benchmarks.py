@@ -34,7 +34,7 @@ def test_help(name: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the benchmarks are for Unix")
-def test_a_mistake_in_the_options_is_told() -> None:
+def test_a_mistake_in_the_options_is_reported() -> None:
     """Options that make no sense are refused before anything is measured."""
     done = subprocess.run(
         [sys.executable, str(BENCHMARKS / "throughput.py"), "--seconds", "-1"],
@@ -47,7 +47,7 @@ def test_a_mistake_in_the_options_is_told() -> None:
     assert "-1 is not above 0" in done.stderr
 
 
-def test_every_benchmark_is_told_of() -> None:
+def test_every_benchmark_is_documented() -> None:
     """The README of the benchmarks names each program."""
     text = (BENCHMARKS / "README.md").read_text()
     assert [name for name in PROGRAMS if f"{name}.py" not in text] == []

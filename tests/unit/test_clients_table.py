@@ -22,7 +22,7 @@ class TestMore:
 """
 
 
-def test_the_table_is_what_the_markers_say(hooks: ModuleType, tmp_path: Path) -> None:
+def test_the_table_follows_the_markers(hooks: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "test_tftp_tools.py").write_text(TESTS)
     one, both = "test_tftp_tools.py: test_one", "test_tftp_tools.py: test_one; test_tftp_tools.py: TestMore"
     assert hooks.clients(tmp_path).split("\n") == [

@@ -63,7 +63,7 @@ def test_a_loop_with_a_tick_goes_on_when_it_is_late() -> None:
 @pytest.mark.parametrize(
     "timeout", [math.nan, "x", "0.05", b"1", True, False, [], (1,), 1j, Decimal("NaN"), object()]
 )
-def test_what_is_no_number_of_seconds_is_refused(timeout: Any) -> None:
+def test_invalid_timeouts_are_refused(timeout: Any) -> None:
     with Slirp() as net:
         with pytest.raises(ConfigError, match=r"^timeout .* is not a number of seconds, such as 0\.05"):
             net.poll(timeout)
@@ -181,13 +181,13 @@ def test_nanoseconds_are_whole_numbers(place: str, value: Any) -> None:
         ("40ms", ", such as 40_000_000 for 0.04 seconds"),
     ],
 )
-def test_the_refusal_says_what_to_write(value: Any, hint: str) -> None:
+def test_the_refusal_suggests_a_value(value: Any, hint: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Faults(delay=value)
     assert str(caught.value) == f"delay {value!r} is not a whole number of nanoseconds{hint}"
 
 
-def test_what_is_allowed_passes() -> None:
+def test_valid_durations_are_accepted() -> None:
     assert Faults(delay=40 * MS, jitter=0, rate=1).delay == 40 * MS
     net = VirtualNetwork(latency_ns=0, link_latency_ns=3)
     net.run(10**15)
@@ -264,6 +264,6 @@ def test_clocks_of_the_calendar(tmp_path: Any) -> None:
             CaptureLink(CallbackLink(print), io.BytesIO(), clock=clock)  # type: ignore[arg-type] # the mistake
 
 
-def test_what_is_waited_for_is_asked() -> None:
+def test_a_predicate_must_be_a_function() -> None:
     with pytest.raises(ConfigError, match=r"^predicate is a function; given was True"):
         virtual().run_until(True)  # type: ignore[arg-type] # the mistake

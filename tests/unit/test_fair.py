@@ -67,7 +67,7 @@ def test_parties_have_their_turns(steps: list[object]) -> None:
     assert not turns
 
 
-def test_who_has_most_makes_way_if_it_has_more_then() -> None:
+def test_the_largest_user_gives_way_if_it_still_has_more() -> None:
     turns: RoundRobin[int] = RoundRobin()
     assert turns.to_evict(b"a") is None
     for number in range(3):
@@ -101,9 +101,7 @@ class Tokens:
     st.integers(0, 1 << 62),
     st.lists(st.one_of(st.just(0), st.integers(0, 3 * MS), st.integers(0, 3 * SECOND)), max_size=200),
 )
-def test_a_bucket_lets_through_what_its_tokens_pay_for(
-    rate: int, burst: int, now: int, steps: list[int]
-) -> None:
+def test_a_bucket_admits_one_event_for_each_token(rate: int, burst: int, now: int, steps: list[int]) -> None:
     bucket, tokens = TokenBucket(rate, burst, now), Tokens(rate, burst, now)
     for step in steps:
         now += step

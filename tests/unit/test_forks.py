@@ -149,7 +149,7 @@ def attempts(net: Slirp, nic: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("started", [False, True])
-def test_every_call_says_whose_the_network_is(started: bool) -> None:
+def test_every_call_in_a_child_names_the_owner(started: bool) -> None:
     with Slirp() as net:
         nic = net.attach(lambda frame: None)
         if started:
@@ -203,7 +203,7 @@ def test_a_fork_from_within_on_frame() -> None:
     assert after == ["sent"]
 
 
-def test_a_fork_whose_child_returns_from_on_frame() -> None:
+def test_a_fork_in_on_frame_with_a_child_that_returns() -> None:
     forked: list[int] = []
 
     def on_frame(frame: bytes) -> None:
@@ -404,7 +404,7 @@ def test_a_capture_is_written_once(tmp_path: Path) -> None:
         assert pipe.read().count(ARP) == 2
 
 
-def test_what_waits_for_a_pipe_s_reader_is_the_parent_s(tmp_path: Path) -> None:
+def test_pending_bytes_of_a_pipe_are_written_by_the_parent(tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -661,7 +661,7 @@ def test_a_network_cannot_be_handed_over() -> None:
 @pytest.mark.skipif(
     sys.platform != "linux", reason="subprocess runs preexec_fn everywhere, but this test has fork's words"
 )
-def test_what_subprocess_runs_before_exec() -> None:
+def test_close_in_preexec_fn_spares_the_parent() -> None:
     import subprocess
 
     with Slirp(Config(hostfwd=["tcp::0-:80"])) as net:

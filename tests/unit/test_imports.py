@@ -261,7 +261,7 @@ print(len([name for name in sys.modules if name.split(".")[0] == "slirpy"]))
 
 
 @pytest.mark.parametrize("platform", ["win32", "darwin"])
-def test_it_can_be_imported_where_linux_is_not(platform: str) -> None:
+def test_modules_can_be_imported_on_other_systems(platform: str) -> None:
     modules = [module for module, _ in sources() if part(module) not in ("cli", "__main__")]
     assert "slirpy.links.tap" in modules
     assert int(run_python(ELSEWHERE.format(platform=platform, modules=modules))) >= len(modules)
@@ -339,7 +339,7 @@ def test_every_name_of_a_face_can_be_imported_and_no_other(package: str) -> None
         ("slirpy.testing", "UnmetError", {"errors"}),
     ],
 )
-def test_a_face_loads_what_is_used(package: str, first: str, its_own: set[str]) -> None:
+def test_a_face_loads_only_used_modules(package: str, first: str, its_own: set[str]) -> None:
     """Importing a face loads nothing else; using a name loads its module, and not those of the others."""
     new = "import sys; old = set(sys.modules)\nimport {0}\n{1}\nprint(*sys.modules.keys() - old)"
     loaded = set(run_python(new.format(package, "")).split())

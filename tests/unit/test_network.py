@@ -304,7 +304,7 @@ def test_poll_wakes_for_a_timer(guest: Guest) -> None:
         assert time.monotonic() - start > 0.5
 
 
-def test_poll_does_not_wait_longer_than_asked_for_a_timer(
+def test_poll_waits_no_longer_than_its_timeout_for_a_timer(
     guest: Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guest.nic.send(udp(b"x", destination=GATEWAY))  # its idle timeout is in four minutes

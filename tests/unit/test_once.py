@@ -62,5 +62,5 @@ def test_a_time_is_seen(text: str) -> None:
         (' if ":" in ', "config/text.py"),  # brackets around an IPv6 address
     ],
 )
-def test_it_stands_in_one_file(text: str, where: str) -> None:
+def test_each_text_is_in_one_file(text: str, where: str) -> None:
     assert [name for name, source in sources().items() if text in source] == [where]

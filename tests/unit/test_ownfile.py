@@ -47,7 +47,7 @@ def write(kind: str, path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["capture", "trace"])
 @pytest.mark.parametrize("content", FOREIGN)
-def test_a_file_of_somebody_else_is_refused_and_left_alone(tmp_path: Path, kind: str, content: bytes) -> None:
+def test_a_file_of_another_program_is_refused_and_left_alone(tmp_path: Path, kind: str, content: bytes) -> None:
     path = tmp_path / "notes"
     path.write_bytes(content)
     link = tmp_path / "link"
@@ -105,7 +105,7 @@ def test_the_same_holds_for_a_capture_of_a_link(tmp_path: Path) -> None:
     assert path.read_text() == "hello"
 
 
-def test_files_in_turn_replace_nothing_of_somebody_else(tmp_path: Path) -> None:
+def test_rotation_does_not_replace_files_of_other_programs(tmp_path: Path) -> None:
     mine = tmp_path / "out.2.pcap"
     mine.write_text("hello")
     with pytest.raises(LinkError, match=r'"[^"]*out\.2\.pcap": it has content that slirpy did not write'):

@@ -135,6 +135,6 @@ def test_each_has_two_implementations(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_what_takes_a_public_one_is_in_the_reference(name: str) -> None:
+def test_parameter_protocols_are_in_the_reference(name: str) -> None:
     text = "".join(path.read_text() for path in (REPOSITORY / "docs" / "reference").glob("*.md"))
     assert f"::: {PUBLIC[name]}\n" in text

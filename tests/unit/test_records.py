@@ -86,7 +86,7 @@ def facts(kind: Any) -> list[object]:
 
 
 @OPTIONS
-def test_it_is_like_the_original(options: dict[str, bool]) -> None:
+def test_records_behave_like_dataclasses(options: dict[str, bool]) -> None:
     assert facts(made(records, **options)) == facts(made(dataclasses, **options))
 
 
@@ -102,7 +102,7 @@ class Frozen:
             raise ValueError(self.value)
 
 
-def test_it_can_be_pickled_and_hashed() -> None:
+def test_records_can_be_pickled_and_hashed() -> None:
     one = Frozen(1, (2,))
     again = pickle.loads(pickle.dumps(one))
     assert again == one

@@ -89,7 +89,7 @@ def test_every_table_is_on_a_page(hooks: ModuleType, ours: Any) -> None:
 # ------------------------------------------------------------------------------------------ the machinery
 
 
-def test_the_table_is_what_the_markers_say(hooks: ModuleType, world: Path) -> None:
+def test_the_table_follows_the_markers(hooks: ModuleType, world: Path) -> None:
     found = hooks.tables(world / "rfc", world / "tests")
     assert hooks.table("1", found).split("\n") == [
         "Ours.",

@@ -55,7 +55,7 @@ def test_room_is_left_alone() -> None:
     assert shares.to_evict() is None
 
 
-def test_who_has_most_gives() -> None:
+def test_the_largest_user_gives_way() -> None:
     shares: Shares[Thing] = Shares(100)
     quiet = fill(shares, 10, "quiet")  # idle for longest, all of them
     fill(shares, 90, "greedy", start=1000)
@@ -101,7 +101,7 @@ def test_on_one_link_invented_addresses_do_not_make_another_look_greedy() -> Non
         fill(shares, 1, "link", b"x%d" % now, start=limit + now)
 
 
-def test_what_is_empty_is_forgotten() -> None:
+def test_empty_shares_are_removed() -> None:
     shares: Shares[Thing] = Shares(10)
     things = fill(shares, 5, "a", b"1") + fill(shares, 5, "b", b"2")
     assert shares.to_evict() is not None
@@ -153,7 +153,7 @@ class Kind:
         self.gone.append(thing)
 
 
-def test_descriptors_are_taken_from_who_has_most_of_all_kinds() -> None:
+def test_descriptors_are_taken_from_the_largest_user_of_all_kinds() -> None:
     stats = Stats()
     descriptors = DescriptorLimit(stats)
     tcp, udp = Kind(descriptors), Kind(descriptors)
@@ -165,7 +165,7 @@ def test_descriptors_are_taken_from_who_has_most_of_all_kinds() -> None:
     assert stats.flows_evicted_for_descriptors == 1
 
 
-def test_who_has_most_loses_what_is_idle_and_else_gets_no_more() -> None:
+def test_the_largest_user_loses_only_idle_flows_and_gets_no_more() -> None:
     descriptors = DescriptorLimit(Stats())
     kind = Kind(descriptors)
     things = fill(kind.shares, 5, "greedy")
@@ -182,7 +182,7 @@ def test_nothing_to_take() -> None:
     assert not descriptors.make_room("a", 0)
 
 
-def test_the_lack_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_lack_of_descriptors_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     descriptors = DescriptorLimit(Stats())
     with caplog.at_level(logging.WARNING, "slirpy"):
         for now in (0, 1, WARN_AGAIN - 1, WARN_AGAIN, WARN_AGAIN + 5):

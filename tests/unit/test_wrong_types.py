@@ -459,7 +459,7 @@ def test_a_closed_network_says_so(call: Callable[[Slirp], object]) -> None:
         call(net)
 
 
-def test_what_was_can_be_looked_at_after_the_end() -> None:
+def test_state_is_readable_after_close() -> None:
     net = Slirp()
     attachment = net.attach(print)
     net.close()
@@ -603,13 +603,13 @@ WORLD: dict[str, Callable[[SimHost, Any], object]] = {
     "address", ["x", "192.0.2", 5, b"/run/x.sock", ["192.0.2.7"], True, IPv4Network("192.0.2.0/24")]
 )
 @pytest.mark.parametrize("name", WORLD)
-def test_what_is_no_address_is_refused(name: str, address: Any) -> None:
+def test_invalid_addresses_are_refused(name: str, address: Any) -> None:
     with pytest.raises(ConfigError, match="is not an IP address"):
         WORLD[name](SimHost(Random(1)), address)
 
 
 @pytest.mark.parametrize("port", ["80", -1, 0, 65536, 7.0, True])
-def test_what_is_no_port_is_refused(port: Any) -> None:
+def test_invalid_ports_are_refused(port: Any) -> None:
     host = SimHost(Random(1))
     for call in (host.serve_tcp, host.serve_udp, host.connect, host.black_hole, host.unreachable):
         with pytest.raises(ConfigError, match=r"^port "):
@@ -639,7 +639,9 @@ def test_what_is_no_port_is_refused(port: Any) -> None:
         (lambda _: SimHost(Random(1), buffer_bytes=0), "buffer_bytes 0 is not"),
     ],
 )  # fmt: skip
-def test_what_the_simulated_world_refuses(call: Callable[[SimHost], object], message: str) -> None:
+def test_invalid_arguments_of_the_simulated_host_are_refused(
+    call: Callable[[SimHost], object], message: str
+) -> None:
     with pytest.raises(ConfigError, match=f"^{message}"):
         call(SimHost(Random(1)))
 
@@ -658,7 +660,7 @@ GUEST: dict[str, Callable[[Guest, Any], object]] = {
     "address", ["x", "10.0.2", 5, b"10.0.2.2", True, ["10.0.2.2"], IPv4Network("10.0.2.0/24")]
 )
 @pytest.mark.parametrize("name", GUEST)
-def test_a_guest_refuses_what_is_no_address(name: str, address: Any) -> None:
+def test_a_guest_refuses_invalid_addresses(name: str, address: Any) -> None:
     guest = Guest(print, random=Random(1))
     guest.configure("10.0.2.15", 24, "10.0.2.2")
     with pytest.raises(ConfigError, match="is not an IP address"):
@@ -679,7 +681,7 @@ def test_a_guest_takes_addresses_in_any_form(address: Any) -> None:
 
 
 @pytest.mark.parametrize("port", ["80", -1, 65536, 7.0, True])
-def test_a_guest_refuses_what_is_no_port(port: Any) -> None:
+def test_a_guest_refuses_invalid_ports(port: Any) -> None:
     guest = Guest(print, random=Random(1))
     guest.configure("10.0.2.15", 24, "10.0.2.2")
     socket = guest.udp()
@@ -709,7 +711,7 @@ def test_a_guest_refuses_what_is_no_port(port: Any) -> None:
         (lambda guest: guest.resolve("a.test", 1, "10.0.2.2"), "kind 1 is not text"),
     ],
 )
-def test_what_a_guest_refuses(call: Callable[[Any], object], message: str) -> None:
+def test_a_guest_refuses_invalid_arguments(call: Callable[[Any], object], message: str) -> None:
     guest = Guest(print, random=Random(1))
     guest.configure("10.0.2.15", 24, "10.0.2.2")
     with pytest.raises(ConfigError, match=f"^{message}"):
@@ -736,7 +738,7 @@ def test_nothing_is_left_open_by_a_refusal() -> None:
     assert set(os.listdir("/proc/self/fd")) == before
 
 
-def test_what_is_right_still_works() -> None:
+def test_valid_arguments_still_work() -> None:
     with Slirp() as net:
         driven = Driven(net)
         ping = driven.guest.ping("10.0.2.2")
@@ -767,7 +769,7 @@ READERS: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("value", [None, 5, b"user", ["user"], {"type": "user"}])
 @pytest.mark.parametrize("name", READERS)
-def test_what_is_no_text_is_refused(name: str, value: Any) -> None:
+def test_values_other_than_text_are_refused(name: str, value: Any) -> None:
     with pytest.raises(SlirpyError, match=r"is not text|is not an address"):
         READERS[name](value)
 

@@ -66,7 +66,7 @@ def test_addresses_ports_and_the_host(learned: Learned) -> None:
     assert "# 8 flows to 5 destinations. Everything else is refused." in text
 
 
-def test_the_policy_allows_what_was_used_and_nothing_else(learned: Learned) -> None:
+def test_the_policy_allows_only_used_destinations(learned: Learned) -> None:
     used = [learned.trail.request("203.0.113.7", 443), learned.trail.request("10.0.2.2", 8000, host=True)]
     for request in used:
         learned.use(request)

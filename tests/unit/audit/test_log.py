@@ -151,7 +151,7 @@ class Disk:
         return written
 
 
-def test_a_full_disk_is_told_at_once_and_nothing_is_lost(
+def test_a_full_disk_is_reported_at_once_and_no_event_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "audit.jsonl"
@@ -174,7 +174,9 @@ def test_a_full_disk_is_told_at_once_and_nothing_is_lost(
     assert told.log.take_lost() is None
 
 
-def test_what_waits_is_bounded_and_the_rest_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_backlog_is_bounded_and_the_rest_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "audit.jsonl"
     told = Told(path)
     disk = Disk(monkeypatch, 0)
@@ -209,7 +211,7 @@ def test_a_closed_log_is_not_ready_until_it_can_be_written(
     assert told.texts[1].endswith("the log goes on; no events missing")
 
 
-def test_a_pipe_that_nobody_reads_does_not_block(tmp_path: Path) -> None:
+def test_a_pipe_without_a_reader_does_not_block(tmp_path: Path) -> None:
     read, write = os.pipe()
     told = Told(f"fd:{write}", closed=True)
     told.put(3000, size=100)

@@ -92,7 +92,7 @@ def test_filters(log: Path) -> None:
     assert count(until="1970-01-01T00:00:01") == 32
 
 
-def test_json_is_what_the_log_says(log: Path) -> None:
+def test_json_output_is_that_of_the_log(log: Path) -> None:
     chosen = [json.loads(line) for line in run("--json", "--severity", "metadata", log).stdout.splitlines()]
     assert [record["destination"] for record in chosen] == ["169.254.169.254"]
 
@@ -111,7 +111,7 @@ def test_files_are_read_in_their_order_and_half_lines_are_counted(log: Path, tmp
     assert "5 lines could not be read" in garbage.stdout
 
 
-def test_a_record_that_somebody_removed_is_missed(log: Path) -> None:
+def test_a_removed_record_is_noticed(log: Path) -> None:
     lines = log.read_bytes().splitlines(keepends=True)
     kept = b"".join(line for line in lines if b"169.254.169.254" not in line)
     result = run("-", data=kept)

@@ -125,7 +125,7 @@ def test_policies_are_described(trail: Trail) -> None:
     assert third["policy"] == "none"
 
 
-def test_what_is_lost_is_counted_in_the_log(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_events_are_counted_in_the_log(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("slirpy.audit.log.BACKLOG", 20_000)
     for number in range(300):
         trail.trail.lease(MAC, GUEST, f"host{number}", "bound")
@@ -173,9 +173,7 @@ EVENT = st.one_of(
 
 @settings(max_examples=40)
 @given(st.lists(EVENT, max_size=20))
-def test_whatever_happens_records_are_as_the_schema_says(
-    tmp_path_factory: pytest.TempPathFactory, events: list[Any]
-) -> None:
+def test_all_records_follow_the_schema(tmp_path_factory: pytest.TempPathFactory, events: list[Any]) -> None:
     trail = Trail(tmp_path_factory.mktemp("audit") / "log")
     for kind, *arguments in events:
         match kind:

@@ -83,7 +83,7 @@ def test_version_and_help_import_nothing_large() -> None:
         assert not modules & {"rich", "pyroute2", "slirpy.cli.run", "slirpy.cli.demo"}
 
 
-def test_without_click_one_line_says_what_to_install() -> None:
+def test_without_click_one_line_names_the_extra_to_install() -> None:
     result = slirpy("--version", code="import sys\nsys.modules['click'] = None")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.count("\n") == 1
@@ -114,7 +114,7 @@ def test_run_elsewhere_than_on_linux_says_so() -> None:
         (["--dns", "nowhere"], "is not ADDR[:PORT]"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(options: list[str], said: str) -> None:
+def test_a_mistake_is_reported_in_one_line(options: list[str], said: str) -> None:
     result = slirpy("run", *options, "--", "true")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("slirpy: ")
@@ -187,7 +187,7 @@ def test_many_flows_are_cut_to_those_with_most_bytes(monkeypatch: pytest.MonkeyP
     assert "No counters have counted." in text
 
 
-def test_nothing_is_told_as_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_report(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report([], Stats(), 80, monkeypatch) == [
         "Flows",
         "No flows.",

@@ -196,7 +196,7 @@ def test_values_that_are_wrong_name_file_and_line(file: Path) -> None:
     assert mistake(file, 'deny = "1.2.3.4:x"\n').startswith('slirpy.toml:1: deny "1.2.3.4:x"')
 
 
-def test_what_the_command_line_gave_is_not_blamed_on_the_file(file: Path) -> None:
+def test_mistakes_in_flags_are_not_blamed_on_the_file(file: Path) -> None:
     said = mistake(file, 'hostfwd = "tcp::80-:80"\n', "--hostfwd", "tcp:nonsense")
     assert said.startswith('--hostfwd "tcp:nonsense"')
     assert mistake(file, "mtu = 1500\n", "--mtu", "5").startswith("--mtu 5")

@@ -33,7 +33,7 @@ def _no_threads_left() -> object:
     assert threading.active_count() == before
 
 
-def test_it_works_and_says_what_it_does() -> None:
+def test_the_demo_works_and_reports_its_steps() -> None:
     result = demo("--size", "2")
     assert (result.exit_code, result.stderr) == (0, "")
     steps = re.findall(r"^ ?\d+\.\d\d s  (\w+) +(.*)$", result.stdout, re.MULTILINE)
@@ -47,7 +47,7 @@ def test_it_works_and_says_what_it_does() -> None:
     assert "every checksum right" in said["done"]
 
 
-def test_it_draws_the_connection_and_the_tables() -> None:
+def test_the_demo_draws_the_connection_and_the_tables() -> None:
     text = demo("--size", "2").stdout
     ladder = text[text.index("The connection") : text.index("Counters")].splitlines()
     assert "SYN seq=0 mss=1460 wscale=5 sackOK TS" in ladder[2]
@@ -62,7 +62,7 @@ def test_it_draws_the_connection_and_the_tables() -> None:
     assert "drop_" not in text
 
 
-def test_it_fits_a_terminal_of_80_columns_and_leaves_no_trailing_space() -> None:
+def test_the_demo_fits_80_columns_without_trailing_spaces() -> None:
     lines = demo("--size", "1", env={"COLUMNS": "80"}).stdout.splitlines()
     assert max(map(len, lines)) <= 80
     assert [line for line in lines if line != line.rstrip()] == []

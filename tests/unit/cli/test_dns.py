@@ -37,6 +37,6 @@ def test_without_flags_all_is_as_in_python() -> None:
         (["--dns-cache", "-1"], "0 to 1000000"),
     ],
 )
-def test_a_mistake_is_told(arguments: list[str], text: str) -> None:
+def test_a_mistake_is_reported(arguments: list[str], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         given(*arguments)

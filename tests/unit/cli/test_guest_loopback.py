@@ -233,7 +233,7 @@ class FakeSandbox(Sandbox):
         self.inner.close()
 
 
-def test_sockets_are_asked_for_a_few_at_a_time() -> None:
+def test_sockets_are_requested_a_few_at_a_time() -> None:
     sandbox = FakeSandbox()
     got: list[socket.socket | None] = []
     for _ in range(ASKED_MAX + 3):

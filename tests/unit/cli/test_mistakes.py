@@ -214,7 +214,7 @@ def test_a_file_that_cannot_be_written_is_named_with_its_option(flag: str) -> No
         assert said.startswith(f'{flag} "/nonexistent/x": cannot be written: ')
 
 
-def test_what_the_user_wrote_stays_as_it_is() -> None:
+def test_words_of_the_user_are_not_translated() -> None:
     assert in_flags('hostname "smb=x tftp=y": given was dns="tftp=z"') == (
         '--hostname "smb=x tftp=y": given was --dns-address "tftp=z"'
     )
@@ -223,7 +223,7 @@ def test_what_the_user_wrote_stays_as_it_is() -> None:
     assert in_flags("lease_file: x, and xdns=5") == "--lease-file: x, and xdns=5"
 
 
-def test_what_is_found_when_the_network_begins_names_options_too(tmp_path: Path) -> None:
+def test_errors_at_the_start_of_the_network_name_flags(tmp_path: Path) -> None:
     other = tmp_path / "important.conf"
     other.write_text("hello\n")
     said = mistake("listen", "--lease-file", str(other), "tcp:127.0.0.1:0")

@@ -26,7 +26,7 @@ def test_the_number_is_written_and_the_file_removed(tmp_path: Path) -> None:
     file.close()
 
 
-def test_what_an_instance_left_behind_is_replaced(tmp_path: Path) -> None:
+def test_a_stale_pid_file_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "x.pid"
     path.write_text("4194304123\n")
     with PidFile("--pid-file", str(path)) as file:

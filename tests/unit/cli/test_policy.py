@@ -78,7 +78,7 @@ def test_a_mistake_names_the_part(arguments: list[str], part: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_refusals_are_told_where_there_can_be_some(capsys: pytest.CaptureFixture[str]) -> None:
+def test_refusals_are_reported_if_there_can_be_some(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["--deny", "any"], ["--restrict"], ["--no-host-loopback"]):
         config = given(*arguments)
         assert config.on_refused is not None
@@ -121,7 +121,7 @@ def test_lines() -> None:
     ]
 
 
-def test_the_same_is_told_again_after_a_while() -> None:
+def test_repeated_refusals_are_reported_again_after_a_while() -> None:
     teller = Teller()
     for _ in range(8):
         teller.refuse("tcp 198.51.100.7:80")
@@ -135,7 +135,7 @@ def test_the_same_is_told_again_after_a_while() -> None:
     assert teller.take() == []
 
 
-def test_a_scan_is_not_told_line_by_line() -> None:
+def test_a_scan_is_not_reported_line_by_line() -> None:
     teller = Teller()
     for port in range(65536):
         teller.now += 0.0001
@@ -164,7 +164,7 @@ def test_no_number_of_refusals_hides_one_that_matters_more(noise: str, severe: s
     )
 
 
-def test_the_classes_of_unreported_refusals_are_told() -> None:
+def test_unreported_refusals_are_counted_by_class() -> None:
     teller = Teller()
     for port in range(1, 31):
         for address in ("198.51.100.7", "10.1.2.3", "169.254.169.254"):
@@ -186,7 +186,7 @@ def test_a_reason_with_control_characters_is_escaped() -> None:
     ]
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_remembered_refusals_are_bounded() -> None:
     teller = Teller()
     for port in range(3 * REMEMBERED):
         teller.now += 1
@@ -205,7 +205,7 @@ def test_an_output_that_is_closed_does_not_stop_the_network() -> None:
 # ------------------------------------------------------------------------------- the documentation
 
 
-def test_what_the_documentation_shows_can_be_read(tmp_path: Path) -> None:
+def test_examples_of_the_documentation_are_valid(tmp_path: Path) -> None:
     text = (REPOSITORY / "docs" / "howto" / "policy.md").read_text()
     (table,) = re.findall(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     path = tmp_path / "policy.toml"

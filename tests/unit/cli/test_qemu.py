@@ -109,7 +109,7 @@ def test_signals_reach_qemu() -> None:
         assert process.wait(20) == 11
 
 
-def test_qemu_killed_by_a_signal_is_told_as_a_shell_does() -> None:
+def test_the_exit_status_of_a_killed_qemu_is_that_of_a_shell() -> None:
     with started(*qemu()) as process:
         assert process.stdout is not None
         while process.stdout.readline() != "ready\n":
@@ -118,7 +118,7 @@ def test_qemu_killed_by_a_signal_is_told_as_a_shell_does() -> None:
         assert process.wait(20) == 128 + signal.SIGTERM
 
 
-def test_qemu_s_end_is_noticed_by_who_inherits_that_children_are_ignored() -> None:
+def test_the_exit_status_survives_an_inherited_sig_ign_of_sigchld() -> None:
     """Some shells and supervisors start programs like this."""
     ignore = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN)"
     become = "os.execv(sys.argv[1], sys.argv[1:])"
@@ -188,7 +188,7 @@ def test_each_of_several_networks_is_controlled(folder: Path) -> None:
         (["--", "/etc/passwd"], 126, "/etc/passwd: permission denied"),
     ],
 )
-def test_mistakes_are_told_in_one_line(options: list[str], status: int, said: str) -> None:
+def test_mistakes_are_reported_in_one_line(options: list[str], status: int, said: str) -> None:
     result = run(*SLIRPY, "qemu", *options)
     assert (result.returncode, result.stdout) == (status, "")
     assert result.stderr.startswith("slirpy: ")
@@ -322,7 +322,7 @@ def test_listen_tells_a_large_mtu() -> None:
         ([], "Missing argument"),
     ],
 )
-def test_mistakes_of_listen_are_told_in_one_line(arguments: list[str], said: str) -> None:
+def test_mistakes_of_listen_are_reported_in_one_line(arguments: list[str], said: str) -> None:
     result = run(*SLIRPY, "listen", *arguments)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("slirpy: ")
@@ -330,7 +330,7 @@ def test_mistakes_of_listen_are_told_in_one_line(arguments: list[str], said: str
     assert said in result.stderr
 
 
-def test_an_address_in_use_is_told() -> None:
+def test_an_address_in_use_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         result = run(*SLIRPY, "listen", f"tcp:127.0.0.1:{server.getsockname()[1]}")
     assert result.returncode == 2

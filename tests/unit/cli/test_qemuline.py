@@ -192,7 +192,7 @@ REPLACED = [
 
 
 @pytest.mark.parametrize(("kind", "typed", "expected"), REPLACED, ids=[line[1] for line in REPLACED])
-def test_other_networks_are_replaced_where_asked(kind: str, typed: str, expected: str) -> None:
+def test_other_networks_are_replaced_on_request(kind: str, typed: str, expected: str) -> None:
     assert became(line(typed, kind)) == expected
     if " user" not in typed:
         assert became(line(typed)) == typed
@@ -339,7 +339,7 @@ def test_a_file_without_networks_is_left_alone(tmp_path: Path) -> None:
          " -netdev hubport,hubid=0,id=y,netdev=b", "hubport", "hub 0 has two ways outside"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_named_as_typed(typed: str, replace: str, says: str) -> None:
+def test_mistakes_are_quoted_as_typed(typed: str, replace: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         line(typed, *filter(None, [replace]))
     assert says in str(caught.value)
@@ -397,7 +397,7 @@ def test_qemu_s_option_takes_precedence(capfd: pytest.CaptureFixture[str]) -> No
 
 
 @posix
-def test_verbose_tells_what_was_done() -> None:
+def test_verbose_lists_the_changes() -> None:
     result = slirpy(
         "-v", "--", "true", "-nic", "user,model=e1000,hostfwd=tcp::0-:22", "-device", "x,netdev=slirpy0"
     )
@@ -448,7 +448,7 @@ USERS = st.lists(
 
 
 @given(st.data(), REST, USERS)
-def test_what_is_not_a_user_network_is_untouched(
+def test_only_user_networks_are_changed(
     data: st.DataObject, rest: list[list[str]], users: list[list[str]]
 ) -> None:
     groups = data.draw(st.permutations(rest + users))
@@ -469,7 +469,7 @@ def test_joining_reverses_reading(pairs: list[tuple[str, str | None]]) -> None:
     assert read_options(join("user", pairs)) == [("user", None), *pairs]
 
 
-def test_what_is_inherited_reaches_qemu() -> None:
+def test_inherited_descriptors_reach_qemu() -> None:
     """A descriptor for ``-add-fd`` or a redirection of the shell is not slirpy's to close."""
     if sys.platform == "win32":
         pytest.skip("descriptors that a child inherits")

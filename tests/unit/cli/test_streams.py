@@ -55,7 +55,7 @@ def test_a_reader_of_standard_output_that_goes_away_is_no_line(arguments: list[s
 
 @NEEDS_FULL
 @pytest.mark.parametrize("redirect", ["2>/dev/full", "2>&-"])
-def test_a_mistake_that_cannot_be_told_keeps_its_status(redirect: str) -> None:
+def test_a_mistake_that_cannot_be_printed_keeps_its_status(redirect: str) -> None:
     result = slirpy("run", "--mtu", "1", "--", "true", redirect=redirect)
     assert (result.returncode, result.stdout, result.stderr) == (2, "", "")
 
@@ -120,7 +120,7 @@ def test_a_resource_that_gives_out_is_one_line(error: str, said: str) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs limits of resources")
 @pytest.mark.parametrize("error", ["SystemError", "SyntaxError"])
-def test_what_python_says_when_it_gets_no_memory(error: str) -> None:
+def test_out_of_memory_is_reported_in_one_line(error: str) -> None:
     """Parts of the interpreter, such as the compiler, do not raise MemoryError."""
     code = f"import slirpy.cli.app as a\ndef fail(**_): raise {error}('x')\na.app = fail"
     limited = f"{code}\nimport resource\nresource.getrlimit = lambda which: (2**40, 2**40)"

@@ -192,7 +192,7 @@ def test_two_switches_joined(folder: Path, hub: list[str], ends: tuple[str, str]
         ([], "netdev"),
     ],
 )
-def test_mistakes_are_told_in_one_line(arguments: list[str], text: str) -> None:
+def test_mistakes_are_reported_in_one_line(arguments: list[str], text: str) -> None:
     argv = [sys.executable, "-m", "slirpy", "switch", *arguments]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=SECONDS, check=False, env=os.environ)
     assert done.returncode == 2

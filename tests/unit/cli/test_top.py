@@ -28,7 +28,7 @@ def flow(port: int, moved: int) -> FlowInfo:
     return FlowInfo("tcp", "ESTABLISHED", guest, host, False, moved, 0, 1, 1, 0, 0, 1.0, 0.0)
 
 
-def test_who_moves_comes_first() -> None:
+def test_the_busiest_flow_comes_first() -> None:
     first, before = busiest([flow(1, 5000), flow(2, 100), flow(3, 0)], {})
     assert [each.guest[1] for each in first] == [1, 2, 3]
     second, _ = busiest([flow(1, 5000), flow(2, 101), flow(3, 50), flow(4, 7)], before)

@@ -127,7 +127,7 @@ def test_qemu_has_words_for_booting() -> None:
         ({"tftp_server_name": "bücher"}, "at most 255 ASCII"),
     ],
 )
-def test_what_config_refuses(given: dict[str, Any], why: str) -> None:
+def test_invalid_options_are_refused(given: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         Config(**given)
 
@@ -142,6 +142,6 @@ def test_what_config_refuses(given: dict[str, Any], why: str) -> None:
         *({"options": {code: b"x"}} for code in (0, 255, 256, -1, 51, 53, 54, 61, 82)),
     ],
 )
-def test_what_an_answer_cannot_say(given: dict[str, Any]) -> None:
+def test_invalid_answers_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         DhcpAnswer(**given)

@@ -152,7 +152,7 @@ def test_its_ipv6_address() -> None:
         ({"smb": "/tmp", "dhcpstart": "10.0.2.4"}, "dhcpstart 10.0.2.4 is a server's address"),
     ],
 )
-def test_what_it_cannot_be(arguments: dict[str, Any], says: str) -> None:
+def test_invalid_rules_are_refused(arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Config(**arguments)
     assert says in str(caught.value)

@@ -82,7 +82,7 @@ def test_addresses_as_bytes() -> None:
     assert not config.contains(bytes([10, 0, 3, 0]))
 
 
-def test_it_is_frozen() -> None:
+def test_a_config_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().mtu = 9000  # type: ignore[misc] # frozen
 
@@ -151,7 +151,7 @@ INSIDE = "is not an address of 10.0.2.0/24; choose one from 10.0.2.1 to 10.0.2.2
         ),
     ],
 )
-def test_what_is_refused(arguments: dict[str, Any], text: str) -> None:
+def test_invalid_options_are_refused(arguments: dict[str, Any], text: str) -> None:
     assert refusal(ConfigError, **arguments) == text
 
 
@@ -417,7 +417,7 @@ def test_ipv6_servers(given: dict[str, Any], host: str, dns: str) -> None:
     assert {config.gateway_address6, config.dns_address6} < config.server_addresses
 
 
-def test_what_the_network_contains() -> None:
+def test_the_network_contains_its_addresses() -> None:
     inside = ["10.0.2.15", "fec0::77", "fe80::1", "febf::1"]
     outside = ["10.0.3.1", "fec0:0:0:1::1", "fec0::1:0:0:0:1", "::1", "ff02::1", "::ffff:10.0.2.15"]
     assert [text for text in inside + outside if Config().contains(ip_address(text).packed)] == inside

@@ -58,7 +58,7 @@ def test_text(text: str, same: str) -> None:
         ("allow " + "a" * 64 + ".org", "not a name"),
     ],
 )
-def test_what_cannot_be_read(text: str, says: str) -> None:
+def test_malformed_rules_are_refused(text: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         parse_rule(text)
 
@@ -162,7 +162,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, text: str, says: str) -> None
         RulePolicy.from_file(tmp_path / "it.toml")
 
 
-def test_the_profile_shuts_what_is_near() -> None:
+def test_the_agent_profile_denies_nearby_addresses() -> None:
     policy = RulePolicy([*PROFILES["agent"], "allow any"])
     for address in ("10.0.0.1", "169.254.169.254", "192.168.1.1", "169.254.1.1", "168.63.129.16"):
         assert policy(flow(address=address)).action is Action.REJECT, address

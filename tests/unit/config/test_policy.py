@@ -248,7 +248,7 @@ def test_restrict_refuses_all() -> None:
     assert router.route(FlowRequest(IPProtocol.UDP, GUEST, 1, ip("224.0.0.251"), 5353)) is Refusal.MARTIAN
 
 
-def test_who_wants_is_told_of_what_is_refused() -> None:
+def test_on_refused_reports_each_refusal() -> None:
     told: list[tuple[FlowRequest, Verdict]] = []
 
     def note(request: FlowRequest, verdict: Verdict) -> None:

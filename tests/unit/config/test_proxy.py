@@ -28,7 +28,7 @@ def test_texts(text: str, proxy: Proxy, shown: str) -> None:
 
 @pytest.mark.parametrize("text", ["proxy:3128", "ftp://proxy", "http://", "http://a b", "http://proxy:0", "http://proxy:x",
                                   "http://0.0.0.0", "http://1.2.3", "http://proxy/path", "http://[x]:1"])  # fmt: skip
-def test_what_is_no_proxy(text: str) -> None:
+def test_invalid_proxies_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="proxy"):
         Config(proxy=text)
 
@@ -60,7 +60,7 @@ def test_destinations_without_a_proxy(rule: str, names: list[str], address: str,
 
 
 @pytest.mark.parametrize("text", ["", "a b", "1.2.3", "10.0.0.0/33", "*.*", "http://x"])
-def test_what_is_no_destination(text: str) -> None:
+def test_invalid_destinations_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="no_proxy"):
         Config(no_proxy=[text])
 

@@ -56,7 +56,7 @@ def test_a_switch_may_stand_alone(options: str, restrict: bool) -> None:
     "options",
     ["user,ipv4,ipv6", "user,ipv6,ipv4=on", "type=user", "type=user,id=n0", "user,id=a", "user,", ",user"],
 )
-def test_what_changes_nothing(options: str) -> None:
+def test_options_equal_to_the_defaults(options: str) -> None:
     assert Config.from_qemu(options) == Config()
 
 
@@ -91,7 +91,7 @@ def test_what_changes_nothing(options: str) -> None:
         ("user,bootfile=", 'bootfile "" is empty; leave it out instead'),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_named_as_it_was_written(options: str, says: str) -> None:
+def test_mistakes_are_quoted_as_written(options: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Config.from_qemu(options)
     assert str(caught.value) == says
@@ -496,7 +496,7 @@ def test_the_first_port_that_is_free() -> None:
             inet("192.0.2.77", port, last_port=port + 1).bind(socket.SOCK_STREAM)
 
 
-def test_a_family_may_be_asked_for() -> None:
+def test_a_family_may_be_requested() -> None:
     def read(more: str) -> Endpoint:
         place = Options(f"stream,addr.type=inet,addr.port=1{more}").endpoint("addr", socket.SOCK_STREAM)
         assert isinstance(place, Endpoint)
@@ -534,6 +534,6 @@ def test_the_manuals_examples(text: str) -> None:
     assert Config.from_qemu(text) != Config()
 
 
-def test_what_qemu_refuses_is_refused() -> None:
+def test_host_names_in_hostfwd_are_refused() -> None:
     with pytest.raises(ConfigError, match="is not an IPv4 address"):
         Config.from_qemu("user,hostfwd=tcp:localhost:8080-:80")

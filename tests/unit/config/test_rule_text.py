@@ -33,7 +33,7 @@ def test_a_number_in_digits(number: int, zeros: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "+1", "-1", " 1", "1 ", "1_0", "0x1", "1.0", "٣", "²", MANY, "65536"])
-def test_what_is_no_number(text: str) -> None:
+def test_malformed_numbers_are_refused(text: str) -> None:
     assert decimal(text, 0, 65535) is None
     with pytest.raises(ConfigError, match=r"it .* is not a number from 0 to 65535"):
         parse_port("it", text, 0)
@@ -79,7 +79,7 @@ def test_a_host_and_its_port(text: str, expected: tuple[str, str | None] | None)
 
 
 @given(st.ip_addresses(), st.integers(0, 65535))
-def test_what_is_written_can_be_read(address: object, port: int) -> None:
+def test_written_addresses_can_be_read(address: object, port: int) -> None:
     assert split_port(with_port(address, port)) == (str(address), str(port))
     assert split_port(bracketed(address)) == (str(address), None)
 
@@ -185,7 +185,7 @@ def test_addresses_that_lead_nowhere_or_elsewhere(address: str | bytes, text: st
 
 
 @pytest.mark.parametrize("prefix", ["129", "0", "3", "127", "-1", "999"])
-def test_prefixes_beyond_the_range_hear_the_range(prefix: str) -> None:
+def test_prefixes_beyond_the_range_are_refused_with_the_range(prefix: str) -> None:
     with pytest.raises(ConfigError, match=f"net6 fec0::/{prefix}: the prefix must be from /4 to /126"):
         Config(net6=f"fec0::/{prefix}")
 

@@ -100,7 +100,7 @@ def test_no_request(server: ControlServer, data: bytes) -> None:
     assert request(server, "GET", "/v1")[0] == 200
 
 
-def test_many_who_only_connect(server: ControlServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_connections_do_not_block_requests(server: ControlServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Idle connections are limited, and make way for requests."""
     monkeypatch.setattr(server_module, "HEAD_SECONDS", 0.5)
     assert request(server, "GET", "/v1")[0] == 200
@@ -165,7 +165,7 @@ def test_a_page_cannot_use_the_unix_socket(server: ControlServer) -> None:
     assert request(server, "GET", "/v1", headers={"Origin": "http://localhost"})[0] == 403
 
 
-def test_a_network_that_nobody_drives(
+def test_requests_to_a_network_that_is_not_driven(
     net: Slirp, server: ControlServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from slirpy.control import desk
@@ -179,7 +179,7 @@ def test_a_network_that_nobody_drives(
     assert net.hostfwds() == []  # a request that got no answer is not done later
 
 
-def test_the_network_ends_while_it_is_asked(net: Slirp, server: ControlServer) -> None:
+def test_the_network_ends_during_requests(net: Slirp, server: ControlServer) -> None:
     request(server, "GET", "/v1")
     net.stop()
     answers: list[int] = []

@@ -117,7 +117,7 @@ def test_a_unix_socket(client: GoClient, folder: Path) -> None:
         '{"local":"/tmp/x","remote":"ssh-tunnel://core@10.0.2.15:22/run/x?key=/k","protocol":"unix"}',
     ],
 )
-def test_what_cannot_be_exposed_is_said_as_text(client: GoClient, body: str) -> None:
+def test_a_failed_expose_is_answered_in_plain_text(client: GoClient, body: str) -> None:
     status, text = client.post("/services/forwarder/expose", body)
     assert status == 400
     assert text.strip()

@@ -68,7 +68,7 @@ def test_flows_to_one_place_are_one_question() -> None:
     assert all(stream.established for stream in streams)
 
 
-def test_without_readers_nobody_is_asked() -> None:
+def test_without_readers_there_are_no_questions() -> None:
     world = World(readers=0)
     stream = world.net.guest.connect(SERVER, 7)
     world.net.run(SECOND)
@@ -96,7 +96,7 @@ def test_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(world.questions.open()) == 1
 
 
-def test_a_program_is_asked_first() -> None:
+def test_an_asker_of_the_program_comes_first() -> None:
     decisions: list[Decision] = []
 
     def asker(request: FlowRequest, verdict: Verdict) -> Verdict | Decision:

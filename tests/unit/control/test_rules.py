@@ -103,7 +103,7 @@ def test_events(server: ControlServer, net: Slirp, guest: LiveGuest) -> None:
     until(lambda: net._stack.network.events is None, lambda: request(server, "GET", "/v1"))
 
 
-def test_a_slow_reader_loses_events_and_is_told(server: ControlServer, net: Slirp) -> None:
+def test_lost_events_of_a_slow_reader_are_counted(server: ControlServer, net: Slirp) -> None:
     with connect(server) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.sendall(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")

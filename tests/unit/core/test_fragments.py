@@ -181,7 +181,7 @@ def test_a_second_end_that_agrees_with_nothing() -> None:
     assert net.stats.drop_fragment_bad == 2
 
 
-def test_an_end_before_what_is_there() -> None:
+def test_a_last_fragment_before_known_data_is_bad() -> None:
     net = Net()
     net.send(eth(ipv4(17, bytes(64), ident=77, fragment=8 | MF)))
     net.send(eth(ipv4(17, bytes(16), ident=77, fragment=2)))
@@ -236,7 +236,7 @@ def test_memory_is_bounded_and_the_oldest_goes(monkeypatch: pytest.MonkeyPatch) 
     assert carried(net) == [bytes(1500)]
 
 
-def test_small_fragments_count_for_what_they_cost() -> None:
+def test_small_fragments_count_with_their_overhead() -> None:
     net = Net()
     for ident in range(20_000):
         source = bytes((10, 0, 2, 20 + ident % 200))  # of each so few that they are not given up for their age
@@ -361,7 +361,7 @@ def test_the_whole_has_a_header_that_is_right(length: int) -> None:
     assert (header.len, header.mf, header.offset, header.id, header.hl * 4) == (length + 3000, 0, 0, 5, length)
 
 
-def test_who_sent_the_first_of_a_packet_is_told_of_its_end() -> None:
+def test_reassembly_timeout_is_reported_if_the_first_fragment_arrived() -> None:
     """RFC 1122, section 3.3.2."""
     net = Net()
     first, second, third = pieces(udp_segment(bytes(120), 5000, 9), [4, 8])
@@ -399,7 +399,7 @@ def test_fragments_of_two_links_are_not_put_together() -> None:
     assert carried(net) == [bytes(120)]
 
 
-def test_a_flood_pushes_out_nobody_else_s(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flood_does_not_evict_fragments_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LINK_BYTES", 40_000)
     monkeypatch.setattr(module, "MAX_BYTES", 60_000)
     net = Net()

@@ -130,7 +130,7 @@ def test_nothing_is_copied_within_a_batch() -> None:
         lambda frames: [frames[0], frames[1], eth(ipv4(17, bytes(64), ident=77, fragment=300))],
     ],
 )
-def test_what_is_odd_is_judged_by_the_slow_way(odd: object) -> None:
+def test_odd_fragments_take_the_slow_path(odd: object) -> None:
     twins = FragmentTwins()
     twins.send(*cut(bytes(5000), 1))
     twins.send(*cut(bytes(5000), 2))

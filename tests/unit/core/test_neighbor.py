@@ -41,7 +41,7 @@ def test_table_is_bounded_and_the_silent_go(monkeypatch: pytest.MonkeyPatch) -> 
     assert net.stats.neighbor_evicted == 2
 
 
-def test_what_waited_for_an_evicted_one_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packets_waiting_for_an_evicted_neighbor_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_NEIGHBORS", 2)
     net = Net()
     net.stack.send_datagram(WORLD, 1, ip("10.0.2.99"), 2, b"waits")
@@ -95,7 +95,7 @@ def test_a_forward_reaches_a_guest_that_comes_up_later() -> None:
     assert client.error is None
 
 
-def test_reply_after_the_entry_was_given_up_goes_to_whoever_has_the_address_now() -> None:
+def test_a_late_reply_goes_to_the_current_user_of_the_address() -> None:
     net = Net(config(hostfwd=["tcp:127.0.0.1:0-:80"]))
     rule = net.stack.hostfwds()[0]
     net.host.connect(rule.host_address.packed, rule.host_port, source=(WORLD, 5555))
@@ -112,7 +112,7 @@ def test_reply_after_the_entry_was_given_up_goes_to_whoever_has_the_address_now(
     assert peer.conn.state.value == "ESTABLISHED"
 
 
-def test_no_packet_is_sent_to_nobody() -> None:
+def test_no_packet_is_sent_to_the_unspecified_address() -> None:
     """0.0.0.0 is a source for DHCP alone: nobody can be answered there."""
     net = Net()
     net.host.serve_tcp(WORLD, 80)
@@ -126,7 +126,7 @@ def test_no_packet_is_sent_to_nobody() -> None:
     assert net.calls("connect_tcp") == []
 
 
-def test_a_guest_that_was_asked_for_but_has_not_answered_was_not_heard() -> None:
+def test_an_unresolved_neighbor_is_not_a_known_guest() -> None:
     net = Net()
     net.stack.send_datagram(WORLD, 1, ip("10.0.2.99"), 2, b"waits")
     net.run(0.01)

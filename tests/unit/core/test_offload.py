@@ -222,7 +222,7 @@ def test_a_large_segment_is_cut(more: dict[str, Any], partial: bool, length: int
 
 @pytest.mark.parametrize("options", [b"", b"\x01\x01\x08\x0a12345678"])
 @pytest.mark.parametrize("partial", [True, False])
-def test_a_port_that_cuts_is_told_how(options: bytes, partial: bool) -> None:
+def test_a_segmenting_port_gets_the_offload_fields(options: bytes, partial: bool) -> None:
     payload = Random(1).randbytes(30_000)
     data = tcp(payload, options=options, partial=partial, flags=ACK | PSH, ident=0)
     (frame,), _ = through(data, FULL, checksummed=partial)
@@ -273,7 +273,7 @@ def test_no_segment_size_makes_tens_of_thousands_of_frames(
 
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("mtu", [1500, 65521])
-def test_a_port_that_cuts_is_told_the_segment_size(version: int, mtu: int) -> None:
+def test_a_segmenting_port_gets_the_given_segment_size(version: int, mtu: int) -> None:
     payload = Random(1).randbytes(30_000)
     (frame,), _ = through(tcp(payload, version=version), FULL, mtu=mtu, gso_size=1300)
     header = 54 if version == 4 else 74
@@ -290,7 +290,7 @@ def test_a_port_that_cuts_does_not_learn_of_cwr() -> None:
 
 
 @pytest.mark.parametrize("data", [tcp(bytes(1000)), tcp(bytes(1400), flags=SYN), udp(bytes(1400))])
-def test_a_segment_size_means_nothing_to_what_is_not_cut(data: bytes) -> None:
+def test_a_segment_size_is_ignored_for_other_frames(data: bytes) -> None:
     frames, _ = through(data, LinkFeatures(), gso_size=1000)
     assert len(whole(frames)) == 1
     judge(whole(frames)[0], 1500)
@@ -320,7 +320,7 @@ def test_frames_that_fit_and_are_complete_are_not_touched() -> None:
     ],
     ids=["UDP", "SYN", "RST", "unknown", "fragment", "ICMP"],
 )
-def test_what_is_too_long_and_cannot_be_cut(data: bytes) -> None:
+def test_long_frames_that_cannot_be_segmented_are_dropped(data: bytes) -> None:
     for features in (FULL, LinkFeatures()):
         frames, net = through(data, features, checksummed=False)
         assert frames == []
@@ -371,7 +371,7 @@ def test_no_damaged_segment_raises(data: st.DataObject) -> None:
         assert frames or net.stats.dropped()
 
 
-def test_the_layout_of_what_is_no_whole_segment() -> None:
+def test_a_truncated_segment_has_no_layout() -> None:
     good = tcp(b"hello")
     assert offload.layout(memoryview(good)) is not None
     for length in range(len(good)):

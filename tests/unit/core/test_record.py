@@ -126,7 +126,7 @@ def test_addresses_of_guests(transparent: bool) -> None:
     assert network.may_be_guest(WORLD) is network.may_be_guest(WORLD6) is transparent
 
 
-def test_what_leads_outside_of_a_transparent_network() -> None:
+def test_outside_addresses_of_a_transparent_network() -> None:
     for transparent in (True, False):
         network = record(transparent=transparent)
         assert network.is_outside(WORLD) is network.is_outside(ip("10.0.2.77")) is transparent

@@ -21,7 +21,7 @@ def test_a_time_is_a_whole_number_of_nanoseconds(method: str, name: str, given: 
         getattr(stack, method)(*arguments)
 
 
-def test_what_is_called_later_is_a_function() -> None:
+def test_call_at_requires_a_function() -> None:
     given: Any = "print"
     with pytest.raises(ConfigError, match=r"^callback is a function; given was 'print'$"):
         Net(config()).stack.call_at(0, given)

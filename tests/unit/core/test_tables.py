@@ -51,7 +51,7 @@ def test_a_service_is_bound_to_each_address_at_one_port(tables: FlowTables) -> N
     assert tables.services == {(GATEWAY, 53): first, (DNS, 53): first, (DNS, 69): second}
 
 
-def test_a_port_of_a_conversation_is_nobody_elses(tables: FlowTables) -> None:
+def test_a_port_serves_one_flow_for_each_guest_port(tables: FlowTables) -> None:
     one, two = Nothing(), Nothing()
     tables.bind([GATEWAY], 49152, Nothing())
     assert tables.open_port(GATEWAY, GUEST, 1000, one) == 49153  # 49152 is that of a service

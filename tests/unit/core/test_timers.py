@@ -92,7 +92,7 @@ def test_cancelled_by_another_that_is_due_at_the_same_time() -> None:
     assert rung == []
 
 
-def test_what_is_cancelled_or_moved_does_not_pile_up() -> None:
+def test_cancelled_and_moved_timers_are_swept() -> None:
     timers = Timers()
     for when in range(10 * SWEEP):
         timers.call_at(10**12 + when, lambda: None).cancel()

@@ -127,7 +127,7 @@ def test_a_reset_is_no_end_of_data(net: Slirp, guest: LiveGuest) -> None:
             file.read()
 
 
-def test_the_guest_hears_a_reset(net: Slirp, guest: LiveGuest) -> None:
+def test_the_guest_gets_a_reset(net: Slirp, guest: LiveGuest) -> None:
     """Closing with unread data resets, as with TCP."""
     streams: list[GuestStream] = []
 
@@ -190,7 +190,7 @@ def test_streams_beside_a_thread(started: Slirp) -> None:
     assert asyncio.run(main()) == b"x"
 
 
-def test_streams_hear_a_reset(net: Slirp, guest: LiveGuest) -> None:
+def test_streams_raise_connection_reset(net: Slirp, guest: LiveGuest) -> None:
     guest.serve(13, lambda stream: stream.abort() if stream.read() else None)
 
     async def main() -> None:

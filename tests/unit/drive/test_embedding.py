@@ -85,7 +85,7 @@ def source() -> Iterator[tuple[int, int]]:
 # ---------------------------------------------------------------------------------------------- middleware and links
 
 
-def test_both_directions_pass_through_what_is_wrapped_around_a_guest(net: Slirp) -> None:
+def test_both_directions_pass_through_a_middleware(net: Slirp) -> None:
     class Watch(Middleware):
         def input(self, frame: Any, checksummed: bool = False, gso_size: int = 0) -> None:
             seen.append(bytes(frame))
@@ -169,7 +169,7 @@ def test_send_many_takes_all_or_raises_before_any(net: Slirp) -> None:
 
 
 @pytest.mark.needs("real windows", detail="a system call takes many times as long")
-def test_what_answers_within_on_frame_is_bounded(net: Slirp) -> None:
+def test_answers_within_on_frame_are_bounded(net: Slirp) -> None:
     """A guest that sends two frames for each that it gets: neither memory nor a call's time grows without a bound."""
     taken: list[bool] = []
 
@@ -259,7 +259,7 @@ def test_an_idle_network_has_nothing_to_do(net: Slirp) -> None:
     assert select.select([descriptor], [], [], 0.05)[0] == []
 
 
-def test_what_on_frame_interrupted_is_due_at_once(net: Slirp) -> None:
+def test_work_interrupted_by_on_frame_is_due_at_once(net: Slirp) -> None:
     """Frames for a second guest do not wait for some event because the first guest's function failed."""
 
     fail = True
@@ -418,7 +418,7 @@ def test_errors_of_calls_come_back(net: Slirp) -> None:
 
 
 @pytest.mark.parametrize("told_by", ["send", "flows", "stop", "close"])
-def test_what_on_frame_raises_is_told(told_by: str) -> None:
+def test_exceptions_of_on_frame_are_reported(told_by: str) -> None:
     def on_frame(frame: bytes) -> None:
         frames.append(frame)
         raise ZeroDivisionError(len(frames))
@@ -758,7 +758,7 @@ def test_several_networks_each_with_a_thread(echo_server: int) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "slirpy"]
 
 
-def test_frames_of_a_link_are_what_the_interface_says(net: Slirp) -> None:
+def test_a_middleware_gets_a_frame_of_its_own(net: Slirp) -> None:
     """``Nic.send`` in a started network gives a middleware a frame of its own, to keep."""
     kept: list[Any] = []
 

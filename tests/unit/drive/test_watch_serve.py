@@ -37,7 +37,7 @@ def path(folder: Path) -> str:
 Pair = tuple[socket.socket, socket.socket]
 
 
-def test_a_watched_descriptor_wakes_poll_and_is_told_again_until_it_is_read(net: Slirp, pair: Pair) -> None:
+def test_a_watched_descriptor_wakes_poll_until_it_is_read(net: Slirp, pair: Pair) -> None:
     ours, theirs = pair
     told: list[int] = []
     net.watch(ours.fileno(), told.append)
@@ -85,7 +85,7 @@ def test_unwatch(net: Slirp, pair: Pair) -> None:
     assert len(told) == 2
 
 
-def test_what_the_callable_raises_comes_out_of_poll_and_harms_nothing(net: Slirp, pair: Pair) -> None:
+def test_exceptions_of_the_callable_leave_poll_and_do_no_harm(net: Slirp, pair: Pair) -> None:
     ours, theirs = pair
 
     def fail(events: int) -> None:
@@ -218,7 +218,7 @@ def test_serve_by_a_thread(net: Slirp, path: str) -> None:
     assert not os.path.exists(path)
 
 
-def test_what_is_wrapped_around_each_guest(net: Slirp, path: str) -> None:
+def test_each_guest_is_wrapped(net: Slirp, path: str) -> None:
     made: list[Link] = []
 
     def wrap(link: Link) -> Link:
@@ -330,7 +330,7 @@ def test_a_guest_that_only_listens_is_found_again(net: Slirp, path: str) -> None
 
 
 @pytest.mark.parametrize("hub", [False, True])
-def test_a_hub_lets_guests_hear_what_the_gateway_tells_others(path: str, hub: bool) -> None:
+def test_a_hub_sends_answers_of_the_gateway_to_all_guests(path: str, hub: bool) -> None:
     with Slirp(Config(resolvers=[], hub=hub)) as net:
         net.serve(f"unix:{path}")
         guests = [Far(net, path, number) for number in (1, 2)]

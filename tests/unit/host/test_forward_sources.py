@@ -71,7 +71,7 @@ def world() -> Iterator[World]:
 
 
 @pytest.mark.parametrize("server", ["127.0.0.1", "127.0.0.2", "127.9.9.9"])
-def test_a_connected_client_hears_its_answer(world: World, server: str) -> None:
+def test_a_connected_client_gets_its_answer(world: World, server: str) -> None:
     client = world.client(server)
     client.send(b"question")
     world.answer(world.asked(1))

@@ -62,7 +62,7 @@ def test_text(text: str, outbound: Outbound) -> None:
         ("::ffff:192.0.2.1", "write 192.0.2.1"),
     ],
 )
-def test_what_is_malformed_names_the_part(text: str, part: str) -> None:
+def test_errors_name_the_malformed_part(text: str, part: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Config(outbound=text)
     assert str(caught.value).startswith(f'outbound "{text}": ')
@@ -75,7 +75,7 @@ def test_a_source_that_leads_nowhere(address: str) -> None:
         Outbound(address6=address)
 
 
-def test_what_is_none_is_refused() -> None:
+def test_other_types_are_refused() -> None:
     with pytest.raises(ConfigError, match="outbound 7 is neither text nor an Outbound"):
         Config(outbound=7)  # type: ignore[arg-type] # the mistake
 
@@ -97,14 +97,14 @@ def test_an_interface_that_is_not_there_is_an_error_at_the_start() -> None:
         Slirp(Config(outbound="nowhere0"))
 
 
-def test_where_interfaces_cannot_be_chosen_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interfaces_are_refused_on_other_systems(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(ConfigError, match="cannot be bound to an interface on this system; give its address"):
         Source(Outbound(interface="lo"))
 
 
 @linux
-def test_a_system_that_does_not_allow_it_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_permission_to_bind_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EPERM, "no")
 
@@ -184,7 +184,7 @@ def test_a_closed_one_opens_nothing(poller: SelectorPoller) -> None:
 
 
 @linux
-def test_an_address_that_is_gone_fails_what_is_new(poller: SelectorPoller) -> None:
+def test_a_removed_address_fails_new_flows(poller: SelectorPoller) -> None:
     """Before anything is sent."""
     source = Source(Outbound(HERE))
     source.outbound = Outbound(NOT_HERE)  # as after `ip addr del`
@@ -222,7 +222,7 @@ def test_a_python_without_ipv6(poller: SelectorPoller, monkeypatch: pytest.Monke
 
 
 @linux
-def test_connections_to_the_loopback_have_the_address_if_that_is_asked_for() -> None:
+def test_connections_to_the_loopback_have_the_address_on_request() -> None:
     for loopback, expected in ((False, "0.0.0.0"), (True, "127.0.0.5")):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             Source(Outbound(HERE, loopback=loopback)).bind(sock, LOOPBACK)

@@ -116,13 +116,13 @@ def test_a_refusal_whose_report_was_taken_before() -> None:
     assert (script.sends, owner.told) == (2, [])
 
 
-def test_too_long_for_the_host_s_own_link_is_said_once() -> None:
+def test_too_long_for_the_link_of_the_host_is_reported_once() -> None:
     sock, script, owner = peer((errno.EMSGSIZE, [(errno.EMSGSIZE, None, 1280)]))
     assert sock.send(bytes(1400), FAR, 9) == errno.EMSGSIZE
     assert (sock.mtu, script.sends, owner.told) == (1280, 1, [])
 
 
-def test_too_long_was_said_about_an_earlier_one() -> None:
+def test_a_queued_error_about_an_earlier_datagram_causes_a_retry() -> None:
     told = REPORT._replace(error=errno.EMSGSIZE, kind=3, code=4, info=1400)
     sock, script, owner = peer((errno.EMSGSIZE, [(errno.EMSGSIZE, told, 0)]), (0, []))
     assert sock.send(b"short", FAR, 9) == 0
@@ -134,7 +134,7 @@ def test_room_that_is_gone_meanwhile() -> None:
     assert sock.send(b"x", FAR, 9) == errno.EAGAIN
 
 
-def test_an_owner_that_closes_when_it_hears_of_an_error() -> None:
+def test_an_owner_that_closes_on_an_error() -> None:
     sock, script, owner = peer(REPORTED)
     owner.close = sock.close
     assert sock.send(b"x", FAR, 9) == errno.EBADF

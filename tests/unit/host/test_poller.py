@@ -93,7 +93,7 @@ def test_misuse(poller: SelectorPoller, pairs: Pairs) -> None:
         poller.modify(fd, READ, note([]))
 
 
-def test_no_call_for_what_was_unregistered_in_the_same_batch(poller: SelectorPoller, pairs: Pairs) -> None:
+def test_a_descriptor_unregistered_in_the_same_batch_gets_no_call(poller: SelectorPoller, pairs: Pairs) -> None:
     told: list[int] = []
 
     def ready(index: int) -> Callable[[int], None]:
@@ -228,7 +228,7 @@ def test_many_of_a_group_do_not_keep_the_others_waiting(poller: SelectorPoller, 
                 sock.close()
 
 
-def test_a_group_wakes_whoever_waits_for_the_poller() -> None:
+def test_a_group_wakes_a_wait_for_the_poller() -> None:
     poller = SelectorPoller()
     fd = poller.fileno()
     if fd is None:
@@ -244,7 +244,7 @@ def test_a_group_wakes_whoever_waits_for_the_poller() -> None:
     poller.close()
 
 
-def test_a_group_forgets_what_is_unregistered(poller: SelectorPoller) -> None:
+def test_a_group_drops_an_unregistered_descriptor(poller: SelectorPoller) -> None:
     group = poller.group()
     near, far = socket.socketpair()
     told: list[str] = []

@@ -177,7 +177,7 @@ def test_release_leaves_no_garbage(host: SocketHost, poller: SelectorPoller) -> 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not queue errors of unconnected sockets")
-def test_a_refused_datagram_is_told_once_and_does_not_take_the_next_one_along() -> None:
+def test_a_refusal_is_reported_once_and_spares_the_next_datagram() -> None:
     poller = SelectorPoller()
     host = SocketHost(poller)
     errors: list[int] = []

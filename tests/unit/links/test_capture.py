@@ -176,7 +176,7 @@ def test_the_file_is_whole_after_every_batch(tmp_path: Path) -> None:
         assert len(read(path.read_bytes())) == 3
 
 
-def test_a_file_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
+def test_an_unwritable_file_is_refused_at_once(tmp_path: Path) -> None:
     path = tmp_path / "ro"
     path.touch()
     with open(path, "rb") as file, pytest.raises(OSError, match="write"):
@@ -257,7 +257,7 @@ def test_a_batch_larger_than_a_file_and_a_frame_larger_than_one(tmp_path: Path) 
         ({"max_bytes": 5, "max_files": 0}, "must be 1 or more"),
     ],
 )
-def test_arguments_that_cannot_be_used_are_told(tmp_path: Path, given: dict[str, Any], told: str) -> None:
+def test_invalid_arguments_are_refused(tmp_path: Path, given: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         Recorder(tmp_path / "x", **given)
     assert not list(tmp_path.iterdir())
@@ -268,13 +268,13 @@ def test_only_a_named_file_can_be_followed_by_another() -> None:
         Recorder(io.BytesIO(), max_bytes=1000)
 
 
-def test_a_folder_that_does_not_exist_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(LinkError, match="cannot be written: No such file or directory; name a file in"):
         Recorder(tmp_path / "no" / "x.pcap")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_device_is_told() -> None:
+def test_a_full_device_is_reported() -> None:
     with pytest.raises(LinkError, match="No space left on device"):
         Recorder("/dev/full")
 
@@ -423,7 +423,7 @@ def test_the_end_waits_a_moment_for_the_reader() -> None:
     assert [len(frame) for _, frame in read(got[0])] == [200_000] * 2
 
 
-def test_a_descriptor_that_is_none_is_told() -> None:
+def test_a_closed_descriptor_is_refused() -> None:
     with pytest.raises(LinkError, match="descriptor 99999: bad file descriptor; pass the write end of a pipe"):
         Recorder(99999)
 
@@ -448,7 +448,7 @@ def test_the_option_of_the_command(text: str, option: CaptureOption) -> None:
 
 
 @pytest.mark.parametrize("text", ["", ",max=5", "x,max=0", "x,max=M", "x,files=2k", "x,max=5,other=3"])
-def test_an_option_that_cannot_be_read_is_told(text: str) -> None:
+def test_an_invalid_option_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=f'^capture "{text}": .*must be'):
         parse_capture(text)
 

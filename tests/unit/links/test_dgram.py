@@ -96,7 +96,7 @@ def test_a_batch_is_one_poll_and_nothing_is_written_over(sink: Sink, far: socket
     link.close()
 
 
-def test_strangers_are_not_heard(sink: Sink, far: socket.socket) -> None:
+def test_datagrams_of_strangers_are_ignored(sink: Sink, far: socket.socket) -> None:
     link, address = udp_link(far)
     sink.start(link)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
@@ -273,7 +273,7 @@ def test_a_multicast_group_is_a_shared_cable(far: socket.socket) -> None:
         sink.poller.close()
 
 
-def test_what_is_no_group() -> None:
+def test_a_unicast_address_is_no_group() -> None:
     with pytest.raises(LinkError, match=r"127\.0\.0\.1:5 is not an IPv4 multicast group"):
         multicast(inet("127.0.0.1", 5))
 
@@ -301,7 +301,7 @@ def test_an_interface_that_is_not_here(far: socket.socket) -> None:
         "socket,mcast=239.255.77.3:45454,localaddr=127.0.0.1",
     ],
 )
-def test_what_qemu_writes_opens(text: str, tmp_path: Path) -> None:
+def test_option_strings_of_qemu_open_links(text: str, tmp_path: Path) -> None:
     if "unix" in text:
         require("unix sockets")
     text = text.format(tmp=tmp_path)

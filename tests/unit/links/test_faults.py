@@ -121,7 +121,7 @@ def test_features_are_the_inner_ones_without_segmentation_offload() -> None:
 
 
 @pytest.mark.parametrize("direction", ["to_guest", "from_guest"])
-def test_loss_is_as_often_as_said_and_one_way_only(direction: str) -> None:
+def test_loss_has_the_given_rate_and_direction(direction: str) -> None:
     faults = Faults(loss=0.1)
     bench = Bench(to_guest=faults) if direction == "to_guest" else Bench(from_guest=faults)
     bench.out(2000)
@@ -222,7 +222,7 @@ def test_the_rate_is_a_bucket_and_its_queue_is_bounded() -> None:
     assert len(bench.to_guest) == 11
 
 
-def test_what_is_held_is_bounded() -> None:
+def test_delayed_frames_are_bounded() -> None:
     bench = Bench(from_guest=Faults(delay=SECOND, limit=10))
     assert bench.inner is not None
     for _ in range(25):
@@ -300,7 +300,7 @@ def test_faults_are_changed_while_it_runs() -> None:
     assert str(bench.link.to_guest_counters).startswith("frames 6, lost 3, ")
 
 
-def test_close_forgets_what_is_held_and_says_so() -> None:
+def test_close_discards_delayed_frames_and_counts_them() -> None:
     bench = Bench(to_guest=Faults(delay=MS), from_guest=Faults(delay=MS))
     bench.out(3)
     assert bench.inner is not None
@@ -332,7 +332,7 @@ def test_a_link_that_was_not_started_has_no_time() -> None:
         {"queue": -1},
     ],
 )
-def test_values_out_of_range_are_told(wrong: dict[str, float]) -> None:
+def test_values_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     (name,) = wrong
     with pytest.raises(ConfigError, match=rf"^{name} {wrong[name]}: "):
         Faults(**wrong)  # type: ignore[arg-type] # the mistake

@@ -35,7 +35,7 @@ def test_a_queue_is_read_in_pieces() -> None:
     assert len(woken) == 3
 
 
-def test_a_queue_drops_what_has_no_room() -> None:
+def test_a_full_queue_drops_frames() -> None:
     queue = RecordQueue(1000, lambda: None)
     recorder = Recorder(queue, file_format="pcapng")
     lost: list[int] = []

@@ -217,7 +217,7 @@ def test_frames_that_lie_across_reads_stay_whole(world: World) -> None:
     theirs.close()
 
 
-def test_whatever_a_guest_sends_the_others_notice_nothing(world: World) -> None:
+def test_garbage_of_one_guest_does_not_disturb_others(world: World) -> None:
     random = Random(3)
     _, other, _ = pair(world)
     for number in range(100):
@@ -256,7 +256,7 @@ def test_a_guest_that_leaves_between_frames_has_cut_nothing(guest: Guest) -> Non
 # ------------------------------------------------------------------------------------ back-pressure
 
 
-def test_a_stalled_guest_is_bounded_and_blocks_nobody(world: World) -> None:
+def test_a_stalled_guest_is_bounded_and_does_not_block_others(world: World) -> None:
     _, guest, port = pair(world)
     _, other, _ = pair(world)
     for _ in range(40):
@@ -346,7 +346,7 @@ def test_a_frame_that_is_too_long_is_lost_alone(guest: Guest) -> None:
     assert guest.world.stack.stats.drop_link_dead == 1
 
 
-def test_what_was_cut_is_kept_though_its_parts_change() -> None:
+def test_the_rest_of_a_partly_sent_frame_is_copied() -> None:
     ours, theirs = socket.socketpair()
     world = World()
     link = StreamLink(ours)
@@ -401,7 +401,7 @@ def test_guests_one_after_the_other(world: World, place: Endpoint) -> None:
     world.until(lambda: not link.connected)
 
 
-def test_frames_for_nobody_are_dropped(world: World, place: Endpoint) -> None:
+def test_frames_without_a_connection_are_dropped(world: World, place: Endpoint) -> None:
     port = world.attach(StreamLink.listen(place))
     port.push(Frame((b"x" * 60,)), 60)
     world.step()
@@ -472,7 +472,7 @@ def test_reconnecting(world: World, place: Endpoint) -> None:
 
 
 @pytest.mark.needs("unix sockets")
-def test_connecting_later_to_who_is_not_there_yet(world: World, tmp_path: Path) -> None:
+def test_connecting_waits_for_a_later_listener(world: World, tmp_path: Path) -> None:
     place = unix(str(tmp_path / "later"))
     link = StreamLink.connect(place, reconnect=0.01)
     world.attach(link)
@@ -640,7 +640,7 @@ def test_a_path_is_removed_at_close(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("unix sockets")
-def test_a_path_that_nobody_uses_is_replaced(tmp_path: Path) -> None:
+def test_an_unused_socket_path_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as old:
         old.bind(str(path))
@@ -760,6 +760,6 @@ def test_addresses(text: str, shown: str, qemu: str) -> None:
         "300.1.1.1.1:5",
     ],
 )
-def test_what_is_no_address(text: str) -> None:
+def test_invalid_addresses_are_refused(text: str) -> None:
     with pytest.raises(LinkError):
         parse_endpoint(text)

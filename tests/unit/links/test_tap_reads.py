@@ -71,7 +71,7 @@ def test_small_exchanges_cost_one_read_each(kernel: Kernel) -> None:
     assert kernel.arrived == 6
 
 
-def test_what_comes_without_a_pause_is_read_together(kernel: Kernel) -> None:
+def test_frames_without_a_pause_are_read_together(kernel: Kernel) -> None:
     kernel.poll(PAUSE * 2, 1)
     assert kernel.poll(PAUSE // 2, 10) == 11
     assert kernel.poll(PAUSE * 2, 10) == 11  # after a batch another one is expected, whatever the pause

@@ -188,7 +188,7 @@ def test_the_registry_names_the_adapters() -> None:
     assert connections(Registry({})) == []
 
 
-def test_it_is_opened_by_the_name_of_its_connection_in_any_case(kernel: Kernel) -> None:
+def test_an_adapter_is_opened_by_its_connection_name_in_any_case(kernel: Kernel) -> None:
     link = opened(kernel, "SLIRPY'S Own")
     assert kernel.opened == rf"\\.\Global\{GUID}.tap"
     assert kernel.asked == [(GET_MTU, 0), (SET_MEDIA_STATUS, 1)]
@@ -213,7 +213,7 @@ def test_an_adapter_in_use() -> None:
 
 
 @pytest.mark.skipif(WINDOWS, reason="this is Windows")
-def test_elsewhere_it_says_what_it_needs() -> None:
+def test_other_systems_are_refused() -> None:
     with pytest.raises(LinkError, match="need Windows; this is"):
         open_adapter("tap0")
 
@@ -265,7 +265,7 @@ def test_the_queue_to_the_driver_is_bounded_and_says_when_there_is_room(
         link.close()
 
 
-def test_frames_in_are_held_back_when_nobody_polls(kernel: Kernel, link: WindowsTapLink) -> None:
+def test_inbound_frames_are_held_back_without_polling(kernel: Kernel, link: WindowsTapLink) -> None:
     with Slirp(Config(resolvers=[])) as net:
         net.attach_link(link)
         kernel.arrive(*[ARP_REQUEST] * (QUEUE + 50))

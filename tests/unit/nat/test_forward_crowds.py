@@ -74,7 +74,7 @@ def error_of(caller: socket.socket) -> int:
 
 @pytest.mark.long
 @pytest.mark.usefixtures("many_descriptors")
-def test_five_thousand_that_nobody_answers() -> None:
+def test_five_thousand_unanswered_connections() -> None:
     with ExitStack() as stack, Slirp(Config(hostfwd=["tcp::0-10.0.2.99:80", "tcp::0-:7"], resolvers=[])) as net:
         driven = Driven(net)
         silent, works = (rule.host_port for rule in net.hostfwds())
@@ -101,7 +101,7 @@ def test_five_thousand_that_nobody_answers() -> None:
 
 
 @pytest.mark.needs("resets")
-def test_who_has_left_is_forgotten_at_once() -> None:
+def test_reset_connections_are_forgotten_at_once() -> None:
     with Slirp(Config(hostfwd=["tcp::0-10.0.2.99:80"], resolvers=[])) as net:
         driven = Driven(net)
         (rule,) = net.hostfwds()
@@ -115,7 +115,7 @@ def test_who_has_left_is_forgotten_at_once() -> None:
 
 
 @pytest.mark.long
-def test_who_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_that_do_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Data of the guest for them stays with the guest, but for a bounded part; others are served."""
     # On a busy machine, round trips are as long as on a long path, which would enlarge the window.
     monkeypatch.setattr(window, "SHORT", SECOND)

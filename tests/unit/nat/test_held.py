@@ -261,7 +261,7 @@ def test_without_an_inspector_nothing_is_read() -> None:
     assert len(bench.inspected) == 1
 
 
-def test_what_waits_is_given_up_at_the_end() -> None:
+def test_pending_decisions_are_cancelled_at_close() -> None:
     pending = Pending()
     cancelled: list[str] = []
     pending.on_cancel.append(lambda: cancelled.append("yes"))
@@ -276,7 +276,7 @@ def test_what_waits_is_given_up_at_the_end() -> None:
 # ------------------------------------------------------------------------------------------ Pending
 
 
-def test_an_outcome_is_told_once_and_also_to_latecomers() -> None:
+def test_an_outcome_is_reported_once_and_also_to_latecomers() -> None:
     pending, found = Pending(), list[object]()
     pending.then(found.append)
     pending.follow(Refusal.DROP)
@@ -309,7 +309,7 @@ def test_another_pending_route_that_comes_too_late_is_cancelled(reason: str) -> 
     assert pending.outcome is (PLAIN if reason == "found" else None)
 
 
-def test_whoever_cancels_releases_all_once() -> None:
+def test_cancelling_releases_all_once() -> None:
     pending, other, released = Pending(), Pending(), list[str]()
     pending.on_cancel.append(lambda: released.append("one"))
     other.on_cancel.append(lambda: released.append("other"))

@@ -127,7 +127,7 @@ def test_nothing_goes_on_before_it_has_passed() -> None:
     assert bench.peer.taken == b"hello!"
 
 
-def test_it_steps_aside_once() -> None:
+def test_the_stream_steps_aside_once() -> None:
     bench = Bench(Inspector(Passed("ssh")), room=3)
     assert bench.stream.send([b"SSH-2"]) == 5
     assert bench.later == []  # two bytes are left
@@ -172,7 +172,7 @@ def test_a_refused_client_may_read_the_reason() -> None:
     assert len(bench.found) == 1
 
 
-def test_a_later_refusal_ends_what_has_passed() -> None:
+def test_a_later_refusal_aborts_the_stream() -> None:
     bench = Bench(Inspector(Passed("http/1", NAME, more=True), Refused("another host")), room=0)
     assert bench.stream.send([b"GET"]) == 3
     bench.peer.room = 3
@@ -231,7 +231,7 @@ class Holding(Inspector):
 
 
 @pytest.mark.parametrize("passed", [0, 1])
-def test_what_is_kept_is_bounded(passed: int) -> None:
+def test_buffered_bytes_are_bounded(passed: int) -> None:
     bench = Bench(Holding(UNDECIDED) if passed else Inspector(UNDECIDED))
     sent = bench.stream.send([bytes(1)]) - passed
     while sent < KEPT_MAX:
@@ -259,7 +259,7 @@ def test_a_client_that_ends_undecided(end: Finding, passes: bool) -> None:
     )
 
 
-def test_an_end_waits_for_what_has_passed() -> None:
+def test_a_shutdown_waits_for_accepted_bytes() -> None:
     bench = Bench(Inspector(Passed("ssh")), room=1)
     bench.stream.send([b"SSH"])
     bench.stream.shutdown()
@@ -317,7 +317,7 @@ def test_kept_bytes_are_no_body() -> None:
     assert inspector.fed == [b"GET", b"E"]
 
 
-def test_the_far_side_is_heard() -> None:
+def test_the_inspector_reads_the_far_side() -> None:
     inspector = Hearing(UNDECIDED, Passed("http/1", NAME, more=True, held=3), Passed("http/1", (), more=True))
     bench = Bench(inspector)
     bench.stream.send([b"G"])
@@ -335,7 +335,7 @@ def test_the_far_side_is_heard() -> None:
     assert bench.stream.recv(100) is None
 
 
-def test_an_inspector_that_is_done_hears_nothing() -> None:
+def test_an_inspector_that_is_done_does_not_read_the_far_side() -> None:
     inspector = Hearing(Passed("tls", NAME))
     bench = Bench(inspector)
     bench.stream.send([b"hello"])

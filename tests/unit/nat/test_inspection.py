@@ -51,7 +51,7 @@ def h2_request(stream: int, host: str) -> bytes:
     return len(block).to_bytes(3, "big") + b"\1\5" + stream.to_bytes(4, "big") + block
 
 
-def test_nothing_is_read_where_nothing_is_asked() -> None:
+def test_nothing_is_inspected_unless_the_verdict_demands_it() -> None:
     request = FlowRequest(IPProtocol.TCP, "10.0.2.15", 40000, "192.0.2.1", 443)
     assert first_bytes(request, Verdict(Action.ALLOW, names=NAMES, tls="off")) is None
     assert first_bytes(request, Verdict(Action.ALLOW)) is None
@@ -224,7 +224,7 @@ OLD_HELLO = "SSL 2 hello, or no web protocol"
         (b"\x80", "strict", OLD_HELLO, (), ""),
     ],
 )  # fmt: skip
-def test_refusals_name_reason_protocol_and_what_was_said(
+def test_refusals_have_reason_names_protocol_and_answer(
     data: bytes, tls: str, reason: str, names: tuple[str, ...], kind: str
 ) -> None:
     """A client of TLS hears an alert, one of HTTP/1 a response, all others nothing."""
@@ -270,7 +270,7 @@ def test_hosts_of_several_requests_are_named_once_in_their_order() -> None:
         (b"GETS ", "http/1", "other"),
     ],
 )
-def test_what_a_start_is_taken_for(start: bytes, web: str, elsewhere: str) -> None:
+def test_protocols_are_recognized_by_their_first_bytes(start: bytes, web: str, elsewhere: str) -> None:
     assert taken_for(inspection(443), start) == web
     assert taken_for(inspection(22), start) == elsewhere
     assert taken_for(inspection(443, "sni-optional"), start) == elsewhere
@@ -366,9 +366,7 @@ def test_quic_has_to_say_an_allowed_name() -> None:
         (initial(b"")[:-1] + b"x", "QUIC packet that cannot be read", ()),
     ],
 )  # fmt: skip
-def test_quic_refusals_name_reason_and_what_was_said(
-    datagram: bytes, reason: str, names: tuple[str, ...]
-) -> None:
+def test_quic_refusals_have_reason_and_names(datagram: bytes, reason: str, names: tuple[str, ...]) -> None:
     assert quic().feed(datagram) == Refused(reason, names, "quic")
 
 

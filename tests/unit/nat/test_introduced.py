@@ -143,7 +143,7 @@ def test_the_owner_is_connected_behind_the_prologue() -> None:
     assert bench.stream.recv(100) is None
 
 
-def test_a_far_side_without_room_hears_all_of_the_request() -> None:
+def test_a_far_side_without_room_gets_all_of_the_request() -> None:
     bench = Bench()
     bench.stream.open([FIRST])
     bench.host.peer.room = 3

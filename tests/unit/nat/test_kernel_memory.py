@@ -111,7 +111,7 @@ def test_the_budget_holds_with_the_system_s_buffers(
 
 
 @linux
-def test_what_a_socket_takes(server: tuple[int, list[socket.socket]]) -> None:
+def test_kernel_memory_of_a_socket(server: tuple[int, list[socket.socket]]) -> None:
     port, accepted = server
     with Slirp(Config(resolvers=[])) as net:
         guest = LiveGuest(net)
@@ -155,7 +155,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
     return found
 
 
-def test_nothing_is_asked_while_there_is_room(asked: dict[int, int]) -> None:
+def test_sockets_are_not_queried_while_there_is_room(asked: dict[int, int]) -> None:
     net = VirtualNetwork(Config(memory=10 * LARGEST))
     net.host.serve_tcp("192.0.2.7", 7, Remote)
     net.boot()
@@ -175,7 +175,7 @@ def test_nothing_is_asked_while_there_is_room(asked: dict[int, int]) -> None:
     assert not asked
 
 
-def test_idle_connections_are_not_asked_again_and_again(asked: dict[int, int]) -> None:
+def test_idle_connections_are_queried_once(asked: dict[int, int]) -> None:
     net = VirtualNetwork(Config(memory=LIMIT))
     net.host.serve_tcp("192.0.2.7", 7, Remote)
     net.boot()

@@ -50,7 +50,7 @@ class Budget:
         return [Flow(self.shares, party, start + number) for number in range(count)]
 
 
-def test_whoever_holds_most_gives() -> None:
+def test_the_largest_user_gives_way() -> None:
     world = Budget(1000)
     one, two = world.flows("greedy", 5), world.flows("modest", 2, 100)
     for flow in two:

@@ -147,14 +147,14 @@ def test_a_direct_connection_has_the_time_to_live_of_the_flow() -> None:
         (("a.example",), False, b"198.51.100.7:443"),
     ],
 )
-def test_a_proxy_hears_a_name_if_it_may(names: tuple[str, ...], by_name: bool, place: bytes) -> None:
+def test_a_proxy_gets_a_name_only_if_allowed(names: tuple[str, ...], by_name: bool, place: bytes) -> None:
     bench = Bench(proxy=DEFAULT)
     bench.proxies.open(bench.owner, KEY, Route(WORLD, 443), names, 7, by_name=by_name)
     assert bench.host.asked == [(ip("192.0.2.9"), 3128, 0)]
     assert bench.said() == b"CONNECT " + place + b" HTTP/1.1\r\nHost: " + place + b"\r\n\r\n"
 
 
-def test_a_name_is_said_unless_it_is_forbidden() -> None:
+def test_a_proxy_gets_a_name_by_default() -> None:
     bench = Bench(proxy=DEFAULT)
     bench.proxies.open(bench.owner, KEY, Route(WORLD, 443), ("a.example",), 7)
     assert bench.said().startswith(b"CONNECT a.example:443 ")

@@ -115,7 +115,7 @@ def test_flows_end_that_are_no_longer_allowed() -> None:
     assert bench.run() == 0
 
 
-def test_flows_from_outside_and_to_services_are_not_asked_about() -> None:
+def test_flows_from_outside_and_to_services_are_not_rechecked() -> None:
     bench = Bench({WORLD: NO, DNS: NO, OTHER: NO})
     bench.services = {DNS}
     bench.add(Flow(WORLD, inbound=True), Flow(DNS))
@@ -165,7 +165,7 @@ def test_a_proxy_keeps_a_name_only_if_the_name_is_allowed(verdict: Verdict, ends
     assert bench.run() == ends
 
 
-def test_what_a_client_has_said_is_asked_about() -> None:
+def test_names_sent_by_a_client_are_rechecked() -> None:
     bench = Bench({})
     bench.add(Flow(WORLD, said=("a.example",)))
     bench.run()

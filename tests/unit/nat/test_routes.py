@@ -77,7 +77,7 @@ def test_policy(policy: Callable[[FlowRequest], Verdict], expected: Route | Refu
     assert Router(config(policy=policy)).route(request(WORLD)) == expected
 
 
-def test_policy_sees_what_the_guest_names() -> None:
+def test_the_policy_gets_the_destination_that_the_guest_uses() -> None:
     seen: list[FlowRequest] = []
 
     def policy(asked: FlowRequest) -> Verdict:
@@ -145,7 +145,7 @@ def test_where_ipv6_leads(destination: str, expected: Refusal | None) -> None:
 
 
 @given(st.binary(min_size=4, max_size=4))
-def test_a_guest_never_reaches_what_is_not_the_world(destination: bytes) -> None:
+def test_a_guest_never_reaches_special_addresses(destination: bytes) -> None:
     route = Router(config()).route(request(destination))
     inside = destination[:3] == bytes((10, 0, 2))
     if isinstance(route, Route):
@@ -238,7 +238,7 @@ def test_refusals_are_reported(options: dict[str, Any], reason: str, listens: bo
     assert network.refused == (heard if listens else [])
 
 
-def test_what_is_shut_is_reported_and_unreachable() -> None:
+def test_forbidden_host_addresses_are_reported_and_unreachable() -> None:
     for destination in (GATEWAY, ip("10.0.2.255")):
         network = Timed()
         router = timed(network, host_loopback=False)

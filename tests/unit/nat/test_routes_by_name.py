@@ -223,7 +223,7 @@ def test_an_answer_for_a_name_holds_for_other_addresses_that_the_same_rule_asks_
         assert route == (Route(SECOND, 80) if allowed else Refusal.HOST_UNREACHABLE)
 
 
-def test_who_is_asked_may_not_ask_again() -> None:
+def test_an_asker_may_not_answer_ask() -> None:
     bench = Bench(None, {FIRST: asking()})
     assert bench.router.route(request()) is Refusal.PROHIBITED
     bench.router.asker = lambda flow, verdict: asking()
@@ -231,7 +231,7 @@ def test_who_is_asked_may_not_ask_again() -> None:
     assert bench.refused == [(Action.REJECT, "nobody to ask", "")] * 2
 
 
-def test_who_is_asked_hears_of_flow_and_rule_and_may_answer_later() -> None:
+def test_an_asker_gets_flow_and_rule_and_may_answer_later() -> None:
     heard: list[tuple[FlowRequest, Verdict]] = []
     decision = Decision()
 
@@ -312,7 +312,7 @@ def test_a_new_policy_that_leads_elsewhere_ends_a_flow(proxy: str | None) -> Non
 
 @pytest.mark.parametrize("before", TLS_MODES)
 @pytest.mark.parametrize("after", TLS_MODES)
-def test_a_flow_ends_whose_client_would_have_to_say_more(before: str, after: str) -> None:
+def test_a_stricter_tls_mode_ends_a_flow(before: str, after: str) -> None:
     old = Verdict(Action.ALLOW, names=[NAME], tls=before)
     new = Verdict(Action.ALLOW, names=[NAME], tls=after)
     assert kept(old, new) is (TLS_MODES.index(after) >= TLS_MODES.index(before))
@@ -360,7 +360,7 @@ def test_an_address_that_stood_in_must_still_be_allowed() -> None:
         assert may_keep(bench.router, request(), Route(SECOND, 80, None, unnamed), unnamed, reads=False)
 
 
-def test_what_a_client_has_said_counts_instead_of_the_names_of_its_destination() -> None:
+def test_names_sent_by_the_client_replace_those_of_the_destination() -> None:
     bench = Bench(Names(of={FIRST: (NAME,)}))
     assert bench.router.allows(request()) == ALLOW
     assert bench.router.allows(request(), (OTHER,)) == ALLOW
@@ -368,7 +368,7 @@ def test_what_a_client_has_said_counts_instead_of_the_names_of_its_destination()
     assert Router(config()).allows(request()) is None
 
 
-def test_what_a_client_has_said_opens_no_address_that_names_may_not_open() -> None:
+def test_names_sent_by_the_client_do_not_open_a_closed_address() -> None:
     names = Names(of={FIRST: (NAME,)})
     names.opened = set()
     bench = Bench(names)
@@ -376,7 +376,7 @@ def test_what_a_client_has_said_opens_no_address_that_names_may_not_open() -> No
     assert (bench.seen[0].names, bench.seen[0].unpinned) == ((NAME,), (OTHER,))
 
 
-def test_only_a_name_that_was_allowed_may_be_said_to_a_proxy() -> None:
+def test_only_an_allowed_name_may_be_sent_to_a_proxy() -> None:
     router = Router(config())
     assert router.may_say_name(None)
     router.policy = lambda flow: Verdict(Action.ALLOW)

@@ -56,7 +56,7 @@ def test_a_name_that_cannot_be_looked_up_has_no_addresses() -> None:
     assert len(library.asked) == 1
 
 
-def test_a_flow_that_gave_up_hears_nothing() -> None:
+def test_a_flow_that_gave_up_gets_no_answer() -> None:
     library = Library()
     give_up = library.find()
     library.find()

@@ -66,7 +66,7 @@ def test_a_command_s_arguments_are_read_as_a_shell_does(driven: Driven) -> None:
     assert driven.exchange(SERVER, 7).received == b"two words|a b|$HOME|"
 
 
-def test_a_command_knows_whose_connection_it_is(driven: Driven) -> None:
+def test_a_command_gets_the_addresses_in_its_environment(driven: Driven) -> None:
     serve(driven, "cmd:printenv PROTO TCPREMOTEIP TCPREMOTEPORT TCPLOCALIP TCPLOCALPORT", server=None)
     stream = driven.exchange("192.0.2.9", 7)
     assert stream.received.decode().split() == ["TCP", "10.0.2.15", str(stream.local_port), "192.0.2.9", "7"]
@@ -115,7 +115,7 @@ def test_a_command_that_is_killed_ends_the_connection(driven: Driven) -> None:
     driven.until(lambda: driven.net.stats.guestfwd_broken == 1)
 
 
-def test_a_reset_ends_the_command_and_what_it_started(driven: Driven, tmp_path: Path) -> None:
+def test_a_reset_ends_the_command_and_its_children(driven: Driven, tmp_path: Path) -> None:
     (tmp_path / "script").write_text(
         f"trap 'echo told >{tmp_path}/told; exit' TERM; sleep 100 & echo $! ; wait; echo went on"
     )
@@ -223,7 +223,7 @@ def test_a_command_that_vanishes_is_a_refusal(driven: Driven, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["/nonexistent/program", "no-such-program-anywhere"])
-def test_a_command_that_does_not_exist_is_told_at_the_start(name: str) -> None:
+def test_a_missing_command_is_refused_at_the_start(name: str) -> None:
     with pytest.raises(ForwardError, match=f'guestfwd 10.0.2.100:7: the program "{name}" is not installed'):
         Slirp(Config(guestfwd=[f"tcp:10.0.2.100:7-cmd:{name} with arguments"]))
 
@@ -411,7 +411,7 @@ def test_a_coroutine_function_without_a_loop_has_one_in_the_background(driven: D
     assert not any(thread.name == "slirpy-asyncio" for thread in threading.enumerate())
 
 
-def test_it_runs_in_the_loop_that_drives_the_network() -> None:
+def test_a_handler_runs_in_the_loop_that_drives_the_network() -> None:
     async def main() -> None:
         loops: list[asyncio.AbstractEventLoop] = []
 
@@ -490,9 +490,7 @@ def test_a_reset_cancels_the_task(driven: Driven) -> None:
     driven.until(cancelled.is_set)
 
 
-def test_a_place_is_free_again_whatever_way_a_task_ends(
-    driven: Driven, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_end_of_a_task_frees_its_place(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a long answer; and after a reset so early that the task has not run at all."""
     monkeypatch.setattr("slirpy.targets.opener.TASKS", 1)
 

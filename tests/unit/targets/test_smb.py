@@ -64,7 +64,7 @@ def test_guests_reach_it_at_both_ports(temporary: Path, tmp_path: Path) -> None:
     assert list(temporary.iterdir()) == []
 
 
-def test_what_smbd_is_told(temporary: Path, tmp_path: Path) -> None:
+def test_the_configuration_of_smbd(temporary: Path, tmp_path: Path) -> None:
     server = SmbServer(tmp_path)
     text = (server.folder / "smb.conf").read_text()
     places = [line.split(" = ")[1] for line in text.splitlines() if " = /" in line and "null" not in line]
@@ -125,7 +125,7 @@ def children() -> set[int]:
     return {int(pid) for path in tasks for pid in path.read_text().split()}
 
 
-def test_it_is_cleaned_up_after_us_when_we_are_killed(temporary: Path, tmp_path: Path) -> None:
+def test_the_folder_is_removed_when_slirpy_is_killed(temporary: Path, tmp_path: Path) -> None:
     code = (
         "import sys, tempfile, time; from pathlib import Path; from slirpy.targets import smb\n"
         "tempfile.tempdir = sys.argv[1]; smb.find_program = lambda *_: sys.argv[2]\n"
@@ -149,7 +149,7 @@ def test_it_is_cleaned_up_after_us_when_we_are_killed(temporary: Path, tmp_path:
         ("#!/nonexistent/interpreter\n", "cannot be started: No such file or directory"),
     ],
 )
-def test_an_smbd_that_does_not_work_is_told_at_the_start(
+def test_a_broken_smbd_is_refused_at_the_start(
     temporary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str
 ) -> None:
     stand_in(monkeypatch, tmp_path, text)
@@ -169,7 +169,7 @@ def test_one_that_never_answers_is_not_waited_for(
     assert list(temporary.iterdir()) == []
 
 
-def test_without_samba_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_samba_the_error_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str, what: str) -> str:
         raise ForwardError("no")
 

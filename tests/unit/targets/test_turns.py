@@ -85,7 +85,7 @@ def test_guests_have_their_turns_one_after_the_other(world: World) -> None:
     assert len(world.pool._waiting) == 0
 
 
-def test_at_the_bound_the_newest_of_who_has_most_makes_way(world: World) -> None:
+def test_at_the_bound_the_newest_of_the_largest_user_is_evicted(world: World) -> None:
     for n in range(7):
         world.open(f"a{n}", A)
     assert world.refused() == ["a6"]
@@ -101,14 +101,14 @@ def test_at_the_bound_the_newest_of_who_has_most_makes_way(world: World) -> None
     assert [name[0] for name in world.run()].count("c") == 2
 
 
-def test_nobody_makes_way_for_addresses_that_are_made_up(world: World) -> None:
+def test_made_up_addresses_evict_no_other(world: World) -> None:
     for n in range(6):
         world.open(f"x{n}", bytes((10, 0, 2, 100 + n)))
     world.open("late", A)
     assert world.refused() == ["late"]
 
 
-def test_turns_forget_who_is_gone() -> None:
+def test_turns_drop_guests_without_entries() -> None:
     turns: RoundRobin[str] = RoundRobin()
     turns.add("a", A)
     assert turns.remove("a")

@@ -95,7 +95,7 @@ def test_limit_leaves_out_the_middle() -> None:
     assert ladder(CONVERSATION, limit=len(CONVERSATION)) == FULL
 
 
-def test_omitted_is_what_the_caller_left_out() -> None:
+def test_omitted_counts_packets_that_the_caller_left_out() -> None:
     text = ladder(CONVERSATION[:3] + CONVERSATION[-2:], omitted=(3, 4))
     assert text == ladder(CONVERSATION, limit=5)
 
@@ -258,7 +258,7 @@ def test_both_ends_open_at_once() -> None:
     ]  # fmt: skip
 
 
-def test_what_is_sent_again() -> None:
+def test_retransmissions_are_marked() -> None:
     more = [
         segment(1, GUEST, WEB, A, 0, SYN),
         segment(2, GUEST, WEB, A, 0, SYN),
@@ -355,7 +355,7 @@ def network() -> VirtualNetwork:
     return net
 
 
-def test_what_a_network_does_to_its_frames() -> None:
+def test_faults_of_the_network_are_drawn() -> None:
     net = network()
     fates: list[object] = [None, 30 * MS, (0, 5 * MS), []]
     begin = len(net.transcript)

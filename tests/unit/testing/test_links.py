@@ -66,7 +66,7 @@ def test_a_link_that_does_not_count(check: str, took: Callable[[int], Any]) -> N
 
 
 @pytest.mark.parametrize("check", ["a_guest_that_vanishes", "closing"])
-def test_a_link_that_keeps_frames_for_nobody(check: str) -> None:
+def test_a_link_that_keeps_frames_without_a_peer(check: str) -> None:
     with pytest.raises(AssertionError, match=r"send returned 0 for . frames, which nobody can get"):
         run(check, AList(lambda count: 0))
 

@@ -73,7 +73,7 @@ def test_data_may_be_left_unread() -> None:
     assert not pair.b_received
 
 
-def test_what_is_not_met_is_shown() -> None:
+def test_an_unmet_condition_shows_the_state() -> None:
     pair = Pair(wire=lambda sender, segment: None)
     with pytest.raises(UnmetError, match=r"not within 600 s of virtual time\n") as caught:
         pair.connect()
@@ -159,7 +159,7 @@ def test_a_batch_is_answered_once() -> None:
     script.silence()
 
 
-def test_what_a_script_does_not_find_is_said() -> None:
+def test_an_unmet_expectation_is_described() -> None:
     script = accepted()
     with pytest.raises(UnmetError, match="expected A, but nothing was sent; <Connection ESTABLISHED"):
         script.expect("A")

@@ -132,7 +132,7 @@ def test_servers_and_sockets_of_the_world() -> None:
     assert repr(client.stream).endswith(f" - 127.0.0.1:80 connecting: {counts}>")
 
 
-def test_what_a_guest_opens(net: VirtualNetwork) -> None:
+def test_sockets_and_streams_of_a_guest(net: VirtualNetwork) -> None:
     socket = net.guest.udp(5000)
     socket.send(b"hello", "192.0.2.7", 7)
     net.run_until(lambda: socket.received)

@@ -82,7 +82,7 @@ def test_refused_associations() -> None:
     )
 
 
-def test_what_a_message_says() -> None:
+def test_options_of_a_message() -> None:
     found = message(
         dhcp6.pack_option(dhcp6.CLIENT_ID, b"\0\4" + bytes(16)),
         dhcp6.pack_option(dhcp6.SERVER_ID, dhcp6.duid_of_mac(MAC)),
@@ -109,7 +109,7 @@ def test_what_a_message_says() -> None:
     assert found.status == Status(0, "fine")
 
 
-def test_what_a_message_does_not_say() -> None:
+def test_defaults_of_absent_options() -> None:
     found = message()
     assert (found.client_id, found.server_id, found.requested, found.status, found.fqdn) == (None,) * 5
     assert (found.associations, found.dns_servers, found.domains, found.user_classes) == ((),) * 4
@@ -154,7 +154,7 @@ def test_mac_addresses_of_duids(duid: bytes, mac: bytes | None) -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"\1\0\0", b"\1abc\0", b"\1abc\0\1\0\5abcd", b"\1abc\0\1\xff\xff", b"\x0cabc", b"\x0dabc"]
 )
-def test_what_is_no_message(data: bytes) -> None:
+def test_malformed_messages(data: bytes) -> None:
     assert dhcp6.read_message(data) is None
     assert dhcp6.read_relayed(data) is None
 

@@ -63,7 +63,7 @@ def test_errors_and_other_types_have_none() -> None:
 
 
 @given(st.binary(max_size=300), st.integers(0, 40))
-def test_whatever_comes(tail: bytes, count: int) -> None:
+def test_random_answers_raise_nothing(tail: bytes, count: int) -> None:
     asked = query()
     message = struct.pack(">6H", 1, 0x8180, 1, count, 0, 0) + asked.question + tail
     addresses_in(asked, message)
@@ -129,7 +129,7 @@ def test_answers_without_ech_stay_as_they_are() -> None:
     assert without_ech(asked, message) is message
 
 
-def test_what_cannot_be_read_is_not_passed_on() -> None:
+def test_malformed_records_are_not_passed_on() -> None:
     asked, message = service(b"\0\1\0" + parameters((5, b"keys")) + b"x")
     assert without_ech(asked, message) is None
     assert without_ech(asked, message[:-3]) is None

@@ -44,7 +44,7 @@ def test_unreadable(data: bytes) -> None:
     assert read_names(data) is None
 
 
-def test_what_is_not_plain_text_is_escaped() -> None:
+def test_special_characters_are_escaped() -> None:
     assert read_names(b"\4a\x1b.b\0\0\0") == ("a\\027\\046b",)
 
 

@@ -111,7 +111,7 @@ def test_dpkt_finds_the_same_payload(headers: list[Header]) -> None:
 
 
 @pytest.mark.parametrize("kind", [50, 51, 135, 139, 140, 253])
-def test_what_is_not_walked_is_a_payload(kind: int) -> None:
+def test_other_headers_are_the_payload(kind: int) -> None:
     """ESP, AH, Mobility, HIP, Shim6, experiments: nobody here speaks them, so they are unknown protocols."""
     found = accepted(packet(options(), upper=kind))
     assert (found.protocol, found.named_at, found.header_length) == (kind, 40, 48)

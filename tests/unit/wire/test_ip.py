@@ -155,7 +155,7 @@ def test_an_ipv6_address_is_of_no_ipv4_network() -> None:
     ("255.255.255.255", True), ("10.0.2.255", True), ("224.0.0.251", True), ("10.0.2.2", False), ("240.0.0.1", False),
     ("ff02::1", True), ("e000::1", False), ("ef00::", False), ("2001:db8::ff", False),
 ])  # fmt: skip
-def test_who_is_everyone(text: str, expected: bool) -> None:
+def test_broadcast_addresses(text: str, expected: bool) -> None:
     assert network().is_broadcast(ip_address(text).packed) is expected
 
 

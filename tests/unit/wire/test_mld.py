@@ -65,7 +65,7 @@ def test_joining_and_leaving(record: Record, joins: bool, leaves: bool) -> None:
     assert (record.joins, record.leaves) == (joins, leaves)
 
 
-def test_what_is_from_elsewhere() -> None:
+def test_invalid_reports_are_refused() -> None:
     message = memoryview(mld.report(GUEST, [Record(Change.TO_EXCLUDE, GROUP)]))
     assert mld.read_report(header(hop_limit=2), message) is None
     assert mld.read_report(header(address("fec0::15")), message) is None

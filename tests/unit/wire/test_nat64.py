@@ -64,6 +64,6 @@ def test_an_address_comes_back(length: int, start: bytes, address: bytes) -> Non
 
 
 @pytest.mark.rfc("6052", "2.2 ignored")
-def test_what_comes_after_the_address_is_ignored() -> None:
+def test_bytes_after_the_address_are_ignored() -> None:
     whole = IPv6Address("2001:db8:c000:221:0:1:2:3").packed
     assert prefix("2001:db8::/32").extract(whole) == bytes([192, 0, 2, 33])

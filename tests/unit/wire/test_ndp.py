@@ -237,7 +237,7 @@ def test_reserved_fields_of_options_are_ignored() -> None:
     assert read_options(whole) == Options(None, None, 1400, (prefix,), (rdnss,), (dnssl,))
 
 
-def test_who_may_advertise_a_router() -> None:
+def test_router_advertisements_need_a_link_local_source() -> None:
     message = memoryview(ndp.router_advertisement(ROUTER, ALL_NODES, MAC))
     for source, well in (("fe80::2", True), ("febf::1", True), ("fec0::2", False), ("2001:db8::1", False)):
         assert (ndp.read_router_advertisement(header(address(source)), message) is not None) == well

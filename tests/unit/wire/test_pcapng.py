@@ -71,7 +71,7 @@ def test_a_frame_beyond_the_snap_length_is_cut_and_says_so() -> None:
 
 @pytest.mark.system
 @pytest.mark.parametrize("suffix", ["pcap", "pcapng"])
-def test_tshark_reads_what_a_link_has_captured(tmp_path: Path, suffix: str) -> None:
+def test_tshark_reads_the_frames_of_a_link(tmp_path: Path, suffix: str) -> None:
     if shutil.which("tshark") is None:
         pytest.skip("needs tshark")
     path = tmp_path / f"out.{suffix}"
@@ -111,7 +111,7 @@ def named(data: bytes) -> tuple[list[str], list[tuple[str, bytes]]]:
     return names, frames
 
 
-def test_links_that_share_a_recorder_are_told_apart() -> None:
+def test_links_that_share_a_recorder_have_interfaces_of_their_own() -> None:
     file = io.BytesIO()
     recorder = Recorder(file, file_format="pcapng")
     links = [CaptureLink(CallbackLink(lambda frame: None), recorder, name=name) for name in ("one", "two")]
@@ -145,7 +145,7 @@ def test_each_of_the_files_in_turn_describes_all_interfaces(tmp_path: Path) -> N
     )
 
 
-def test_who_reads_a_named_pipe_later_learns_of_all_interfaces(
+def test_a_late_reader_of_a_named_pipe_gets_all_interfaces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 10**9

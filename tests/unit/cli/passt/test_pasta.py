@@ -229,7 +229,7 @@ class Clock:
         self.now += 0.001
 
 
-def test_tables_are_read_once_a_second_whatever_the_traffic(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_are_read_once_a_second_at_any_load(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     looks: list[float] = []
     monkeypatch.setattr("slirpy.cli.passt.pasta.time.monotonic", lambda: clock.now)

@@ -49,7 +49,7 @@ def usual_ephemeral_ports(monkeypatch: pytest.MonkeyPatch) -> None:
         ("65535", "ports", "65535"),
     ],
 )
-def test_what_the_manual_shows(text: str, mode: str, maps: str) -> None:
+def test_examples_of_the_manual(text: str, mode: str, maps: str) -> None:
     spec = parse_port_spec("-t", text)
     assert (spec.mode, " ".join(map(str, spec.maps))) == (mode, maps)
 
@@ -147,7 +147,7 @@ PORTS = st.integers(1, 65535)
     st.lists(st.tuples(PORTS, PORTS).map(sorted), min_size=1, max_size=6),
     st.lists(st.tuples(PORTS, PORTS).map(sorted)),
 )
-def test_ranges_hold_what_was_written_less_the_exclusions(kept: list[list[int]], cut: list[list[int]]) -> None:
+def test_ranges_hold_the_written_ports_less_the_exclusions(kept: list[list[int]], cut: list[list[int]]) -> None:
     entries = [f"{first}-{last}" for first, last in kept] + [f"~{first}-{last}" for first, last in cut]
     meant = {port for first, last in kept for port in range(first, last + 1)}
     overlap = len(meant) < sum(last - first + 1 for first, last in kept)

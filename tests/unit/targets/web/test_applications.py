@@ -68,7 +68,7 @@ def test_an_application_at_an_ipv6_address(driven: Driven) -> None:
     assert received.endswith(b"\r\n\r\nGET|/||fec0::80|80|fec0::15|||")
 
 
-def test_a_request_is_what_the_application_sees(driven: Driven) -> None:
+def test_the_application_gets_the_request(driven: Driven) -> None:
     driven.net.mount(page, SERVER)
     stream = request(
         driven, "POST /a%20b/c?q=1 HTTP/1.1", "Host: x", "X-A: 1", "X-A: 2", "Content-Length: 4", body=b"body"
@@ -81,7 +81,7 @@ def test_a_request_is_what_the_application_sees(driven: Driven) -> None:
     assert not stream.error
 
 
-def test_it_keeps_to_pep_3333(driven: Driven, hooked: list[Any]) -> None:
+def test_the_server_follows_pep_3333(driven: Driven, hooked: list[Any]) -> None:
     def simple(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         environ["wsgi.input"].read(-1 if environ["REQUEST_METHOD"] == "X" else 10)
         start_response("200 OK", [("Content-Type", "text/plain")])
@@ -196,7 +196,9 @@ def test_one_that_raises_later_is_a_reset(driven: Driven, hooked: list[Any]) -> 
     ids=["binary", "no host", "length", "endless", "TLS"],
 )
 @pytest.mark.parametrize("kind", ["wsgi", "asgi"])
-def test_what_is_not_http(driven: Driven, hooked: list[Any], data: bytes, kind: str) -> None:
+def test_malformed_requests_get_a_4xx_response(
+    driven: Driven, hooked: list[Any], data: bytes, kind: str
+) -> None:
     driven.net.mount(page if kind == "wsgi" else simple_asgi, SERVER)
     stream = driven.exchange(SERVER, 80, data)
     assert stream.received.startswith(b"HTTP/1.1 4")
@@ -254,7 +256,7 @@ def test_asgi_keeps_connections(driven: Driven) -> None:
     assert stream.received.count(b"200 OK") == 5
 
 
-def test_asgi_hears_that_the_guest_is_gone(driven: Driven) -> None:
+def test_asgi_gets_http_disconnect(driven: Driven) -> None:
     heard: list[str] = []
 
     async def patient(scope: Message, receive: Any, send: Any) -> None:
@@ -338,7 +340,7 @@ def test_which_is_which() -> None:
         handler_for("module:app")
 
 
-def test_without_h11_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_h11_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("slirpy.targets.web")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "h11", None)

@@ -71,7 +71,7 @@ def test_dhcp_renews_by_itself_and_keeps_the_address() -> None:
     assert (net.stack.stats.dhcp_discover, net.stack.stats.dhcp_request) == (1, 2)
 
 
-def test_dhcp_renews_when_told_to() -> None:
+def test_dhcp_renews_on_request() -> None:
     net = ready()
     client = net.guest.dhcp()
     net.run(SECOND)
@@ -107,7 +107,7 @@ def test_dhcp_tries_again_when_messages_are_lost() -> None:
     assert 3 * SECOND < net.now < 20 * SECOND
 
 
-def test_dhcp_starts_over_when_nobody_renews_the_lease() -> None:
+def test_dhcp_starts_over_when_renewal_fails() -> None:
     net = ready()
     resolved(net)
     client = net.guest.dhcp()
@@ -216,7 +216,7 @@ def test_the_guest_answers_pings() -> None:
     assert (answer.type, answer.data.id, answer.data.seq, answer.data.data) == (0, 7, 1, b"hello")
 
 
-def test_icmp_errors_come_back_to_who_caused_them() -> None:
+def test_icmp_errors_reach_the_socket_that_caused_them() -> None:
     net = ready()
     unassigned = "10.0.2.99"
     ping, socket = net.guest.ping(unassigned), net.guest.udp()
@@ -363,7 +363,7 @@ def test_dns_answers_that_fit_no_question_are_dropped() -> None:
     assert (lookup.done, lookup.answers) == (True, ["192.0.2.7"])
 
 
-def test_icmp_errors_do_not_end_what_is_established() -> None:
+def test_icmp_errors_do_not_end_an_established_stream() -> None:
     net = ready()
     net.host.serve_tcp(SERVER, 80)
     stream = net.guest.connect("192.0.2.7", 80)

@@ -35,7 +35,7 @@ def configured() -> tuple[Hub, Guest, Guest]:
 # ---------------------------------------------------------------------------------- addresses by hand
 
 
-def test_a_guest_without_ipv6_says_nothing_and_hears_nothing() -> None:
+def test_a_guest_without_ipv6_sends_and_receives_no_ipv6() -> None:
     hub = Hub()
     guest = hub.guest()
     guest.configure("10.0.2.15", 24)
@@ -68,7 +68,7 @@ def test_configure_takes_addresses_of_either_family() -> None:
         (("10.0.2.15", 24, "10.0.2.2", "fec0::3"), "dns .*family"),
     ],
 )
-def test_configure_says_what_is_wrong(arguments: tuple[str, int], text: str) -> None:
+def test_configure_refuses_invalid_addresses(arguments: tuple[str, int], text: str) -> None:
     guest = Hub().guest()
     with pytest.raises(ConfigError, match=text):
         guest.configure(*arguments)
@@ -97,7 +97,7 @@ def test_the_source_has_the_scope_and_the_prefix_of_the_destination(destination:
 # ------------------------------------------------------------------------------- Neighbor Discovery
 
 
-def test_a_neighbour_is_asked_for_once_and_answers() -> None:
+def test_a_neighbour_is_solicited_once() -> None:
     hub, one, two = configured()
     pings = [one.ping("fec0::2") for _ in range(3)]
     hub.settle()
@@ -124,7 +124,7 @@ def test_a_neighbour_is_asked_for_once_and_answers() -> None:
     assert hub.frames[1][:6] == one.mac
 
 
-def test_nobody_answers_for_an_address_that_nobody_has() -> None:
+def test_an_unassigned_address_gets_no_answer() -> None:
     hub, one, _ = configured()
     ping = one.ping("fec0::3")
     hub.run(5)
@@ -223,7 +223,7 @@ def test_three_solicitations_without_an_answer() -> None:
 @pytest.mark.rfc("4862", "5.5.4 deprecated")
 @pytest.mark.rfc("4862", "5.5.4 invalid")
 @pytest.mark.rfc("8106", "6.2")
-def test_what_is_advertised_ends_with_its_lifetime() -> None:
+def test_advertised_values_expire() -> None:
     hub = Hub()
     guest = hub.guest()
     config = guest.autoconfigure()
@@ -251,7 +251,7 @@ def test_what_is_advertised_ends_with_its_lifetime() -> None:
 
 
 @pytest.mark.rfc("8106", "5.1 infinity")
-def test_what_is_advertised_for_ever_stays() -> None:
+def test_infinite_lifetimes_do_not_expire() -> None:
     hub = Hub()
     guest = hub.guest()
     config = guest.autoconfigure()
@@ -262,7 +262,7 @@ def test_what_is_advertised_for_ever_stays() -> None:
 
 @pytest.mark.rfc("4862", "5.5.3 e")
 @pytest.mark.rfc("8106", "5.1 zero")
-def test_a_router_withdraws_what_it_gave() -> None:
+def test_a_router_withdraws_advertised_values() -> None:
     hub = Hub()
     guest = hub.guest()
     config = guest.autoconfigure()
@@ -564,7 +564,7 @@ def test_packet_too_big_shrinks_segments_and_datagrams() -> None:
 
 
 @pytest.mark.rfc("8201", "5.5 told")
-def test_datagram_sockets_hear_that_a_packet_was_too_big() -> None:
+def test_packet_too_big_reaches_datagram_sockets() -> None:
     hub, one, two = configured()
     one.ndp.macs[ip_address("fec0::2").packed] = two.mac
     socket = one.udp()

@@ -117,7 +117,7 @@ def by_brute_force(history: History, model: Model[Any]) -> bool:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_it_agrees_with_one_that_tries_all_orders(name: str) -> None:
+def test_the_checker_agrees_with_brute_force(name: str) -> None:
     model, operation = OPERATIONS[name]
     verdicts = set()
 

@@ -118,7 +118,7 @@ def test_a_retry_that_counts_twice_is_found(tmp_path: Path) -> None:
     assert (tmp_path / "Kept.txt").exists()
 
 
-def test_a_crash_loses_what_is_only_in_memory() -> None:
+def test_a_crash_loses_state_in_memory() -> None:
     class Forgetful(Counter):
         faults = ("crash",)
 
@@ -141,7 +141,7 @@ def test_a_crash_loses_what_is_only_in_memory() -> None:
     assert sum("crash" in step for step in steps_of(caught.value)) == 1
 
 
-def test_rules_take_values_and_run_where_they_are_told() -> None:
+def test_rules_take_values_and_run_on_their_host() -> None:
     places: list[tuple[str, Any]] = []
 
     class Places(NetworkMachine):

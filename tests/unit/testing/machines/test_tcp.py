@@ -141,7 +141,7 @@ class Gullible(ConnectionSubject):
 
 
 @pytest.mark.parametrize("kind", FORGED)
-def test_forged_segments_find_those_who_believe_them(kind: str) -> None:
+def test_forged_segments_find_credulous_engines(kind: str) -> None:
     machine = machine_of(lambda: Gullible(kind), forged=(kind,))
     with pytest.raises(
         AssertionError, match=r"forged segment|than (was|were) written|never sent|lacks data|not ended"

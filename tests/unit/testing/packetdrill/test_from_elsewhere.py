@@ -71,7 +71,7 @@ def test_another_socket_after_the_first_one() -> None:
     passes(script)
 
 
-def test_closing_a_listener_resets_what_was_not_accepted() -> None:
+def test_closing_a_listener_resets_connections_not_accepted() -> None:
     passes(f"{OPENED}+0 close(3) = 0\n+0 > R. 1:1(0) ack 1\n+.1 < . 1:1(0) ack 1 win 9\n+0 > R 1:1(0)\n")
     passes(f"{SERVER}{SYN}+0 close(3) = 0\n+0 > R. 1:1(0) ack 1\n")
     passes(f"{ACCEPTED}+0 close(3) = 0\n+0 write(4, ..., 10) = 10\n+0 > P. 1:11(10) ack 1\n")
@@ -240,7 +240,7 @@ def test_a_receive_buffer_can_be_set_while_the_connection_is_open() -> None:
 # ------------------------------------------------------------------------------- assertions and SACK
 
 
-def test_what_sack_says_about_segments() -> None:
+def test_sack_updates_the_segment_counts() -> None:
     passes(
         f"{SACKED}+.05 < . 1:1(0) ack 1 win 65535 <sack 2001:3001,nop,nop>\n"
         "+0 %{ assert tcpi_sacked == 1 and tcpi_lost == 0 and tcpi_unacked == 5 }%\n"
@@ -525,7 +525,7 @@ def test_every_code_of_icmpv6(code: str) -> None:
         ),
     ],
 )
-def test_what_icmpv6_does_not_have(message: str, reason: str) -> None:
+def test_icmp_messages_without_an_icmpv6_counterpart(message: str, reason: str) -> None:
     script = f"{SOCKET}+0...0.2 connect(3, ..., ...) = 0\n+0 > S 0:0(0) <...>\n+.1 < icmp {message} [0:0(0)]\n"
     script += "+.1 < S. 0:0(0) ack 1 win 9\n+0 > . 1:1(0) ack 1\n"
     passes(script)
@@ -632,7 +632,7 @@ def test_tolerance_in_percent() -> None:
 # ------------------------------------------------------------------------------ --mss, strict segments
 
 
-def test_mss_cuts_what_arrives() -> None:
+def test_mss_splits_large_segments() -> None:
     script = (
         f"{ACCEPTED}+0 < P. 1:2501(2500) ack 1 win 9\n"
         f"+0 %{{ assert tcpi_data_segs_in == N and tcpi_advmss == 1460 }}%\n"
@@ -718,7 +718,7 @@ def test_every_variable_of_the_table_is_there(name: str) -> None:
     passes(f"0 `sysctl -q {name}={'0' if name.endswith('blackhole') else value}`\n{SOCKET}")
 
 
-def test_a_variable_holds_for_what_is_opened_later() -> None:
+def test_a_variable_applies_to_sockets_opened_later() -> None:
     command = '+0 `sysctl -q net.ipv4.tcp_rmem="4096 8000 8000"`\n'
     window = "+0 < S 0:0(0) win 9 <mss 1000>\n+0 > S. 0:0(0) ack 1 win {} <mss 1460>\n"
     passes(command.replace("+0", "0") + SERVER + window.format(4000))

@@ -62,7 +62,7 @@ def test_empty_buffers_write_nothing() -> None:
 
 
 @pytest.mark.parametrize(("lowat", "taken"), [(3000, 13_000), (0, 20_000), (0xFFFF_FFFF, 20_000)])
-def test_unsent_bytes_bound_what_write_takes(lowat: int, taken: int) -> None:
+def test_notsent_lowat_bounds_write(lowat: int, taken: int) -> None:
     passes(
         f"{ACCEPTED}+0 setsockopt(4, SOL_TCP, TCP_NOTSENT_LOWAT, [{lowat}], 4) = 0\n"
         f"+0 getsockopt(4, SOL_TCP, TCP_NOTSENT_LOWAT, [{lowat}], [4]) = 0\n"
@@ -223,7 +223,7 @@ LOSS = (
 )
 
 
-def test_what_was_sent_again() -> None:
+def test_counts_of_retransmissions() -> None:
     passes(
         f"{FIVE}+0 %{{ assert tcpi_retrans == tcpi_total_retrans == tcpi_bytes_retrans == 0 }}%\n"
         f"+0 %{{ assert tcpi_bytes_sent == 5000 }}%\n{LOSS[len(FIVE) :]}"
@@ -233,7 +233,7 @@ def test_what_was_sent_again() -> None:
     )
 
 
-def test_what_was_lost_again_is_not_on_its_way() -> None:
+def test_lost_retransmissions_are_not_in_flight() -> None:
     newer = "+0 write(4, ..., 2000) = 2000\n+.01 < . 1:1(0) ack 1 win {} <sack 1001:5001,nop,nop>\n"
     passes(
         f"{LOSS}{newer.format(65535)}+0 > . 5001:6001(1000) ack 1\n"
@@ -369,7 +369,7 @@ def test_variables_that_cannot_be_set_are_in_order() -> None:
         ("+0 < [ect0] W. 1:1(0) ack 1 win 257 <ECN e0b 1 ceb 0 e1b 1,nop>", "AccECN"),
     ],
 )
-def test_what_there_is_not_has_a_name(line: str, reason: str) -> None:
+def test_unsupported_features_are_named(line: str, reason: str) -> None:
     assert reason in unsupported(SOCKET + line + "\n").reason
 
 

@@ -87,7 +87,7 @@ def test_every_field_is_compared(line: str, told: str) -> None:
         "* > P. 1:101(100) ack 1",
     ],
 )
-def test_what_fits(line: str) -> None:
+def test_lines_that_match(line: str) -> None:
     assert outcome(f"{OPEN}+0 write(100)\n{line}\n") == ("pass", 0)
 
 
@@ -104,7 +104,7 @@ def test_silence_after_the_last_segment_of_the_script_is_a_choice() -> None:
     assert run_text(script + "+0 > P. 1:101(99) ack 1".replace("101", "100"), silence=False).outcome == "fail"
 
 
-def test_what_was_not_in_the_script_is_told_at_the_next_line() -> None:
+def test_a_segment_missing_in_the_script_fails_the_next_line() -> None:
     result = failure(
         f"{OPEN}+0 < P. 1:101(100) ack 1 win 65535\n+1 < . 101:101(0) ack 1 win 65535\n+1 write(1)\n"
     )
@@ -222,7 +222,7 @@ def test_read_checks_every_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "the bytes from 1 on are not those that were received" in failure(script).reason
 
 
-def test_read_checks_what_was_received() -> None:
+def test_read_checks_the_received_bytes() -> None:
     assert outcome(f"{OPEN}+0 read(10)\n") == ("fail", 5)
     assert outcome(f"{OPEN}+0 read(10) = 0\n") == ("pass", 0)
     assert outcome(f"{OPEN}+0 < P. 1:11(10) ack 1 win 9\n+.01 > . 1:1(0) ack 11\n+0 read() = 9\n") == (
@@ -276,7 +276,7 @@ def test_a_failing_assertion_tells_the_values() -> None:
     assert result.reason == "tcpi_snd_cwnd == 11 does not hold: tcpi_snd_cwnd is 10"
 
 
-def test_every_name_can_be_asked_for_at_any_time() -> None:
+def test_every_name_is_available_at_any_time() -> None:
     asked = "\n".join(f"assert {name} or True" for name in [*NAMES, *CONSTANTS, *Stats.describe()])
     for script in (f"--open=active\n0 > S 0:0(0) <...>\n+0 %{{ {asked} }}%", f"{OPEN}+0 %{{ {asked} }}%"):
         assert outcome(script) == ("pass", 0)
@@ -405,7 +405,7 @@ def test_a_script_does_not_fill_the_memory() -> None:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_whatever_a_script_says_it_ends_in_order(seed: int) -> None:
+def test_garbled_scripts_end_in_order(seed: int) -> None:
     """Scripts with a few characters that are wrong: a result, or one kind of exception."""
     random = Random(seed)
     texts = [path.read_text() for path in sorted(LIBRARY.rglob("*.pkt"))]
@@ -459,7 +459,7 @@ def test_reading() -> None:
     assert code.when.relative
 
 
-def test_unsupported_is_told_by_parse_too() -> None:
+def test_parse_raises_unsupported_too() -> None:
     with pytest.raises(UnsupportedError, match="there is TCP alone"):
         parse("0 < udp (1000)")
 

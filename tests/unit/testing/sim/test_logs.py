@@ -38,7 +38,7 @@ async def program() -> None:
     LOGGER.warning("ending %d", 7)
 
 
-def test_what_programs_log_is_in_the_trace() -> None:
+def test_log_records_of_programs_are_in_the_trace() -> None:
     with Network() as net:
         net.host("other").run(program())
         net.run(program(), on="client")
@@ -51,7 +51,7 @@ def test_what_programs_log_is_in_the_trace() -> None:
     ]
 
 
-def test_what_others_log_is_not() -> None:
+def test_other_log_records_are_not_in_the_trace() -> None:
     handlers = list(logging.getLogger().handlers)
     with Network() as net, Network() as another:
         LOGGER.warning("from the test")

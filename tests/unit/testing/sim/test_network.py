@@ -115,7 +115,7 @@ def test_refused() -> None:
         assert client.error == errno.ECONNREFUSED
 
 
-def test_nobody_has_the_address() -> None:
+def test_an_unassigned_address_is_unreachable() -> None:
     """An address of nobody is unreachable after three requests."""
     net = network()
     client = Client()

@@ -50,7 +50,7 @@ def test_dhcp(sender: Any) -> None:
     assert set(simple[1]) == ({53} if sender == "client" else {51, 53, 54})
 
 
-def test_dhcp_shrinks_to_what_is_asked_for() -> None:
+def test_dhcp_shrinks_to_the_required_options() -> None:
     def is_request(message: bytes) -> bool:
         read = dhcp.read_message(message)
         return read is not None and read[1][53] == b"\3" and dhcp.HOSTNAME in read[1]

@@ -96,7 +96,7 @@ def in_window(shape: Shape) -> bool:
         lambda shape: not shape.wnd,
     ],
 )
-def test_what_matters_is_drawn(wanted: object) -> None:
+def test_important_segments_are_drawn(wanted: object) -> None:
     find(segment_shapes(), wanted, settings=settings(max_examples=3000, database=None, phases=[Phase.generate]))  # type: ignore[arg-type] # bool or int
 
 

@@ -173,7 +173,7 @@ def test_the_hosts_own_link_refuses_at_once(sim: SimHost, family: int) -> None:
         (errno.EACCES, {4: (3, 13), 6: (1, 1)}),
     ],
 )
-def test_what_is_unreachable_is_reported(
+def test_unreachable_destinations_are_reported(
     sim: SimHost, family: int, error: int, codes: dict[int, tuple[int, int]]
 ) -> None:
     sim.unreachable(FAR[family], error=error)

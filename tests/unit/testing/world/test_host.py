@@ -159,7 +159,7 @@ def test_same_seed_same_run() -> None:
 # ----------------------------------------------------------------------------------------------- outcomes
 
 
-def test_nobody_listens(sim: SimHost) -> None:
+def test_a_connection_without_a_listener_is_refused(sim: SimHost) -> None:
     owner = Owner(sim)
     sim.connect_tcp(FAR, 80, owner)
     run(sim)

@@ -159,7 +159,7 @@ def test_an_exception_of_a_task_ends_the_run(net: Network) -> None:
     assert net.now == 0
 
 
-def test_an_exception_that_nobody_retrieved_ends_the_run(net: Network) -> None:
+def test_an_unretrieved_exception_ends_the_run(net: Network) -> None:
     async def fails() -> None:
         raise ZeroDivisionError
 
@@ -285,7 +285,9 @@ def test_exit_with_a_status(net: Network) -> None:
         ("connect_read_pipe", (None, None)),
     ],
 )
-def test_what_is_not_simulated_is_refused_by_name(net: Network, name: str, args: tuple[Any, ...]) -> None:
+def test_methods_that_are_not_simulated_are_refused_by_name(
+    net: Network, name: str, args: tuple[Any, ...]
+) -> None:
     async def main() -> None:
         getattr(asyncio.get_running_loop(), name)(*args)
 

@@ -85,7 +85,7 @@ def test_a_host_that_restarts_runs_its_programs_again(net: Network) -> None:
     assert net.run(ask, on="client") == b"hello"
 
 
-def test_the_far_side_of_a_crash_hears_of_it_when_it_writes(net: Network) -> None:
+def test_a_write_to_a_crashed_host_gets_a_reset(net: Network) -> None:
     async def main() -> Any:
         reader, writer = await asyncio.open_connection("server", 7)
         await asyncio.sleep(1)
@@ -123,7 +123,7 @@ def test_a_killed_program_closes_its_sockets(net: Network) -> None:
     program.kill()
 
 
-def test_what_a_program_starts_goes_on_when_it_has_returned(net: Network) -> None:
+def test_servers_continue_after_their_program_has_returned(net: Network) -> None:
     async def serve() -> str:
         await asyncio.start_server(lambda _, writer: writer.close(), None, 9)
         return "ready"

@@ -199,7 +199,7 @@ def test_writing_to_a_reset_connection(net: Network) -> None:
     assert calls == ["made", lost]
 
 
-def test_abort_drops_what_was_not_sent(net: Network) -> None:
+def test_abort_drops_unsent_data(net: Network) -> None:
     async def main() -> Any:
         transport, protocol = await connected()
         transport.write(bytes(10_000_000))
@@ -236,7 +236,7 @@ def test_a_name_that_does_not_exist(net: Network) -> None:
         net.run(main, on="client")
 
 
-def test_an_address_that_nobody_has(net: Network) -> None:
+def test_an_unassigned_address_is_unreachable(net: Network) -> None:
     async def main() -> None:
         await asyncio.open_connection("198.18.200.1", 80)
 

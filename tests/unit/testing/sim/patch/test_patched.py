@@ -159,7 +159,7 @@ def test_random_numbers_repeat_with_the_seed() -> None:
     assert run(1)[3] == random.Random(5).random()
 
 
-def test_entropy_is_replaced_where_asked() -> None:
+def test_entropy_is_replaced_on_request() -> None:
     def draw() -> bytes:
         return secrets.token_bytes(8)
 

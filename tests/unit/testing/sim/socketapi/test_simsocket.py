@@ -237,7 +237,7 @@ def test_a_call_that_would_wait_outside_of_a_blocking_program_is_an_error(net: N
         client.recv(1)
 
 
-def test_what_is_not_simulated_says_so(net: Network) -> None:
+def test_features_that_are_not_simulated_raise(net: Network) -> None:
     client, _ = connected(net)
     with pytest.raises(EscapeError, match="MSG_OOB"):
         client.send(b"!", socket.MSG_OOB)

@@ -62,7 +62,7 @@ def test_data_goes_both_ways(loss: float) -> None:
         assert net.run(program, on="client") == data
 
 
-def test_select_and_pending_tell_of_all_that_has_arrived(net: Network) -> None:
+def test_select_and_pending_report_all_arrived_data(net: Network) -> None:
     """Only one record is taken from the socket at a time, so that ``select`` reports the next one."""
 
     def send(connection: ssl.SSLSocket) -> None:
@@ -84,7 +84,7 @@ def test_select_and_pending_tell_of_all_that_has_arrived(net: Network) -> None:
     assert net.run(program, on="client") == b"".join(b"%d" % n * 10 for n in range(5))
 
 
-def test_a_non_blocking_socket_says_what_it_wants(net: Network) -> None:
+def test_a_non_blocking_handshake(net: Network) -> None:
     net.host("server").run(serving(echo))
 
     def program() -> bytes:
