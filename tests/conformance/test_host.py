@@ -252,7 +252,7 @@ def test_large_transfer_in(driver: Driver) -> None:
     receive_end(driver, stream, owner)
 
 
-def test_slow_owner_is_told_again_and_not_all_the_time(driver: Driver) -> None:
+def test_a_slow_owner_gets_readable_only_after_each_read(driver: Driver) -> None:
     stream, owner, far = connect(driver)
     data = random.Random(3).randbytes(100_000)
     far.write(data)
@@ -301,7 +301,7 @@ def test_end_from_our_side_leaves_the_other_direction(driver: Driver) -> None:
     assert owner.errors == []
 
 
-def test_close_delivers_what_was_sent(driver: Driver) -> None:
+def test_close_delivers_sent_data(driver: Driver) -> None:
     stream, owner, far = connect(driver)
     send_all(driver, stream, owner, b"bye")
     stream.close()
@@ -675,7 +675,7 @@ def own_address(driver: Driver, number: int) -> bytes:
 
 
 @pytest.mark.parametrize("many", [0, 1, 5])
-def test_udp_answers_come_from_where_they_were_asked(driver: Driver, many: int) -> None:
+def test_udp_answers_come_from_the_address_of_the_request(driver: Driver, many: int) -> None:
     notes = Answers(many)
     notes.peer = peer = driver.host.bind_udp(driver.anywhere, 0, notes)
     port = peer.address[1]
@@ -748,7 +748,7 @@ def test_udp_close_inside_the_callback(driver: Driver) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell who refused")
-def test_udp_refused_by_whom_and_about_what(driver: Driver) -> None:
+def test_a_udp_refusal_reports_its_source_and_datagram(driver: Driver) -> None:
     notes = DatagramNotes()
     peer = driver.host.open_udp(notes, driver.family)
     assert not isinstance(peer, int)

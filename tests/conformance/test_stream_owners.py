@@ -127,7 +127,7 @@ def test_the_end_behind_pieces_that_are_announced_once(count: int) -> None:
 
 
 @pytest.mark.parametrize("last", [b"last", b""])
-def test_what_is_announced_inside_recv(last: bytes) -> None:
+def test_data_announced_inside_recv_is_read(last: bytes) -> None:
     """While the first piece is being handed out the second arrives; nothing is said afterwards."""
 
     class Peer(Scripted):
@@ -194,7 +194,7 @@ def test_an_answer_that_is_announced_inside_send() -> None:
     scene.until(lambda: scene.stream.received == b"one two three")
 
 
-def test_a_level_triggered_far_end_is_not_asked_again_after_a_short_piece() -> None:
+def test_a_level_triggered_far_end_is_not_read_again_after_a_short_piece() -> None:
     class Level(Scripted):
         level_triggered = True
 
@@ -207,7 +207,7 @@ def test_a_level_triggered_far_end_is_not_asked_again_after_a_short_piece() -> N
     scene.until(lambda: scene.stream.eof)
 
 
-def test_nothing_is_asked_of_a_far_end_that_has_ended() -> None:
+def test_a_far_end_that_has_ended_is_not_read() -> None:
     scene = Scene(lambda owner: Scripted(owner, b""))
     scene.until(lambda: scene.stream.eof)
     asked = scene.peer.calls.count("recv")

@@ -178,7 +178,7 @@ def test_an_end_before_it_is_connected_waits(place: Place) -> None:
     stream.close()
 
 
-def test_an_owner_that_is_busy_is_told_once(place: Place) -> None:
+def test_a_busy_owner_is_notified_once(place: Place) -> None:
     request = place.request(5000)
     owner = Owner()
     owner.write(request)

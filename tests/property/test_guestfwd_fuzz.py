@@ -93,7 +93,7 @@ def answers(data: bytes) -> list[int]:
 @settings(deadline=None)
 @given(requests)
 @example(b"HEAD * HTTP/1.0\r\nContent-Length: 3\r\n\n")
-def test_wsgi_takes_whatever_comes(data: bytes) -> None:
+def test_wsgi_survives_any_bytes(data: bytes) -> None:
     raised: list[Any] = []
     hook, threading.excepthook = threading.excepthook, raised.append
     ours, theirs = socket.socketpair()
@@ -134,7 +134,7 @@ class Writer:
 @settings(deadline=None)
 @given(requests)
 @example(b"HEAD * HTTP/1.0\r\nContent-Length: 3\r\n\n")
-def test_asgi_takes_whatever_comes(data: bytes) -> None:
+def test_asgi_survives_any_bytes(data: bytes) -> None:
     async def main() -> bytes:
         failures: list[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))

@@ -87,7 +87,7 @@ def from_qemu(row: Option, value: Any) -> Config:
 
 
 @pytest.mark.parametrize("row", OPTIONS, ids=lambda row: row.name)
-def test_what_is_in_range_is_taken_in_every_form(row: Option) -> None:
+def test_values_in_range_are_accepted_in_every_form(row: Option) -> None:
     @settings(max_examples=SOME)
     @given(IN_RANGE[type(row.kind)](row.kind, row))
     def check(value: Any) -> None:
@@ -293,7 +293,7 @@ def refusal(row: Option, value: Any) -> str:
 
 
 @pytest.mark.parametrize("row", OPTIONS, ids=lambda row: row.name)
-def test_what_is_out_of_range_is_refused_and_why(row: Option) -> None:
+def test_values_out_of_range_are_refused_with_the_reason(row: Option) -> None:
     @settings(max_examples=2 * SOME)
     @given(OUTSIDE[type(row.kind)](row.kind, row))
     def check(value: Any) -> None:

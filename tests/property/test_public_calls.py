@@ -332,7 +332,7 @@ def scene_of(call: PublicCall) -> Iterator[tuple[object, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("name", [name for name in tried() if name not in ELSEWHERE])
-def test_what_makes_sense_is_taken(name: str) -> None:
+def test_valid_arguments_are_accepted(name: str) -> None:
     call = public_calls()[name]
     with scene_of(call) as (instance, arguments):
         made = invoke(call, instance, arguments)
@@ -341,7 +341,7 @@ def test_what_makes_sense_is_taken(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "parameter"), TRIED, ids=[f"{name}({p.name})" for name, p in TRIED])
-def test_what_makes_no_sense_is_refused(name: str, parameter: inspect.Parameter) -> None:
+def test_invalid_arguments_are_refused(name: str, parameter: inspect.Parameter) -> None:
     call = public_calls()[name]
     where = f"{name} {parameter.name}"
     values = wrong_values(ANNOTATIONS.get(where, parameter.annotation), number_range(name, parameter.name))

@@ -36,7 +36,7 @@ sizes = st.sampled_from((0, 1, 2, 100, 1460, 5000))
     act=st.integers(0, 40),
 )
 @chosen(150)
-def test_whatever_a_peer_says(
+def test_the_engine_survives_a_lying_peer(
     settings: Settings,
     iss: int,
     start: str,
@@ -130,7 +130,7 @@ def test_whatever_a_peer_says(
     ),
 )
 @chosen(80)
-def test_who_guesses_wrong_changes_nothing(
+def test_unacceptable_forged_segments_change_nothing(
     a: Side, b: Side, where: list[tuple[int, str, int, int, int]]
 ) -> None:
     """Forged segments that are not acceptable, between honest ones: both streams arrive whole all the same."""

@@ -143,7 +143,7 @@ def test_numbers_are_ordered_as_their_distance_is(a: int, distance: int) -> None
 
 @given(expected=tcp_options(), junk=st.binary(max_size=10))
 @chosen(100)
-def test_options_come_back_whatever_follows_their_end(expected: options.TcpOptions, junk: bytes) -> None:
+def test_options_are_read_up_to_their_end(expected: options.TcpOptions, junk: bytes) -> None:
     data = expected.encode()
     assert options.parse(data) == expected
     assert options.parse(b"\x01" + data + b"\xfd\x06junk" + b"\x00" + junk) == expected, (

@@ -202,7 +202,7 @@ def mistake(user: User, *arguments: str) -> str:
     return done.stderr.removeprefix("slirpy: ").rstrip()
 
 
-def test_what_is_no_namespace(slirpy: User, tmp_path: Path) -> None:
+def test_invalid_namespaces_are_refused(slirpy: User, tmp_path: Path) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
     assert mistake(slirpy, str(gone.pid)) == (f"process {gone.pid}: there is no such process, or it has ended")
@@ -239,7 +239,7 @@ def test_a_name_that_is_taken(slirpy: User, need: Need) -> None:
             inside.run("ping", "-c1", "-W5", "10.0.2.2")  # the first is not disturbed
 
 
-def test_a_namespace_of_somebody_else(folder: Path, need: Need) -> None:
+def test_a_namespace_of_another_user(folder: Path, need: Need) -> None:
     need("unshare", "nsenter", "setpriv")
     if os.geteuid() != 0:
         pytest.skip("needs root")

@@ -79,7 +79,7 @@ def image_of_python(image: Path) -> None:
         missing(f"needs setuptools: {done.stderr}")
 
 
-def test_it_is_built_and_runs(folder: Path, need: Callable[..., None]) -> None:
+def test_the_image_is_built_and_runs(folder: Path, need: Callable[..., None]) -> None:
     if not FULL:
         pytest.skip("takes half a minute; set SLIRPY_FULL=1")
     need("podman", "runc", "busybox", "newuidmap", "ldd")

@@ -144,7 +144,9 @@ def test_udhcpc_does_it_all(slirpy: User, need: Need, folder: Path) -> None:
 @pytest.mark.long
 @pytest.mark.client("udhcpc", "decline")
 @pytest.mark.client("bootpc", "lease", "host name and domain", "boot file and TFTP server", service="DHCP")
-def test_bootpc_asks_by_bootp_and_udhcpc_declines_what_is_taken(slirpy: User, need: Need, folder: Path) -> None:
+def test_bootpc_uses_bootp_and_udhcpc_declines_an_address_in_use(
+    slirpy: User, need: Need, folder: Path
+) -> None:
     need("bootpc", "udhcpc", "ip")
     hook = script(folder, "udhcpc-script", UDHCPC_SCRIPT)
     commands = (
@@ -327,7 +329,7 @@ def test_leases_are_kept_in_a_file(user: User, need: Need, folder: Path) -> None
     assert [path.name for path in folder.iterdir() if path.name.startswith("leases")] == ["leases.json"]
 
 
-def test_a_lease_file_that_cannot_be_is_told(slirpy: User) -> None:
+def test_an_impossible_lease_file_is_refused(slirpy: User) -> None:
     result = slirpy.run("run", "--lease-file", "/nowhere/leases", "--", "true")
     assert result.returncode == 2
     assert '--lease-file "/nowhere/leases"' in result.stderr

@@ -221,7 +221,7 @@ exec "$@"
 
 @pytest.mark.client("dig", "the host's own resolver library")
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a hosts file of its own")
-def test_the_hosts_own_library_is_asked_where_no_server_is_known(slirpy: User, need: Need) -> None:
+def test_without_a_nameserver_the_library_of_the_host_is_used(slirpy: User, need: Need) -> None:
     need("dig", "unshare")
     (slirpy.folder / "hosts").write_text("192.0.2.90 library.test\n2001:db8::90 library.test\n")
     (slirpy.folder / "resolv.conf").write_text("# nobody\n")

@@ -86,7 +86,9 @@ SCRIPT = DIG + "getent hosts web.test"
         pytest.param(["--dns-mode", "forward"], marks=pytest.mark.long),
     ],
 )
-def test_a_host_whose_server_has_the_address_of_ours(slirpy: User, need: Need, options: list[str]) -> None:
+def test_a_nameserver_of_the_host_with_the_address_of_ours(
+    slirpy: User, need: Need, options: list[str]
+) -> None:
     need("dig", "getent", "ip", "unshare")
     command = slirpy.argv("run", *options, "--", "sh", "-c", SCRIPT)
     result = on_host(slirpy, "nameserver 10.0.2.3\n", ["10.0.2.3"], *command)

@@ -129,7 +129,7 @@ print(total)
         ("tcp:10.0.2.255:7-cmd:cat", "no address that a server can have"),
     ],
 )
-def test_a_rule_that_cannot_be_is_told_at_the_start(slirpy: User, rule: str, says: str) -> None:
+def test_an_impossible_rule_is_refused_at_the_start(slirpy: User, rule: str, says: str) -> None:
     result = slirpy.run("run", *NO_RESOLVER, "--guestfwd", rule, "--", "echo", "started")
     if says:
         assert (result.returncode, result.stdout) == (2, "")

@@ -95,7 +95,7 @@ def test_everything_listed_occurs(found: Callable[[str], list[Found]]) -> None:
     assert not gone, "\n".join(["does not occur any more; take it out of docs/reference/libslirp.toml:", *gone])
 
 
-def test_what_cannot_be_compared_says_why() -> None:
+def test_scripts_without_rows_have_a_reason() -> None:
     for listed in TABLE:
         assert bool(listed.rows) != bool(listed.untested), listed.name
 
@@ -118,7 +118,7 @@ def test_the_last_fragment_first() -> None:
 # ---------------------------------------------------------------------------------- the comparison itself
 
 
-def test_a_row_covers_what_it_names_and_nothing_else() -> None:
+def test_a_row_covers_only_its_own_differences() -> None:
     one = Found("udp-echo.first", "udp", "ip.ttl", "64", "63")
     assert Row("udp-*", "udp", "ip.ttl|ip.tos", "64", "6?").covers(one)
     assert not Row("udp-*", "udp", "ip.ttl", "64", "64").covers(one)
@@ -134,7 +134,7 @@ SYN = bytes.fromhex(
 )
 
 
-def test_sequence_numbers_are_told_from_the_first_of_their_flow() -> None:
+def test_sequence_numbers_are_relative_to_the_first_of_their_flow() -> None:
     decoder = Decoder()
     decoder.ports[8080] = "server"
     guest = SYN[:26] + SYN[30:34] + SYN[26:30] + SYN[36:38] + SYN[34:36] + bytes.fromhex("01000000") + SYN[42:]

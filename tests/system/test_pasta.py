@@ -156,7 +156,7 @@ def test_the_hosts_addresses_and_routes(host: HostSpace) -> None:
         "-4 -g 192.0.2.9",
     ],
 )
-def test_it_is_as_with_pasta(host: HostSpace, need: Need, options: str) -> None:
+def test_the_interface_is_that_of_pasta(host: HostSpace, need: Need, options: str) -> None:
     need("pasta")
     seen = []
     for program in (DEBIAN, SLIRPY):
@@ -245,7 +245,7 @@ def test_without_splices_the_loopback_of_the_host_comes_by_the_interface(host: H
 
 
 @only_nobody
-def test_names_are_asked_at_the_address_for_it(host: HostSpace) -> None:
+def test_dns_forward_leads_to_the_resolver(host: HostSpace) -> None:
     """Queries to one address go to the host's resolver, or to that of --dns-host."""
     enter = ["nsenter", f"--target={host.process.pid}", "--net", "--", sys.executable, "-c", NAMES]
     with subprocess.Popen(enter, stdout=subprocess.PIPE, text=True) as names:
@@ -289,7 +289,7 @@ print(count, flush=True)
 
 
 @only_nobody
-def test_what_is_under_way_at_the_end_of_the_command_arrives(host: HostSpace) -> None:
+def test_data_in_flight_at_the_end_of_the_command_arrives(host: HostSpace) -> None:
     send = f"import socket; socket.create_connection(('{GATEWAY}', 7100)).sendall(bytes(2 << 20))"
     with host.server(sys.executable, "-c", SLOW) as server:
         done = host.run(*SLIRPY, "--config-net", "-q", "--", sys.executable, "-c", send)
@@ -299,7 +299,7 @@ def test_what_is_under_way_at_the_end_of_the_command_arrives(host: HostSpace) ->
 
 
 @only_nobody
-def test_it_is_shut_in(host: HostSpace) -> None:
+def test_the_network_process_is_sandboxed(host: HostSpace) -> None:
     """The process with the network has no way to files or programs, and nothing is said about it."""
     with host.shell(SLIRPY, "--config-net", "-q") as shell:
         assert shell.run("echo up") == "up"

@@ -152,7 +152,7 @@ def test_the_mtu_of_the_host_s_own_link(world: World, guest: Callable[..., str])
     assert "mtu 1300" in out
 
 
-def test_a_far_sender_hears_that_nobody_listens_any_more(world: World, guest: Callable[..., str]) -> None:
+def test_a_far_sender_is_refused_after_the_socket_has_closed(world: World, guest: Callable[..., str]) -> None:
     """The guest's kernel refuses a late answer; slirpy's socket goes, and home's kernel refuses the next one."""
     far = f"""
         import socket

@@ -72,7 +72,7 @@ def enter(user: User, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("name", ["root", "nobody"])
 @pytest.mark.parametrize("joined", [False, True])
-def test_only_what_was_named_is_there(name: str, joined: bool, work: Path) -> None:
+def test_only_named_paths_exist(name: str, joined: bool, work: Path) -> None:
     if name == "root" and os.geteuid() != 0:
         pytest.skip("needs root")
     user = User(name, work)

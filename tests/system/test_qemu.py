@@ -249,7 +249,7 @@ def test_signals_reach_qemu_and_its_status_is_ours() -> None:
         assert "leased 10.0.2.15" in boot.output
 
 
-def test_qemu_killed_is_told_as_a_shell_does_it() -> None:
+def test_the_exit_status_of_a_killed_qemu_is_that_of_a_shell() -> None:
     card = ["-device", "virtio-net-pci,netdev=slirpy0,mac=52:54:00:aa:bb:dd"]
     with started(more=card) as guest:
         (child,) = children(guest.pid)

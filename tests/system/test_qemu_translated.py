@@ -63,7 +63,7 @@ def shown(command: Sequence[str], port: int) -> tuple[Boot, bytes]:
         return guest.finish(), said
 
 
-def test_the_guest_sees_what_qemu_s_own_network_shows(tmp_path: Path) -> None:
+def test_the_guest_sees_the_same_network_as_with_qemu_alone(tmp_path: Path) -> None:
     results = []
     for before in ([sys.executable, "-m", "slirpy", "qemu", "--"], []):
         port = free_port()

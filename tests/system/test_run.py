@@ -42,7 +42,7 @@ def test_a_command_has_an_address_a_gateway_and_the_host_s_servers(
     assert result.stderr == ""
 
 
-def test_the_interface_is_what_the_options_say(user: User, need: Need) -> None:
+def test_the_interface_follows_the_options(user: User, need: Need) -> None:
     need("ip")
     script = "ip -j addr show tap0; ip -j route; cat /etc/resolv.conf"
     result = user.run(
@@ -193,7 +193,7 @@ def test_nothing_is_left_behind(user: User, need: Need) -> None:
 # --------------------------------------------------------------------------- the other options
 
 
-def test_a_port_chosen_for_a_forward_is_told(slirpy: User, need: Need) -> None:
+def test_a_port_chosen_for_a_forward_is_printed(slirpy: User, need: Need) -> None:
     need("curl")
     program = [sys.executable, str(REPOSITORY / "tests/system/webserver.py"), "10.0.2.15", "80"]
     with slirpy.start("run", "--hostfwd", "tcp::0-:80", "--", *program) as process:

@@ -71,7 +71,7 @@ def test_the_log_of_a_run(slirpy: User, web: WebServer, folder: Path) -> None:
     assert lines(log.read_bytes())[: len(records)] == records  # appended to
 
 
-def test_a_full_disk_is_told_at_once(slirpy: User, web: WebServer) -> None:
+def test_a_full_disk_is_reported_at_once(slirpy: User, web: WebServer) -> None:
     result = slirpy.run("run", "--audit", "/dev/full", *attempt(f"tcp:10.0.2.2:{web.port}"))
     assert result.stdout.split() == ["reached"]
     assert 'slirpy: audit "/dev/full": the log is lost: No space left on device' in result.stderr

@@ -96,7 +96,7 @@ def test_files_in_turn_and_the_trace(slirpy: User, need: Need, folder: Path) -> 
 
 
 @pytest.mark.parametrize("option", ["--capture", "--trace"])
-def test_a_named_pipe_without_a_reader_keeps_nobody_waiting(slirpy: User, folder: Path, option: str) -> None:
+def test_a_named_pipe_without_a_reader_does_not_block(slirpy: User, folder: Path, option: str) -> None:
     os.mkfifo(folder / "live")
     os.chmod(folder / "live", 0o666)
     result = slirpy.run("run", option, "live", "--", "sh", "-c", "exit 7")
@@ -113,7 +113,7 @@ def test_a_full_disk_behind_a_trace_is_one_line(slirpy: User, need: Need) -> Non
 
 
 @pytest.mark.parametrize("option", ["--capture", "--trace"])
-def test_a_file_of_somebody_else_is_left_alone(slirpy: User, folder: Path, option: str) -> None:
+def test_a_file_of_another_program_is_left_alone(slirpy: User, folder: Path, option: str) -> None:
     (folder / "notes").write_text("hello")
     os.chmod(folder / "notes", 0o666)
     result = slirpy.run("run", option, "notes", "--", "echo", "started")
@@ -122,7 +122,7 @@ def test_a_file_of_somebody_else_is_left_alone(slirpy: User, folder: Path, optio
     assert (folder / "notes").read_text() == "hello"
 
 
-def test_a_trace_in_a_pipe_that_nobody_reads_does_not_hold_the_network(slirpy: User, need: Need) -> None:
+def test_a_trace_in_a_pipe_without_a_reader_does_not_block_the_network(slirpy: User, need: Need) -> None:
     """The pipe holds 64 KiB, which is less than the lines of all these frames."""
     need("ping")
     reader, writer = os.pipe()

@@ -93,7 +93,7 @@ def test_the_gateway_is_both_loopbacks_of_the_host(user: User, need: Need, web: 
     assert result.stdout == "hello from the server\n" * 2 + "from ::1\n" * 2, result
 
 
-def test_what_is_transferred_arrives_whole(user: User, need: Need, web: WebServer) -> None:
+def test_transfers_arrive_whole(user: User, need: Need, web: WebServer) -> None:
     need("curl", "sha256sum")
     url = f"http://[fec0::2]:{web.port}"
     down_script = f"curl -sf {url}/bytes/{SIZE} | sha256sum"

@@ -130,7 +130,7 @@ def test_a_service_on_the_address_comes_first(slirpy: User) -> None:
         assert udp(ports[1]) == expected
 
 
-def test_udp_answers_leave_from_where_was_asked(slirpy: User) -> None:
+def test_udp_answers_leave_from_the_address_of_the_request(slirpy: User) -> None:
     where = ["udp:10.0.2.15:8000", "udp:127.0.0.1:8001"]
     with services(slirpy, where, ["udp:0.0.0.0:0-:8000", "udp:0.0.0.0:0-:8001"]) as (_, ports):
         for address in ("127.0.0.1", "127.0.0.2", "127.77.7.7"):
@@ -191,7 +191,7 @@ def refused(port: int) -> bool:
         return True
 
 
-def test_where_nobody_listens_it_is_refused(slirpy: User) -> None:
+def test_a_connection_without_a_listener_is_refused(slirpy: User) -> None:
     with (
         services(slirpy, ["tcp:127.0.0.1:8000"], ["tcp::0-:8001"]) as (_, ports),
         pytest.raises(ConnectionError),

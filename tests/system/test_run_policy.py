@@ -45,7 +45,7 @@ def attempt(*places: str) -> list[str]:
     return ["--", sys.executable, "-c", TRY, *places]
 
 
-def test_what_no_rule_allows_is_refused_and_told(user: User, web: WebServer) -> None:
+def test_flows_that_no_rule_allows_are_refused_and_reported(user: User, web: WebServer) -> None:
     places = [f"tcp:10.0.2.2:{web.port}", "tcp:10.0.2.2:9", "tcp:192.168.7.7:80", "udp:198.51.100.7:53"]
     result = user.run(
         "run", "--allow", f"host:{web.port}", "--deny-private", *attempt(*places, *places[2:], *places[2:])
@@ -72,7 +72,7 @@ def test_rules_of_a_file(slirpy: User, folder: Path, web: WebServer) -> None:
     assert "slirpy: dropped udp 10.0.2.15 -> 198.51.100.7:80 (drop udp:any)" in result.stderr
 
 
-def test_a_scan_is_told_in_few_lines(slirpy: User) -> None:
+def test_a_scan_is_reported_in_few_lines(slirpy: User) -> None:
     result = slirpy.run(
         "run", "--deny", "any", *attempt(*(f"tcp:198.51.100.7:{port}" for port in range(1, 501)))
     )
@@ -124,7 +124,7 @@ def test_restrict(slirpy: User, need: Need, web: WebServer) -> None:
         (["--policy", "/nonexistent"], "no such file"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(slirpy: User, arguments: list[str], said: str) -> None:
+def test_a_mistake_is_reported_in_one_line(slirpy: User, arguments: list[str], said: str) -> None:
     result = slirpy.run("run", *arguments, "--", "true")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("slirpy: ")

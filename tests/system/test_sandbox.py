@@ -180,7 +180,7 @@ os.execv(sys.executable, [sys.executable, "-m", "slirpy", *sys.argv[2:]])
     ("call", "part"),
     [("landlock_create_ruleset", "Landlock"), ("seccomp", "seccomp"), ("capset", "capabilities")],
 )
-def test_a_part_that_is_missing_is_told_in_one_line(name: str, call: str, part: str, folder: Path) -> None:
+def test_a_missing_part_is_reported_in_one_line(name: str, call: str, part: str, folder: Path) -> None:
     if name == "root" and os.geteuid() != 0:
         pytest.skip("needs root")
     user = User(name, folder)
@@ -199,7 +199,7 @@ def test_a_part_that_is_missing_is_told_in_one_line(name: str, call: str, part: 
 
 
 @pytest.mark.parametrize("command", ["listen", "switch", "qemu"])
-def test_each_command_fails_without_a_part_if_asked_to(command: str, folder: Path) -> None:
+def test_sandbox_on_fails_each_command_without_a_part(command: str, folder: Path) -> None:
     user = User("root" if os.geteuid() == 0 else "nobody", folder)
     rest = {
         "listen": ["unix:socket"],

@@ -281,7 +281,7 @@ def test_bess(slirpy: User, program: Sequence[str], eventually: Eventually) -> N
             process.kill()
 
 
-def test_bess_that_nobody_connects_to_ends_by_a_signal(slirpy: User, eventually: Eventually) -> None:
+def test_bess_without_a_connection_ends_by_a_signal(slirpy: User, eventually: Eventually) -> None:
     path = slirpy.folder / "bess.sock"
     with subprocess.Popen(
         [*OURS, "--target-type=bess", str(path)],
@@ -467,7 +467,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize("line", MISTAKES)
-def test_mistakes_are_told_as_by_the_original(slirpy: User, need: Need, line: str) -> None:
+def test_mistakes_are_reported_like_by_the_original(slirpy: User, need: Need, line: str) -> None:
     need("slirp4netns")
     theirs = failed(slirpy, ("slirp4netns",), *line.split())
     ours = failed(slirpy, OURS, *line.split())

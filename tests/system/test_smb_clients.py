@@ -140,7 +140,7 @@ def test_many_connections_leave_no_processes(slirpy: User, need: Need, share: Pa
     ("place", "says"),
     [("/nonexistent", "there is no such folder"), ("/etc/passwd", "is not a folder")],
 )
-def test_a_bad_folder_is_told_at_the_start(slirpy: User, need: Need, place: str, says: str) -> None:
+def test_a_bad_folder_is_refused_at_the_start(slirpy: User, need: Need, place: str, says: str) -> None:
     result = slirpy.run("run", *NO_RESOLVER, "--smb", place, "--", "echo", "started")
     assert (result.returncode, result.stdout) == (2, "")
     assert says in result.stderr

@@ -168,9 +168,7 @@ def test_tcp_between_guests(mtu: int, offloads: bool, plain: bool) -> None:
 
 @pytest.mark.parametrize(("family", "headers"), [("4", 54), ("6", 74)])
 @pytest.mark.parametrize("plain", [True, False], ids=["cut by us", "cut by the kernel"])
-def test_large_segments_are_cut_to_what_the_connection_agreed_on(
-    family: str, headers: int, plain: bool
-) -> None:
+def test_large_segments_are_cut_to_the_agreed_mss(family: str, headers: int, plain: bool) -> None:
     """Not to the MTU of 9000 that both sides have: each said that it takes 1000 bytes."""
     with pair(9000, plain=plain) as made:
         one, two = made.guests

@@ -288,7 +288,7 @@ def test_ping(mtu: int) -> None:
                 assert "wrong data" not in told
 
 
-def test_who_is_not_there() -> None:
+def test_unassigned_addresses_and_closed_ports() -> None:
     with namespace() as ns:
         argv = ns.command("ping", "-n", "-c", "1", "-W", "1", "10.0.2.77")
         done = subprocess.run(argv, capture_output=True, text=True, timeout=SECONDS, check=False)

@@ -126,7 +126,7 @@ def test_an_interface_that_is_there_with_offloads_and_without() -> None:
     assert inside(EXISTING) == "fine"
 
 
-def test_a_given_descriptor_is_asked_what_it_is() -> None:
+def test_a_tun_descriptor_and_a_taken_name_are_refused() -> None:
     tun, name = inside(GIVEN).splitlines()
     assert "(tap0) is that of a TUN interface" in tun
     assert name.startswith(
@@ -134,7 +134,7 @@ def test_a_given_descriptor_is_asked_what_it_is() -> None:
     )
 
 
-def test_what_is_no_tap_is_told_and_stays_open() -> None:
+def test_other_descriptors_are_refused_and_stay_open() -> None:
     reading, writing = os.pipe()
     for fd in (reading, 9999):
         with pytest.raises(LinkError, match=f"descriptor {fd} is not that of a TAP interface: .*; get one"):

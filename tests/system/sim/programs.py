@@ -377,7 +377,7 @@ def send_burst(count: int, size: int) -> Program:
     return run
 
 
-async def udp_to_nobody(log: Log) -> None:
+async def udp_to_closed_port(log: Log) -> None:
     """Send to a closed port, and wait for the error."""
     log.mark("start")
     loop = asyncio.get_running_loop()
@@ -422,7 +422,7 @@ PROGRAMS: dict[str, Pair] = {
     "path MTU": (server(collect), client(upload(256 * KIB))),
     "UDP burst beyond a queue": (receive_burst(), send_burst(200, 1000)),
     "UDP burst beyond a socket": (receive_burst(0.5), send_burst(400, 1000)),
-    "UDP to a closed port": (refused_server, udp_to_nobody),
+    "UDP to a closed port": (refused_server, udp_to_closed_port),
     "slow path with a full queue": UPLOAD,
     "loss of 1 %": UPLOAD,
     "duplicates and reordering": UPLOAD,
