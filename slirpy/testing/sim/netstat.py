@@ -7,10 +7,12 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from slirpy.config.text import with_port
+from slirpy.ladder.numbering import Place
+from slirpy.testing.sim.connections import TraceConnection
 from slirpy.testing.sim.stack import HostStack
 from slirpy.units import MS
 
-__all__ = ["SocketInfo", "netstat", "sockets_of"]
+__all__ = ["SocketInfo", "netstat", "repetitions", "sockets_of"]
 
 _HEADINGS = ("host", "proto", "local", "remote", "state", "recv-q", "send-q", "again", "rtt")
 _NUMBERS = {"recv-q", "send-q", "again", "rtt"}
@@ -26,7 +28,7 @@ class SocketInfo(NamedTuple):
         state: of a TCP connection, such as ``"ESTABLISHED"``; empty for UDP.
         recv_q: bytes received that the program has not read.
         send_q: bytes sent that the peer has not acknowledged.
-        retransmits: number of segments sent again, tail loss probes among them.
+        retransmits: number of segments that this end has sent again, tail loss probes among them.
         rtt: smoothed round-trip time in nanoseconds; None: not measured.
     """
 
@@ -46,15 +48,35 @@ def _place(address: bytes, port: int) -> str:
     return f"*:{port}" if port else "*:*"
 
 
-def sockets_of(stack: HostStack) -> list[SocketInfo]:
-    """List the sockets of a host: listening ones, then connections, then those of UDP."""
+def repetitions(connections: Iterable[TraceConnection]) -> dict[tuple[Place, Place], int]:
+    """Return how many segments each end of the connections has sent again, by its address and port and the other's.
+
+    Of several connections between the same ports, the last one counts.
+    """
+    found: dict[tuple[Place, Place], int] = {}
+    for each in connections:
+        client, server = each.places
+        for from_client, places in ((True, (client, server)), (False, (server, client))):
+            found[places] = sum(
+                passage.shown.again for passage in each.passages if passage.from_client is from_client
+            )
+    return found
+
+
+def sockets_of(stack: HostStack, again: Mapping[tuple[Place, Place], int]) -> list[SocketInfo]:
+    """List the sockets of a host: listening ones, then connections, then those of UDP.
+
+    Args:
+        stack: of the host.
+        again: see :func:`repetitions`.
+    """
     found = [
         SocketInfo("tcp", _place(*listener.address), "*:*", "LISTEN")
         for listeners in stack.tcp.listeners.values()
         for listener in listeners
     ]
     for stream in stack.tcp.streams.values():
-        conn, stats = stream.conn, stream.conn.stats
+        conn = stream.conn
         found.append(
             SocketInfo(
                 "tcp",
@@ -63,7 +85,7 @@ def sockets_of(stack: HostStack) -> list[SocketInfo]:
                 conn.state.value,
                 conn.rcv_pending,
                 conn.snd_buf.length,
-                stats.tcp_retransmits + stats.tcp_recovery_retransmits + stats.tcp_tail_probes,
+                again.get((stream.local, stream.remote), 0),
                 conn.rtt.srtt or None,
             )
         )

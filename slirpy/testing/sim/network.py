@@ -19,12 +19,13 @@ from slirpy.checks import instance, switch
 from slirpy.config.values import function
 from slirpy.errors import ConfigError, StateError
 from slirpy.links.faultypath import Faults
+from slirpy.testing.sim.connections import find_connections
 from slirpy.testing.sim.durations import in_nanoseconds
 from slirpy.testing.sim.faults import KINDS, Fault, TimedFault
 from slirpy.testing.sim.fork import in_a_copy
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.injected import Injected
-from slirpy.testing.sim.netstat import sockets_of
+from slirpy.testing.sim.netstat import repetitions, sockets_of
 from slirpy.testing.sim.partition import Partition
 from slirpy.testing.sim.plan import Injections, actions
 from slirpy.testing.sim.report import Report
@@ -204,12 +205,13 @@ class Network(Run):
         instance("failure", failure, (BaseException, str), "an exception or a text")
         if isinstance(failure, BaseException):
             failure = f"{type(failure).__name__}: {failure}".removesuffix(": ")
+        again = repetitions(find_connections(self.trace.records))
         return Report(
             seed=self.seed,
             now=self.now,
             trace=self.trace,
             plan=self.injected,
-            sockets={name: sockets_of(host.stack) for name, host in self.hosts.items()},
+            sockets={name: sockets_of(host.stack, again) for name, host in self.hosts.items()},
             failure=failure,
             epoch=self.epoch_ns,
             keys=self.tls_keys.text(),

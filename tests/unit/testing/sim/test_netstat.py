@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from slirpy.interfaces import AcceptedStream, IcmpReport
 from slirpy.links.faultypath import Faults
-from slirpy.testing.sim.netstat import SocketInfo, netstat, sockets_of
+from slirpy.testing.sim.connections import find_connections
+from slirpy.testing.sim.netstat import SocketInfo, netstat, repetitions, sockets_of
 from slirpy.testing.sim.network import Network
+from slirpy.testing.sim.trace import FrameRecord
 from slirpy.units import MS
 
 
@@ -65,13 +67,13 @@ def test_the_sockets_of_a_host() -> None:
     accepted[0].peer.send([b"arrives"])
     net.run_for(0.5)
 
-    tcp, udp = sockets_of(client.stack)
+    tcp, udp = sockets_of(client.stack, repetitions(find_connections(net.trace.records)))
     port = stream.local[1]
     assert tcp[:6] == ("tcp", f"198.18.0.1:{port}", "198.18.0.2:80", "ESTABLISHED", 7, 4)
     assert tcp.retransmits >= 1
     assert tcp.rtt == 20 * MS
     assert udp == SocketInfo("udp", "198.18.0.1:5000", "198.18.0.2:53")
-    listening, opened, other = sockets_of(server.stack)
+    listening, opened, other = sockets_of(server.stack, {})
     assert listening == SocketInfo("tcp", "*:80", "*:*", "LISTEN")
     assert opened[:4] == ("tcp", "198.18.0.2:80", f"198.18.0.1:{port}", "ESTABLISHED")
     assert other == SocketInfo("udp", "*:53", "*:*")
@@ -85,10 +87,10 @@ def test_a_closed_stream_stays_in_fin_wait_2_for_a_minute() -> None:
     net.run_for(1)
     stream.close()
     net.run_for(59)
-    assert [each.state for each in sockets_of(client.stack)] == ["FIN-WAIT-2"]
+    assert [each.state for each in sockets_of(client.stack, {})] == ["FIN-WAIT-2"]
     net.run_for(2)
-    assert sockets_of(client.stack) == []
-    assert [each.state for each in sockets_of(server.stack)] == ["LISTEN", "CLOSE-WAIT"]
+    assert sockets_of(client.stack, {}) == []
+    assert [each.state for each in sockets_of(server.stack, {})] == ["LISTEN", "CLOSE-WAIT"]
 
 
 def test_a_closed_stream_whose_far_side_closes_too_ends_after_time_wait() -> None:
@@ -107,6 +109,27 @@ def test_a_closed_stream_whose_far_side_closes_too_ends_after_time_wait() -> Non
     net.run_for(30)
     accepted[0].peer.close()
     net.run_for(40)  # longer than what was left in FIN-WAIT-2
-    assert [each.state for each in sockets_of(client.stack)] == ["TIME-WAIT"]
+    assert [each.state for each in sockets_of(client.stack, {})] == ["TIME-WAIT"]
     net.run_for(40)
-    assert sockets_of(client.stack) == []
+    assert sockets_of(client.stack, {}) == []
+
+
+def test_each_connection_has_its_own_repetitions() -> None:
+    net = Network()
+    client, server = net.host("client"), net.host("server")
+    server.sockets.listen(bytes(4), 80, lambda accepted: Owner())
+    streams = [client.sockets.connect(server.packed_addresses[0], 80, Owner()) for _ in range(2)]
+    net.run_for(1)
+    net.partition(["client"], ["server"], during=5)
+    streams[1].send([b"hello"])
+    net.run_for(20)
+    streams[0].send([b"hello"])
+    net.run_for(1)
+    again = {each.local: each.retransmits for each in net.report().sockets["client"]}
+    sent = [record for record in net.trace.records if isinstance(record, FrameRecord) and record.fault]
+    assert again == {
+        f"198.18.0.1:{streams[0].local_port}": 0,
+        f"198.18.0.1:{streams[1].local_port}": len(sent),  # all but the first, and the one that arrived
+    }
+    assert len(sent) > 3
+    assert [each.retransmits for each in net.report().sockets["server"]] == [0, 0, 0]
