@@ -13,6 +13,7 @@ import os
 import random
 import selectors
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -135,6 +136,36 @@ def connects(address: str, port: int, count: int, payload: str = "78") -> dict[s
         with connect(address, port) as sock:
             exchange(sock, data)
     return {"count": count, "seconds": time.monotonic() - start, "cpu": time.process_time() - before}
+
+
+def handshakes(address: str, port: int, count: int, name: str) -> dict[str, Any]:
+    """Connect, shake hands by TLS, exchange a byte and close, repeatedly; any certificate will do."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    start, before = time.monotonic(), time.process_time()
+    for _ in range(count):
+        with connect(address, port) as sock, context.wrap_socket(sock, server_hostname=name) as secure:
+            secure.send(b"x")
+            secure.recv(1)
+    return {"count": count, "seconds": time.monotonic() - start, "cpu": time.process_time() - before}
+
+
+def serve_tls(certificate: str) -> dict[str, Any]:
+    """Send a byte back on each TLS connection from now on, one connection after the other."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    threading.Thread(target=_serve_tls, args=(listener, context), daemon=True).start()
+    return {"port": listener.getsockname()[1]}
+
+
+def _serve_tls(listener: socket.socket, context: ssl.SSLContext) -> None:
+    while True:
+        accepted, _ = listener.accept()
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError), accepted, context.wrap_socket(accepted, server_side=True) as secure:
+            secure.send(secure.recv(1))
+            secure.recv(1)
 
 
 def datagrams(address: str, port: int, seconds: float, payload: str) -> dict[str, Any]:
@@ -313,6 +344,8 @@ _COMMANDS: dict[str, Callable[..., dict[str, Any]]] = {
     "begin": begin,
     "finish": finish,
     "connects": connects,
+    "handshakes": handshakes,
+    "serve_tls": serve_tls,
     "datagrams": datagrams,
     "serve_datagrams": serve_datagrams,
     "serve": serve,

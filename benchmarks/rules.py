@@ -37,9 +37,10 @@ def measure(arguments: argparse.Namespace) -> Report:
         "Rules by name",
         f"Medians of {arguments.rounds} runs in turns, guest MTU 1500: without a policy, and under"
         f" {arguments.rules:,} rules by name, of which the last one allows the server. Throughput is one connection"
-        f" of iperf3, {arguments.seconds} s a run. A short connection sends a ClientHello, gets it back from an echo"
-        " server, and closes; network, guest and server share one CPU, and the rate is that to a second of their CPU"
-        " time, which other programs do not change. CPU is that of the network process alone, for a GiB or for each"
+        f" of iperf3, {arguments.seconds} s a run. A TLS connection is a handshake, a byte each way, and its end."
+        " ClientHellos are connections whose server returns the hello and nothing more: the most that reading it can"
+        " cost. For both, network, guest and server share one CPU, and the rate is that to a second of their CPU"
+        " time, which other programs hardly change. CPU is that of the network process alone, for a GiB or for each"
         " connection. A ratio is the median of those of each round.",
         ["what", "network", "Gbit/s or a second", "to no policy", "CPU s/GiB or us"],
     )
@@ -90,34 +91,39 @@ def _throughput(report: Report, networks: dict[str, Network], arguments: argpars
 def _connects(
     report: Report, networks: dict[str, Network], server: Endpoint, arguments: argparse.Namespace
 ) -> None:
-    hello, what = client_hello().hex(), "short connections"
     cpu = min(os.sched_getaffinity(0))
     for end in (server, *(network.guest for network in networks.values())):
         end.ask("pin", cpus=[cpu])
     pin([network.pid for network in networks.values()], {cpu})
-    for _ in range(arguments.rounds):
-        for name, network in networks.items():
-            port = server.ask("serve", kind="echo")["port"]  # a new one: TIME-WAIT belongs to the others
-            pids = (network.pid, server.process.pid)
-            before = [cpu_nanoseconds(pid) for pid in pids]
-            answer = network.guest.ask(
-                "connects", PATIENCE, address=GATEWAY[4], port=port, count=arguments.connects, payload=hello
-            )
-            used = [cpu_nanoseconds(pid) - start for pid, start in zip(pids, before, strict=True)]
-            seconds = answer["cpu"] + sum(used) / 1e9
-            report.sample(f"{what}, {name}", arguments.connects / seconds)
-            report.sample(f"{what}, {name}: CPU", used[0] / 1000 / arguments.connects)
-    _compare(report, what, BAR_CONNECTS, 0)
+    certificate = str(Path(__file__).parent.parent / "tests" / "support" / "server.pem")
+    kinds: dict[str, tuple[str, dict[str, str], str, dict[str, str]]] = {
+        "TLS connections": ("serve_tls", {"certificate": certificate}, "handshakes", {"name": NAME}),
+        "ClientHellos": ("serve", {"kind": "echo"}, "connects", {"payload": client_hello().hex()}),
+    }
+    for what, (serve, served, command, details) in kinds.items():
+        for _ in range(arguments.rounds):
+            for name, network in networks.items():
+                port = server.ask(serve, **served)["port"]  # a new one: TIME-WAIT belongs to the others
+                pids = (network.pid, server.process.pid)
+                before = [cpu_nanoseconds(pid) for pid in pids]
+                answer = network.guest.ask(
+                    command, PATIENCE, address=GATEWAY[4], port=port, count=arguments.connects, **details
+                )
+                used = [cpu_nanoseconds(pid) - start for pid, start in zip(pids, before, strict=True)]
+                seconds = answer["cpu"] + sum(used) / 1e9
+                report.sample(f"{what}, {name}", arguments.connects / seconds)
+                report.sample(f"{what}, {name}: CPU", used[0] / 1000 / arguments.connects)
+        _compare(report, what, BAR_CONNECTS if what == "TLS connections" else None, 0)
 
 
-def _compare(report: Report, what: str, bar: float, digits: int) -> None:
-    """Add a row for each network, and a bar for each policy."""
+def _compare(report: Report, what: str, bar: float | None, digits: int) -> None:
+    """Add a row for each network, and a bar, if there is one, for each policy."""
     without = report.samples[f"{what}, {WITHOUT}"]
     for name in (WITHOUT, STRICT, OFF):
         values, cpu = report.samples[f"{what}, {name}"], report.median(f"{what}, {name}: CPU")
         times = median([value / other for value, other in zip(values, without, strict=True)])
         report.rows.append((what, name, show(median(values), digits), f"{show(times)}x", show(cpu, digits)))
-        if name != WITHOUT and times is not None:
+        if bar is not None and name != WITHOUT and times is not None:
             report.bars.append(Bar(f"{what}, {name}", times, bar, at_least=True, unit="x"))
 
 
