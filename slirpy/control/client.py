@@ -155,7 +155,7 @@ class ControlClient:
             connection.request(method, target, data, headers)
             answer = connection.getresponse()
             if answer.status >= 400:
-                raise ControlError(answer.status, _said(answer))
+                raise ControlError(answer.status, _error_text(answer))
             yield answer
         except TimeoutError:
             raise LinkError(f"{self._place}: no answer within {TIMEOUT:g} s") from None
@@ -198,7 +198,7 @@ def _as_json(body: object) -> bytes:
         raise ConfigError(f"body {shown(body)} cannot be sent as JSON: {error}") from None
 
 
-def _said(answer: http.client.HTTPResponse) -> str:
+def _error_text(answer: http.client.HTTPResponse) -> str:
     text = answer.read(_SMALL).decode(errors="replace")
     try:
         return str(json.loads(text)["error"])

@@ -127,7 +127,7 @@ def router(subject: Subject) -> APIRouter:
     @routes.get("/cam", operation_id="gvproxy_cam")
     async def cam() -> JSONResponse:
         """Map the MAC addresses that were heard to the numbers of their links."""
-        return JSONResponse(await subject.do(lambda: _heard(subject)))
+        return JSONResponse(await subject.do(lambda: _ports_by_mac(subject)))
 
     @routes.get("/stats", operation_id="gvproxy_stats")
     async def stats() -> JSONResponse:
@@ -224,7 +224,7 @@ def _records(body: dict[str, Any]) -> list[DnsRecord]:
     return [DnsRecord(name, "A" if ":" not in address else "AAAA", address, 0) for name, address in names]
 
 
-def _heard(subject: Subject) -> dict[str, int]:
+def _ports_by_mac(subject: Subject) -> dict[str, int]:
     network = subject.network
     numbers = {id(port): number for number, port in enumerate(network.ports)}
     heard = {mac.hex(":"): numbers.get(id(port), 0) for mac, port in network.switch.heard_macs()}

@@ -122,7 +122,7 @@ class Neighbors:
         self._table: dict[bytes, Neighbor] = {}
         self._shares: Shares[Neighbor] = Shares(MAX_NEIGHBORS)
         self._needs_lease = network.config.source_guard
-        self.tenant: Callable[[bytes], tuple[bytes, object] | None] = _nobody
+        self.tenant: Callable[[bytes], tuple[bytes, object] | None] = _no_tenant
         """Returns the MAC address that has leased an address, and its link, or None if that is not known."""
         self.probes = Probes(network, question)
 
@@ -342,7 +342,7 @@ class Neighbors:
         return neighbor is not None and neighbor.mac is not None
 
 
-def _nobody(address: bytes) -> None:
+def _no_tenant(address: bytes) -> None:
     """Return None: no address is leased."""
 
 

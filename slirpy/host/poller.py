@@ -40,11 +40,11 @@ _MAX_EVENTS = 1024  # of an ordinary wait
 _GROUP_EVENTS = 64
 
 
-def _nobody(mask: int) -> None:
+def _unregistered(mask: int) -> None:
     """Stand in for the function of a descriptor that is not registered any more."""
 
 
-_NOBODY = 0, _nobody
+_UNREGISTERED = 0, _unregistered
 
 
 class _Backend(Protocol):
@@ -265,7 +265,7 @@ class SelectorPoller:
             return self._handle(batch)
         # As _call() does, for the one event of a small exchange.
         ((fd, bits),) = batch
-        events, ready = self._entries.get(fd, _NOBODY)
+        events, ready = self._entries.get(fd, _UNREGISTERED)
         mask = self._masks[bits & 31] & events
         if mask:
             ready(mask)

@@ -267,7 +267,7 @@ def test_an_address_in_silent_use_is_found_by_arp() -> None:
     assert world.lease(two) == SECOND
 
 
-def test_a_user_that_is_gone_is_in_nobodys_way(world: World) -> None:
+def test_a_user_that_is_gone_does_not_block_its_address(world: World) -> None:
     one, two = world.guests
     one.address = FIRST
     one.speak()

@@ -325,7 +325,7 @@ def test_a_redirected_request_is_answered_from_its_destination() -> None:
     assert (quoted.dst, quoted.data.data.seq) == (WORLD, 2)
 
 
-def test_echoes_of_other_codes_are_nobodys(net: Net) -> None:
+def test_echoes_with_other_codes_are_dropped(net: Net) -> None:
     message = bytearray(icmp_echo(b"x"))
     message[1] = 1
     message[2:4] = b"\0\0"

@@ -1,4 +1,4 @@
-"""Docstrings begin with a noun or a verb, and comments do not break code."""
+"""Docstrings begin with a noun or a verb, names of tests have plain subjects, and comments do not break code."""
 
 import ast
 import re
@@ -18,6 +18,10 @@ PRONOUN = re.compile(
 ODD = re.compile(
     r"\b(is told|are told|tells? of|is to be|of (ours|yours|its own)|besides|as ever|who is|who has|nobody has)\b",
     re.IGNORECASE,
+)
+RIDDLE = re.compile(
+    r"test_(?:(?:what|whatever|who|whom|whoever|nobodys?|somebodys?|it|told)(?:_|$)|"
+    r".*_(?:told|hears?|heard|who|whom|whoever|whatever|nobodys?|somebodys?)(?:_|$))"
 )
 IGNORED = re.compile(r"# type: ignore(?!\[[\w, -]+\] # \w).*")
 HANGING = re.compile(r"^ *[\])}](?:.*\S)?  # (?!fmt:|noqa|type:).*", re.MULTILINE)
@@ -62,6 +66,24 @@ def test_docstrings_of_tests_begin_with_a_noun_or_a_verb() -> None:
     assert not faults, "\n".join(faults)
 
 
+def names_of_tests() -> Iterator[tuple[Path, str]]:
+    """All test functions, and scripts of packetdrill as functions of the same words."""
+    for path in sorted((REPOSITORY / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                yield path, node.name
+    for path in sorted((REPOSITORY / "tests").rglob("*.pkt")):
+        yield path, f"test_{path.stem.replace('-', '_')}"
+
+
+def test_names_of_tests_are_no_riddles() -> None:
+    """Names of tests have a plain subject, which is no pronoun, and nothing in them hears or is told."""
+    faults = [
+        f"{path.relative_to(REPOSITORY)}: {name}" for path, name in names_of_tests() if RIDDLE.match(name)
+    ]
+    assert not faults, "\n".join(faults)
+
+
 def test_no_comment_has_made_the_formatter_break_its_line() -> None:
     """A comment that is too long for the end of a line stands above it."""
     faults = [
@@ -98,3 +120,17 @@ def test_an_ignored_error_of_types_has_a_code_and_a_reason() -> None:
 def test_the_rule_sees_every_kind_of_docstring(text: str, line: int) -> None:
     """Modules, functions, classes, constants and attributes are all covered."""
     assert [at for at, _ in found(text)] == [line]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["test_what_is_sent_again", "test_who_has_most", "test_it", "test_a_full_disk_is_told", "test_a_frame_for_nobody",
+     "test_room_is_told_once", "test_the_guest_hears_a_reset", "test_told_once"],
+)  # fmt: skip
+def test_the_rule_sees_riddles(name: str) -> None:
+    assert RIDDLE.match(name) is not None
+
+
+@pytest.mark.parametrize("name", ["test_a_whole_segment", "test_its_timer", "test_someone", "test_retold"])
+def test_the_rule_spares_longer_words(name: str) -> None:
+    assert RIDDLE.match(name) is None

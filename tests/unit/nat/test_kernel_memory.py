@@ -291,7 +291,7 @@ def test_rounds_are_longer_and_longer_while_nothing_moves(sizes: dict[object, in
     assert [rounds.turn(), rounds.turn()] == [SLOWEST, SWEEP]  # the round after the one that found something
 
 
-def test_what_has_moved_when_the_last_round_began_is_asked(sizes: dict[object, int]) -> None:
+def test_flows_that_moved_at_the_start_of_the_last_round_are_queried(sizes: dict[object, int]) -> None:
     rounds = Rounds(2)
     rounds.buffers.watch()
     rounds.turn()
@@ -301,7 +301,7 @@ def test_what_has_moved_when_the_last_round_began_is_asked(sizes: dict[object, i
 
 
 @pytest.mark.parametrize("what", ["kernel", "write_blocked", "read_ready", "length"])
-def test_what_may_hold_something_is_asked_though_it_does_not_move(sizes: dict[object, int], what: str) -> None:
+def test_idle_flows_that_may_hold_data_are_queried(sizes: dict[object, int], what: str) -> None:
     rounds = Rounds(3)
     flow = next(iter(rounds.flows.values()))
     setattr(flow.conn.snd_buf if what == "length" else flow, what, 1)

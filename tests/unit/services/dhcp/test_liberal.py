@@ -146,7 +146,7 @@ def test_the_address_that_a_client_names_goes_before_its_frames(world: World) ->
     assert offer.sent.mac == mac(7)
 
 
-def test_nobodys_message_is_malformed(world: World) -> None:
+def test_a_message_without_a_client_address_is_malformed(world: World) -> None:
     world.service.datagram(datagram(fixed(chaddr=bytes(6)) + b"\x35\1\1", mac=b"\1" * 6))
     assert world.stats.nonzero() == {"drop_dhcp_malformed": 1}
 
