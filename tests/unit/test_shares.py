@@ -175,6 +175,14 @@ def test_the_largest_user_loses_only_idle_flows_and_gets_no_more() -> None:
     assert kind.gone == [things[0]]
 
 
+def test_a_party_that_has_nothing_gets_a_descriptor() -> None:
+    descriptors = DescriptorLimit(Stats())
+    kind = Kind(descriptors)
+    things = fill(kind.shares, 2, "greedy")
+    assert descriptors.make_room("new", 0)
+    assert kind.gone == [things[0]]
+
+
 def test_nothing_to_take() -> None:
     descriptors = DescriptorLimit(Stats())
     assert not descriptors.make_room("a", 0)
