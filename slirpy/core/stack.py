@@ -177,10 +177,8 @@ class IPStack:
             now = moment("now", now)
         network = self.network
         network.now = now
-        timers = network.timers
-        heap, deferrable = timers.heap, timers.deferrable
-        if (heap and heap[0][0] <= now) or (deferrable and deferrable[0][0] <= now):
-            timers.run(now)
+        if network.timers.due <= now:
+            network.timers.run(now)
         # Flows that are marked meanwhile are serviced at the next flush, which deadline() makes due at once.
         dirty = network.dirty
         if dirty:

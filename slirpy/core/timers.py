@@ -15,6 +15,8 @@ from slirpy.mypyc import mypyc_attr
 
 __all__ = ["Alarm", "Timers"]
 
+NEVER = 1 << 63
+"""A time that no clock reaches."""
 SWEEP = 1024
 """Heap size below which obsolete entries are not searched for."""
 
@@ -69,14 +71,15 @@ class Timers:
 
     Attributes:
         heap: (time, number, alarm) of each alarm, and of those that have moved, as a heap. Others only look at it.
-        deferrable: (time, number, callback) of each deferrable call, as a heap. Others only look at it.
+        due: time of the first entry of either heap. Others only look at it: :meth:`run` does nothing before.
     """
 
-    __slots__ = ("_count", "_limit", "deferrable", "heap")
+    __slots__ = ("_count", "_deferrable", "_limit", "due", "heap")
 
     def __init__(self) -> None:
         self.heap: list[tuple[int, int, Alarm]] = []
-        self.deferrable: list[tuple[int, int, Callable[[], None]]] = []
+        self._deferrable: list[tuple[int, int, Callable[[], None]]] = []
+        self.due = NEVER
         self._count = count()
         self._limit = SWEEP
 
@@ -91,11 +94,15 @@ class Timers:
 
         It has no part in :meth:`deadline`: an idle network is not woken for it.
         """
-        heapq.heappush(self.deferrable, (when, next(self._count), callback))
+        heapq.heappush(self._deferrable, (when, next(self._count), callback))
+        if when < self.due:
+            self.due = when
 
     def push(self, when: int, alarm: Alarm) -> None:
         """Add a heap entry; for :class:`Alarm`."""
         heapq.heappush(self.heap, (when, next(self._count), alarm))
+        if when < self.due:
+            self.due = when
         if len(self.heap) > self._limit:
             self._sweep()
 
@@ -112,9 +119,14 @@ class Timers:
 
     def run(self, now: int) -> None:
         """Call all callbacks that are due."""
-        heap = self.heap
-        while heap and heap[0][0] <= now:
-            when, _, alarm = heapq.heappop(heap)
-            alarm.ring(when, now)
-        while self.deferrable and self.deferrable[0][0] <= now:
-            heapq.heappop(self.deferrable)[2]()
+        heap, deferrable = self.heap, self._deferrable
+        try:
+            while heap and heap[0][0] <= now:
+                when, _, alarm = heapq.heappop(heap)
+                alarm.ring(when, now)
+            while deferrable and deferrable[0][0] <= now:
+                heapq.heappop(deferrable)[2]()
+        finally:
+            self.due = heap[0][0] if heap else NEVER
+            if deferrable and deferrable[0][0] < self.due:
+                self.due = deferrable[0][0]

@@ -141,11 +141,11 @@ class Polled:
 
     def _poll(self, timeout: float | None) -> None:
         # As _timeout() says; this is one of the few functions that run for each event.
-        network, poller, clock = self._stack.network, self._poller, self._clock
-        heap = network.timers.heap
-        if network.dirty or self._inbox or self._interrupted:
+        stack, poller, clock = self._stack, self._poller, self._clock
+        network = stack.network
+        if network.dirty or poller.pending or self._inbox or self._interrupted:
             timeout = 0.0
-        elif heap:
+        elif heap := network.timers.heap:
             due = (heap[0][0] - clock()) / SECOND
             if timeout is None or due < timeout:
                 timeout = due if due > 0.0 else 0.0
@@ -155,8 +155,11 @@ class Polled:
             network.now = clock()  # as tick() does with a time from elsewhere
             poller.serve(ready)
             if not self._inbox and self._loop is None:  # as _run() does
-                self._interrupted = True
-                self._stack.flush(clock())
+                try:
+                    stack.flush(clock())
+                except BaseException:
+                    self._interrupted = True
+                    raise
                 self._interrupted = False
                 if not self._inbox:
                     self._busy = False

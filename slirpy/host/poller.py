@@ -47,6 +47,11 @@ def _unregistered(mask: int) -> None:
 _UNREGISTERED = 0, _unregistered
 
 
+def _wait_in_child(timeout_seconds: float | None) -> list[tuple[int, int]]:
+    """Stand in for the wait of a poller in a process that was forked from its own."""
+    raise StateError("this poller belongs to the process that this one was forked from; make another here")
+
+
 class _Backend(Protocol):
     """The system's waiting mechanism behind a :class:`SelectorPoller`."""
 
@@ -148,7 +153,8 @@ class SelectorPoller:
         selector: the mechanism to wait with; None uses the best of the system.
     """
 
-    __slots__ = ("_again", "_backend", "_entries", "_gone", "_made_at", "_many", "_masks", "_served", "_wait")
+    __slots__ = ("__weakref__", "_again", "_backend", "_entries", "_gone", "_made_at", "_many", "_masks", "_served",
+                 "pending", "wait")  # fmt: skip
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         backend: _Backend
@@ -163,16 +169,24 @@ class SelectorPoller:
         else:
             backend = _Selector(selectors.DefaultSelector())
         self._backend = backend
-        self._wait = backend.wait
+        self.wait: Callable[[float | None], list[tuple[int, int]]] = backend.wait
+        """Waits until something is ready, and returns it for :meth:`serve`: the first half of :meth:`poll`. The
+        timeout is in seconds and not negative; it is 0 if work is :attr:`pending`."""
         self._masks = backend.masks
         self._entries: dict[int, tuple[int, Handler]] = {}
         self._gone: set[int] = set()
         self._again: dict[int, None] = {}
+        self.pending = False
+        """True if the next poll has work without waiting, because of :meth:`again`."""
         self._many: set[int] = set()
         """Descriptors of groups."""
         self._served: set[int] = set()
         """Descriptors of groups that have had their turn, while others have yet to."""
         self._made_at = forks.count
+        forks.tell_in_child(self, type(self)._forked)
+
+    def _forked(self) -> None:
+        self.wait = _wait_in_child
 
     def _change(self, fd: int, old: int, new: int) -> None:
         if self._made_at == forks.count:  # a forked child shares the epoll of its parent, which continues
@@ -219,11 +233,7 @@ class SelectorPoller:
         Nothing is called if the descriptor is not registered for READ by then.
         """
         self._again[fd] = None
-
-    @property
-    def pending(self) -> bool:
-        """True if the next poll has work without waiting, because of :meth:`again`."""
-        return bool(self._again)
+        self.pending = True
 
     def poll(self, timeout_seconds: float | None, before: Callable[[], None] | None = None) -> int:
         """Wait until something is ready, call its function, and return the number of events.
@@ -235,45 +245,32 @@ class SelectorPoller:
         Raises:
             StateError: this process is a fork of the one that made the poller.
         """
-        if timeout_seconds is not None and timeout_seconds < 0.0:
-            timeout_seconds = 0.0  # epoll would wait forever
+        if self.pending or (timeout_seconds is not None and timeout_seconds < 0.0):
+            timeout_seconds = 0.0  # for a negative number, epoll would wait forever
         batch = self.wait(timeout_seconds)
         if before is not None:
             before()
         return self.serve(batch)
 
-    def wait(self, timeout_seconds: float | None) -> list[tuple[int, int]]:
-        """Wait until something is ready, and return it for :meth:`serve`: the first half of :meth:`poll`.
-
-        Args:
-            timeout_seconds: not negative.
-
-        Raises:
-            StateError: this process is a fork of the one that made the poller.
-        """
-        if self._made_at != forks.count:
-            raise StateError(
-                "this poller belongs to the process that this one was forked from; make another here"
-            )
-        return self._wait(0 if self._again else timeout_seconds)
-
     def serve(self, batch: list[tuple[int, int]]) -> int:
-        """Call the functions of what :meth:`wait` has returned; returns the number of events."""
-        if self._again:
+        """Call the functions of what :attr:`wait` has returned; returns the number of events."""
+        if self.pending:
             return self._serve_again(batch)
         if len(batch) != 1:
             return self._handle(batch)
         # As _call() does, for the one event of a small exchange.
         ((fd, bits),) = batch
         events, ready = self._entries.get(fd, _UNREGISTERED)
-        mask = self._masks[bits & 31] & events
-        if mask:
+        if bits == READ == events & READ:
+            ready(READ)
+        elif mask := self._masks[bits & 31] & events:
             ready(mask)
         return 1
 
     def _serve_again(self, batch: list[tuple[int, int]]) -> int:
         """Call the functions of :meth:`again` after those of descriptors that are ready."""
         again, self._again = self._again, {}
+        self.pending = False
         count = self._handle(batch)
         ready = {fd for fd, bits in batch if self._masks[bits & 31] & READ}
         for fd in again:

@@ -38,11 +38,17 @@ def _loop() -> None:
 def record_waits(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
     """Return a list to which every poll of a network adds the seconds that it may wait; None is for ever."""
     waits: list[float | None] = []
-    wait = SelectorPoller.wait
+    make = SelectorPoller.__init__
 
-    def recorded(self: SelectorPoller, timeout_seconds: float | None) -> list[tuple[int, int]]:
-        waits.append(timeout_seconds)
-        return wait(self, timeout_seconds)
+    def making(self: SelectorPoller) -> None:
+        make(self)
+        wait = self.wait
 
-    monkeypatch.setattr(SelectorPoller, "wait", recorded)
+        def recorded(timeout_seconds: float | None) -> list[tuple[int, int]]:
+            waits.append(timeout_seconds)
+            return wait(timeout_seconds)
+
+        self.wait = recorded
+
+    monkeypatch.setattr(SelectorPoller, "__init__", making)
     return waits
