@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import pytest
-
-from slirpy.host.poller import SelectorPoller
+from slirpy import Slirp
 
 __all__ = ["cheap", "record_waits"]
 
@@ -35,20 +33,14 @@ def _loop() -> None:
         pass
 
 
-def record_waits(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
+def record_waits(net: Slirp) -> list[float | None]:
     """Return a list to which every poll of a network adds the seconds that it may wait; None is for ever."""
     waits: list[float | None] = []
-    make = SelectorPoller.__init__
+    wait = net._poller.wait
 
-    def making(self: SelectorPoller) -> None:
-        make(self)
-        wait = self.wait
+    def recorded(timeout_seconds: float | None) -> list[tuple[int, int]]:
+        waits.append(timeout_seconds)
+        return wait(timeout_seconds)
 
-        def recorded(timeout_seconds: float | None) -> list[tuple[int, int]]:
-            waits.append(timeout_seconds)
-            return wait(timeout_seconds)
-
-        self.wait = recorded
-
-    monkeypatch.setattr(SelectorPoller, "__init__", making)
+    net._poller.wait = recorded
     return waits

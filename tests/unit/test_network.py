@@ -189,8 +189,8 @@ def test_send_from_within_on_frame(net: Slirp) -> None:
     assert [check(frame).data.data.data.seq for frame in seen] == list(range(10))
 
 
-def test_a_guest_that_always_answers_does_not_hang(net: Slirp, monkeypatch: pytest.MonkeyPatch) -> None:
-    waits = record_waits(monkeypatch)
+def test_a_guest_that_always_answers_does_not_hang(net: Slirp) -> None:
+    waits = record_waits(net)
     count = 0
 
     def on_frame(frame: bytes) -> None:
@@ -264,8 +264,8 @@ def test_on_frame_that_raises_loses_nothing_in_silence(net: Slirp) -> None:
 
 
 @pytest.mark.parametrize("timeout", [0.0, 0.05, 0.2])
-def test_poll_returns_in_time_and_sleeps(guest: Guest, timeout: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    waits = record_waits(monkeypatch)
+def test_poll_returns_in_time_and_sleeps(guest: Guest, timeout: float) -> None:
+    waits = record_waits(guest.net)
     start = time.monotonic()
     guest.net.poll(timeout)
     assert time.monotonic() - start >= timeout * 0.9
@@ -304,11 +304,9 @@ def test_poll_wakes_for_a_timer(guest: Guest) -> None:
         assert time.monotonic() - start > 0.5
 
 
-def test_poll_waits_no_longer_than_its_timeout_for_a_timer(
-    guest: Guest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_poll_waits_no_longer_than_its_timeout_for_a_timer(guest: Guest) -> None:
     guest.nic.send(udp(b"x", destination=GATEWAY))  # its idle timeout is in four minutes
-    waits = record_waits(monkeypatch)
+    waits = record_waits(guest.net)
     guest.net.poll(0.05)
     guest.net.poll(0.05)
     assert waits == [0.05, 0.05]
