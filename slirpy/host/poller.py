@@ -47,11 +47,6 @@ def _unregistered(mask: int) -> None:
 _UNREGISTERED = 0, _unregistered
 
 
-def _wait_in_child(timeout_seconds: float | None) -> list[tuple[int, int]]:
-    """Stand in for the wait of a poller in a process that was forked from its own."""
-    raise StateError("this poller belongs to the process that this one was forked from; make another here")
-
-
 class _Backend(Protocol):
     """The system's waiting mechanism behind a :class:`SelectorPoller`."""
 
@@ -153,7 +148,7 @@ class SelectorPoller:
         selector: the mechanism to wait with; None uses the best of the system.
     """
 
-    __slots__ = ("__weakref__", "_again", "_backend", "_entries", "_gone", "_made_at", "_many", "_masks", "_served",
+    __slots__ = ("_again", "_backend", "_entries", "_gone", "_made_at", "_many", "_masks", "_served",
                  "pending", "wait")  # fmt: skip
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
@@ -183,10 +178,6 @@ class SelectorPoller:
         self._served: set[int] = set()
         """Descriptors of groups that have had their turn, while others have yet to."""
         self._made_at = forks.count
-        forks.tell_in_child(self, type(self)._forked)
-
-    def _forked(self) -> None:
-        self.wait = _wait_in_child
 
     def _change(self, fd: int, old: int, new: int) -> None:
         if self._made_at == forks.count:  # a forked child shares the epoll of its parent, which continues
@@ -245,6 +236,10 @@ class SelectorPoller:
         Raises:
             StateError: this process is a fork of the one that made the poller.
         """
+        if self._made_at != forks.count:
+            raise StateError(
+                "this poller belongs to the process that this one was forked from; make another here"
+            )
         if self.pending or (timeout_seconds is not None and timeout_seconds < 0.0):
             timeout_seconds = 0.0  # for a negative number, epoll would wait forever
         batch = self.wait(timeout_seconds)
