@@ -21,10 +21,11 @@ from slirpy.lazy import exports
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
     from slirpy.sandbox.confinement import ConfinementError, confine
+    from slirpy.sandbox.root import PrivateRoot
     from slirpy.sandbox.spawner import Spawner, use
 
-__all__ = ["ConfinementError", "Spawner", "confine", "use"]
+__all__ = ["ConfinementError", "PrivateRoot", "Spawner", "confine", "use"]
 
-_MODULES = {"confinement": "ConfinementError confine", "spawner": "Spawner use"}
+_MODULES = {"confinement": "ConfinementError confine", "root": "PrivateRoot", "spawner": "Spawner use"}
 
 __getattr__, __dir__ = exports(__name__, _MODULES)

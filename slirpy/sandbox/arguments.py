@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 
 from slirpy.errors import ConfigError
 
-__all__ = ["numbers", "paths", "switch"]
+__all__ = ["descriptor", "numbers", "paths", "switch"]
 
 _INT_MAX = 2**31 - 1
 
@@ -19,6 +20,20 @@ def switch(what: str, value: object) -> None:
     """
     if not isinstance(value, bool):
         raise ConfigError(f"{what} must be True or False; given was {value!r}")
+
+
+def descriptor(what: str, value: object) -> int:
+    """Duplicate a descriptor.
+
+    Raises:
+        ConfigError: no number, or no open descriptor.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _INT_MAX:
+        try:
+            return os.dup(value)
+        except OSError:
+            pass
+    raise ConfigError(f"{what} must be the number of an open descriptor; given was {value!r}")
 
 
 def paths(what: str, values: object) -> list[str]:

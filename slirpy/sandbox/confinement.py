@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 
-from slirpy.errors import SlirpyError
+from slirpy.errors import ConfigError, SlirpyError
 from slirpy.sandbox import capabilities, landlock, seccomp
 from slirpy.sandbox.arguments import numbers, paths, switch
 from slirpy.sandbox.root import PrivateRoot
@@ -69,6 +69,8 @@ def confine(
     """
     switch("low_ports", low_ports)
     switch("strict", strict)
+    if not isinstance(root, PrivateRoot | None):
+        raise ConfigError(f"root must be a PrivateRoot or None; given was {root!r}")
     missing = _shut(
         dict.fromkeys((*paths("read", read), *_own_files()), landlock.READ)
         | dict.fromkeys(paths("remove", remove), landlock.REMOVE)

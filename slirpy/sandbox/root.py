@@ -12,6 +12,7 @@ import stat
 from collections import deque
 from collections.abc import Iterable
 
+from slirpy.sandbox.arguments import descriptor, paths
 from slirpy.sandbox.syscalls import call
 
 __all__ = ["PrivateRoot"]
@@ -37,11 +38,14 @@ class PrivateRoot:
         folders: folders that it contains whole, to read; the sandbox may still refuse files in them.
         user: descriptor of a user namespace to enter if this process may not mount file systems itself, which is
             duplicated; None: there is none.
+
+    Raises:
+        ConfigError: no list of paths, or no open descriptor.
     """
 
     def __init__(self, folders: Iterable[str], user: int | None = None) -> None:
-        self._folders = tuple(folders)
-        self._user = None if user is None else os.dup(user)
+        self._folders = tuple(paths("folders", folders))
+        self._user = None if user is None else descriptor("user", user)
 
     def enter(self, readable: Iterable[str], writable: Iterable[str]) -> None:
         """Enter it, for good. This process has one thread.
@@ -53,8 +57,8 @@ class PrivateRoot:
         Raises:
             OSError: the system refused; the old root folder stays.
         """
-        paths = dict.fromkeys((*self._folders, *readable), True) | dict.fromkeys(writable, False)
-        wanted = {os.path.abspath(path): read_only for path, read_only in paths.items()}
+        shown = dict.fromkeys((*self._folders, *readable), True) | dict.fromkeys(writable, False)
+        wanted = {os.path.abspath(path): read_only for path, read_only in shown.items()}
         try:
             call("unshare", _CLONE_NEWNS)
         except PermissionError:

@@ -226,6 +226,7 @@ GOOD: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "control.ControlClient.ask": lambda scene: {"method": "GET", "path": "/v1/flows"},
     "control.ControlClient.events": lambda scene: {},
     "control.ControlClient.stream": lambda scene: {"path": "/v1/events"},
+    "sandbox.PrivateRoot": lambda scene: {"folders": ["/etc"], "user": None},
     "sandbox.Spawner": lambda scene: {},
     "sandbox.confine": lambda scene: {},
     "sandbox.use": lambda scene: {"spawner": None},

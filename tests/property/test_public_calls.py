@@ -97,10 +97,11 @@ LEFT_OUT: dict[str, str] = {
         links.CaptureLink.input links.FaultLink.input links.Middleware.call_at links.Middleware.input
         links.Middleware.lost links.TraceLink.input""",
     "called by the link of a capture or a trace, for each frame": "links.Recorder.record links.TraceFile.write",
-    "called by a link or a simulation for each frame": "links.FaultyPath.put",
+    "called by a link or a simulation for each frame": "links.FaultyPath.delayed links.FaultyPath.put",
     "calls for services, which are part of a network and give it bytes; see slirpy.interfaces": """
         IPStack.bind IPStack.open_port IPStack.close_port IPStack.send_datagram IPStack.send_datagrams
         Stack.lead_inside Stack.outward_acceptor Stack.outward_datagrams""",
+    "called by confine, in a process that it confines": "sandbox.PrivateRoot.enter",
     "called by Slirp.serve, with the place of its own listener": "Stack.hide_listener",
     "methods of HostNetwork, which the stack calls with bytes": """
         testing.SimHost.bind_udp testing.SimHost.connect_tcp testing.SimHost.listen_tcp testing.SimHost.listen_unix
@@ -218,6 +219,7 @@ LESS: dict[str, Callable[[Any], bool]] = {
 # --------------------------------------------------------------------------------- ranges, and values inside
 
 RANGES: dict[str, Range] = {
+    "sandbox.PrivateRoot user": (0, 2**31 - 1),
     "now": TIME, "delay": TIME, "jitter": TIME, "duration": TIME, "limit": TIME, "reorder_delay": TIME,
     "when": ALL, "latency_ns": TIME, "link_latency_ns": TIME, "port": PORT, "host_port": ANY_PORT,
     "guest_port": PORT, "source_port": ANY_PORT, "destination_port": ANY_PORT, "last_port": ANY_PORT,
