@@ -77,7 +77,9 @@ def measure(arguments: argparse.Namespace) -> Report:
                     for idle, network in networks:
                         if what in OURS_ONLY and network.name != "slirpy":
                             continue
-                        pin((network.pid, network.guest.process.pid, server.process.pid), cpus)
+                        for end in (network.guest, server):  # the guest's process may be a child of another
+                            end.ask("pin", cpus=sorted(cpus))
+                        pin((network.pid,), cpus)
                         case = f"{what}, {place} CPU, {idle} idle, {network.name}"
                         _measure(report, case, network, server, command, details)
             for place in places:
