@@ -213,7 +213,9 @@ class SelectorPoller:
             KeyError: it is not registered.
         """
         events, _ = self._entries.pop(fd)
-        self._again.pop(fd, None)
+        if self._again:
+            self._again.pop(fd, None)
+            self.pending = bool(self._again)
         self._many.discard(fd)
         self._change(fd, events, 0)
         self._gone.add(fd)

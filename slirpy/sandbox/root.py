@@ -47,6 +47,9 @@ class PrivateRoot:
         self._folders = tuple(paths("folders", folders))
         self._user = None if user is None else descriptor("user", user)
 
+    def __repr__(self) -> str:
+        return f"<PrivateRoot with {', '.join(self._folders) or 'no folder'}>"
+
     def enter(self, readable: Iterable[str], writable: Iterable[str]) -> None:
         """Enter it, for good. This process has one thread.
 
