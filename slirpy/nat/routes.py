@@ -132,7 +132,7 @@ class Router:
             return self.refuse(request, _RESTRICTED)
         if refusal is not None:
             return self._shut(request) if refusal is Refusal.NET_UNREACHABLE else refusal
-        if self._shuts_own and self.is_own(address):
+        if self._is_shut(request, address):
             return self._shut(request)
         if is_link_local(request.source_bytes) and not family_of(address).is_loopback(address):
             return Refusal.BEYOND_SCOPE  # no router forwards its packets (RFC 4291, section 2.5.6)
@@ -180,7 +180,10 @@ class Router:
         host = self._translation.host(request.destination_bytes)
         if host is not None and host != UNASSIGNED:
             request = request._changed(destination_bytes=host)
-        request = self._known(request, self._lookup(request.destination_bytes)[1])
+        address = self._lookup(request.destination_bytes)[1]
+        if self._is_shut(request, address):
+            return _SHUT
+        request = self._known(request, address)
         answer = self.policy(self._with_names(request, said) if said else request)
         if isinstance(answer, Verdict | Decision):
             return answer
@@ -285,7 +288,7 @@ class Router:
             used = [verdict.names[0], *(name for name in verdict.names[1:] if name in here)]
             verdict = with_names(verdict, used)
         refusal, address = self._lookup(wanted) if wanted else (Refusal.HOST_UNREACHABLE, wanted)
-        if refusal is None and self._shuts_own and self.is_own(address):
+        if refusal is None and self._is_shut(request._changed(destination_bytes=wanted), address):
             refusal = Refusal.NET_UNREACHABLE
         if refusal is None and self._leads_back(request, address):
             refusal = Refusal.PORT_UNREACHABLE
@@ -366,7 +369,7 @@ class Router:
             _own=lambda: is_own(address),
             _unpinned=(),
         )
-        if (own and self._shuts_own) or self._leads_back(other, address):
+        if (loopback and self._shuts_own) or self._is_shut(other, address) or self._leads_back(other, address):
             return False
         if is_pinnable(address) and not own:
             return True
@@ -411,6 +414,13 @@ class Router:
         timer = network.call_at(network.now + HOLD_TIME, too_late)
         pending.on_cancel.append(timer.cancel)
         network.stats.flows_held += 1
+
+    def _is_shut(self, request: FlowRequest, address: bytes) -> bool:
+        """Report whether an address is one of this host's that the network leaves out, and no rule names."""
+        if not self._shuts_own or not self.is_own(address):
+            return False
+        opens_address = getattr(self.policy, "opens_address", None)
+        return opens_address is None or not opens_address(self._known(request, address))
 
     def _shut(self, request: FlowRequest) -> Refusal:
         """Report a flow to this host, which the network leaves out."""

@@ -84,7 +84,8 @@ LEFT_OUT: dict[str, str] = {
         testing.Clock.network_time""",
     "every option is tried in test_options.py": "Config",
     "called by policies for each flow, with what was checked": """
-        Rule.holds_all_of Rule.leads_as Rule.matches_name Rule.may_match Rule.verdict_for RulePolicy.may_say_name""",
+        Rule.holds_all_of Rule.leads_as Rule.matches_name Rule.may_match Rule.verdict_for RulePolicy.may_say_name
+        RulePolicy.opens_address""",
     "called by the control server: tests/unit/drive/test_dialing.py": "Dialing.dial",
     "a structural type, which has no code": "testing.LinkPeer testing.LinkPeer.send",
     "the guest's side of a link, which the conformance suite calls": "testing.LocalPeer.send",

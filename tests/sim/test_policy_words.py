@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slirpy import Config
+from slirpy import Config, RulePolicy
 from slirpy.testing import Remote, VirtualNetwork
 from tests.support.harness import config
 from tests.unit.cli.command import given
@@ -54,3 +54,39 @@ def test_where_the_loopback_alone_is_shut() -> None:
     assert reached(shut, *HERE[:5]) == set()
     alone = config(host_loopback=False, loopback_only=True)
     assert reached(alone, *HERE[:5]) == {OWN, OWN6, "64:ff9b::c000:201"}
+
+
+OPENED = {
+    "allow 192.0.2.1": {OWN},
+    "allow tcp:[2001:db8::1]:80": {OWN6},
+    "allow tcp:192.0.2.1:443": set(),
+    "allow udp:192.0.2.1:80": set(),
+    "allow 192.0.2.0/31": set(),
+    "allow self": set(),
+    "deny self, allow 192.0.2.1": set(),
+    "allow any, allow 192.0.2.1": {OWN},
+    "allow 10.0.2.2, allow host": set(),
+    "redirect tcp:192.0.2.1:80=203.0.113.7:80": set(),
+}
+"""Rules of a network without the host's loopback, and which addresses of this host they open."""
+
+
+@pytest.mark.parametrize("rules", OPENED)
+def test_a_rule_about_one_address_opens_it(rules: str) -> None:
+    assert reached(config(host_loopback=False, policy=rules.split(", ")), *HERE[:5]) == OPENED[rules]
+
+
+def test_a_flow_to_this_host_ends_with_the_rule_about_its_address() -> None:
+    """A wider rule, which would not have opened it, does not keep it either."""
+    net = VirtualNetwork(config(host_loopback=False, policy=["allow 192.0.2.1"]))
+    net.boot()
+    server = net.host.serve_tcp(OWN, 80, Remote)
+    stream = net.guest.connect(OWN, 80)
+    net.run(500_000_000)
+    assert server.connections
+    net.stack.policy = RulePolicy(["allow 192.0.2.1", "allow any"])
+    assert len(net.stack.flows()) == 1
+    net.stack.policy = RulePolicy(["allow 0.0.0.0/0"])
+    net.run(500_000_000)
+    assert not net.stack.flows()
+    assert stream.error is not None

@@ -193,6 +193,12 @@ class Rule:
         everything = self.destination == ANY and self.protocol is None and not self.ports
         return everything and self.action in _REFUSALS
 
+    @property
+    def opens_one_address(self) -> bool:
+        """True if the rule allows one address, which is its destination."""
+        plain = self.action is Action.ALLOW and self.redirect is None and self.destination not in WORDS
+        return plain and len(self._networks) == 1 and self._networks[0][1] == 0
+
     def matches_name(self, name: str) -> bool:
         """Report whether the destination, a name or a pattern, includes a name."""
         pattern = self.destination

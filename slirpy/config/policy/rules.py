@@ -208,6 +208,11 @@ class RulePolicy:
                 return False
         return self._opening < self._closing
 
+    def opens_address(self, request: FlowRequest) -> bool:
+        """Report whether the first rule about the destination's address is for that address alone, and allows it."""
+        first = self._first_about_address(request)
+        return first is not None and self.rules[first].opens_one_address
+
     def may_say_name(self, verdict: Verdict) -> bool:
         """Report whether an upstream proxy may get the name of a flow that is allowed, and resolve it by itself.
 
