@@ -96,6 +96,20 @@ def test_each_of_several_networks_has_a_page(need: Need, tmp_path: Path) -> None
         assert page.problems == []
 
 
+_SLOW_LADDER = """
+    var drawing = false, quick = fetched;
+    fetched = async (method, url, ...more) => {
+      if (!url.includes("/ladder")) return quick(method, url, ...more);
+      drawing = true;
+      await new Promise((done) => setTimeout(done, 500));
+      drawing = false;
+      return quick(method, url, ...more);
+    };
+    0
+"""
+"""Delays the page's requests for a ladder."""
+
+
 def _record(net: Slirp, page: Browser, folder: Path) -> None:
     """Record with the button; the ladder is drawn, and what is downloaded is a capture."""
     page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
@@ -114,11 +128,17 @@ def _record(net: Slirp, page: Browser, folder: Path) -> None:
     with file.open("rb") as capture:
         frames = [bytes(frame) for _, frame in dpkt.pcapng.Reader(capture)]
     assert sum(frame.endswith(b"recorded") for frame in frames) == 2
-    # Again, with another capture in its place.
+    # Again, with another capture in its place, while a drawing of the old one is under way.
+    page.value(_SLOW_LADDER)
+    page.value("document.querySelector('#record').click()")
+    page.until("document.querySelector('#record').innerText == 'Stop'")
+    page.until("drawing")
+    page.value("document.querySelector('#record').click()")
+    page.until("document.querySelector('#record').innerText == 'Record'")
     page.value("document.querySelector('#record').click()")
     page.until("document.querySelector('#record').innerText == 'Stop'")
     page.value("document.querySelector('#record').click()")
-    page.until("document.querySelector('#record').innerText == 'Record'")
+    page.until("document.querySelector('#record').innerText == 'Record' && !drawing")
 
 
 def test_ten_thousand_flows(need: Need, tmp_path: Path) -> None:
