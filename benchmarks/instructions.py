@@ -209,13 +209,18 @@ def _connections_sockets(family: int, counted: _Counted, *, tap: bool = False) -
         case = Case("", 1, OFFLOAD if tap else None, sockets=True, family=family, tap=tap)
         guest = Guest(case, listener.getsockname()[1], None, counted)
         try:
-            guest.connect()
-            first, _ = listener.accept()
-            with first:
-                _repeat(guest, lambda: _visit(guest, listener))
-            return CONNECTIONS
+            return _visits(guest, listener)
         finally:
             guest.network.close()
+
+
+def _visits(guest: Guest, listener: socket.socket) -> int:
+    """Open, use and close connections beside one that stays; returns the number of those that count."""
+    guest.connect()
+    first, _ = listener.accept()
+    with first:
+        _repeat(guest, lambda: _visit(guest, listener))
+    return CONNECTIONS
 
 
 def _exchange_tap(family: int, counted: _Counted) -> int:
@@ -256,11 +261,7 @@ def _connections_named(rule: str = "") -> _Row:
                 to = ip_address(server).packed
                 guest.network.send([_datagram(family, guest.mac, 0, 53, content=query, to=to)])
                 guest.received.clear()
-                guest.connect()
-                first, _ = listener.accept()
-                with first:
-                    _repeat(guest, lambda: _visit(guest, listener))
-                return CONNECTIONS
+                return _visits(guest, listener)
             finally:
                 guest.network.close()
 
