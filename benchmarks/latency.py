@@ -20,6 +20,8 @@ GATEWAY, DNS = "10.0.2.2", "10.0.2.3"
 DATAGRAM = bytes(64).hex()
 QUERY = "123401000001000000000000096c6f63616c686f73740000010001"
 """A query for the address of localhost."""
+SINGLE_SECONDS = 0.4
+"""Time in which single round trips are measured, some 300 of them."""
 OURS_ONLY = ("DNS queries",)
 """Rows of slirpy alone: slirp4netns answers no query itself."""
 
@@ -43,7 +45,7 @@ def measure(arguments: argparse.Namespace) -> Report:
         " echo server and back, one at a time; DNS is a query for localhost, which the network answers. CPU is that"
         " of the network process alone, for each of them. On one CPU: network, guest and server share it, so that no"
         " figure depends on wake-ups between CPUs.",
-        ["what", "CPU", "idle connections", "network", "a second", "slirpy is", "CPU us"],
+        ["what", "where", "idle connections", "network", "a second", "slirpy is", "CPU us"],
     )
     work: dict[str, tuple[str, dict[str, Any]]] = {
         "round trips": ("round_trips", {"seconds": arguments.seconds}),
@@ -82,6 +84,8 @@ def measure(arguments: argparse.Namespace) -> Report:
                         pin((network.pid,), cpus)
                         case = f"{what}, {place} CPU, {idle} idle, {network.name}"
                         _measure(report, case, network, server, command, details)
+                        if command == "round_trips":
+                            _single(report, f"{place} CPU, {idle} idle, {network.name}", network, server)
             for place in places:
                 for idle in (0, arguments.idle):
                     _add_rows(report, what, place, idle)
@@ -96,7 +100,7 @@ def _add_rows(report: Report, what: str, place: str, idle: int) -> None:
         rate = report.median(f"{case}, {name}: a second")
         cpu = report.median(f"{case}, {name}: CPU us")
         times = "" if name == "slirpy" else ratio(ours, rate)
-        report.rows.append((what, place, f"{idle:,}", name, show(rate, 0), times, show(cpu, 1)))
+        report.rows.append((what, f"{place} CPU", f"{idle:,}", name, show(rate, 0), times, show(cpu, 1)))
 
 
 def _measure(
@@ -109,6 +113,14 @@ def _measure(
     used = cpu_nanoseconds(network.pid) - before
     report.sample(f"{case}: a second", answer["count"] / answer["seconds"])
     report.sample(f"{case}: CPU us", used / 1000 / answer["count"])
+
+
+def _single(report: Report, case: str, network: Network, server: Endpoint) -> None:
+    """Measure single round trips, a pause apart, for their distribution."""
+    port = server.ask("serve", kind="echo")["port"]
+    found = network.guest.ask("latencies", PATIENCE, address=GATEWAY, port=port, seconds=SINGLE_SECONDS)["us"]
+    for each in found:
+        report.sample(f"latency of a round trip, {case}, us", each)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
-from statistics import median
+
+from report import Report, count, main, show
 
 from slirpy.links.faultypath import Faults
 from slirpy.testing import Network
@@ -120,21 +121,31 @@ def _rate(count: int, work: Callable[[], object]) -> float:
     return count / (time.process_time() - before)
 
 
-def main() -> None:
-    """Print all figures."""
-    parser = argparse.ArgumentParser(description="Speed of programs on simulated hosts.")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of which the median counts")
-    rounds = parser.parse_args().rounds
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--rounds", type=count, default=5, help="rounds of which the median counts")
+
+
+def measure(arguments: argparse.Namespace) -> Report:
+    """Run all measurements."""
+    report = Report(
+        "Simulated hosts",
+        f"For each second of processor time, in one process; medians of {arguments.rounds} rounds.",
+        ["what", "a second"],
+    )
     rows = [
-        ("connections a second", connections),
-        ("networks a second", worlds),
-        ("MiB a second, echoed at 5 % loss", data),
-        (f"frames a second with {HOSTS} hosts", frames),
-        ("simulated seconds a second, of sleep", sleeps),
+        ("connections", connections),
+        ("networks", worlds),
+        ("MiB, echoed at 5 % loss", data),
+        (f"frames with {HOSTS} hosts", frames),
+        ("simulated seconds of sleep", sleeps),
     ]
-    for name, measure in rows:
-        print(f"{name:40}{median(measure() for _ in range(rounds)):12,.1f}")
+    for name, work in rows:
+        for _ in range(arguments.rounds):
+            report.sample(name, work())
+        report.rows.append((name, show(report.median(name), 1)))
+    return report
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, options, measure)

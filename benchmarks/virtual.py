@@ -12,14 +12,20 @@ from __future__ import annotations
 import argparse
 import heapq
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 from slirpy.interfaces import CongestionFactory
 from slirpy.stats import Stats
 from slirpy.tcp import Connection, Segment, Settings
 from slirpy.tcp.congestion import ALGORITHMS
+
+if TYPE_CHECKING:
+    from report import Report
 
 __all__ = ["LOSSES", "PAGE", "RTTS", "carry", "cell", "page", "written"]
 
@@ -175,13 +181,20 @@ def carry(
     )
 
 
+@cache
+def transfers(congestion: str, loss: float, rtt: int) -> tuple[Figures, ...]:
+    """Run the transfers of a combination. Each is run once."""
+    return tuple(carry(congestion, loss, rtt, seed=seed) for seed in range(1, SEEDS[loss] + 1))
+
+
+def _mean(runs: Sequence[Figures], name: str) -> float:
+    return float(sum(getattr(run, name) for run in runs)) / len(runs)
+
+
 def cell(congestion: str, loss: float, rtt: int) -> str:
     """Return the table's entry for a combination: the mean of several transfers."""
-    runs = [carry(congestion, loss, rtt, seed=seed) for seed in range(1, SEEDS[loss] + 1)]
-    mbits, again, timeouts = (
-        sum(getattr(run, name) for run in runs) / len(runs) for name in ("mbits", "again", "timeouts")
-    )
-    return f"**{mbits:.2f}** ({again:.0f}, {timeouts:.1f})"
+    runs = transfers(congestion, loss, rtt)
+    return f"**{_mean(runs, 'mbits'):.2f}** ({_mean(runs, 'again'):.0f}, {_mean(runs, 'timeouts'):.1f})"
 
 
 def page() -> str:
@@ -209,20 +222,48 @@ def written(text: str) -> dict[tuple[str, float, int], str]:
     return found
 
 
+def results() -> Report:
+    """Return the throughput of all transfers, for ``--json`` and ``--svg``."""
+    from report import Report, show  # a test loads this file alone
+
+    report = Report(
+        "Virtual time",
+        f"Mbit/s of payload in the first {DURATION // SECOND} s, over losses and round-trip times.",
+        ["congestion control", "loss", *(f"{rtt} ms" for rtt in RTTS)],
+    )
+    for name in ALGORITHMS:
+        for loss in LOSSES:
+            row = [name, f"{loss:g} %"]
+            for rtt in RTTS:
+                runs = transfers(name, loss, rtt)
+                for run in runs:
+                    report.sample(f"{name}, loss {loss:g} %, {rtt} ms, Mbit/s", run.mbits)
+                row.append(show(_mean(runs, "mbits")))
+            report.rows.append(row)
+    return report
+
+
 def main() -> int:
     """Print the page, or write it."""
+    from report import common_options, facts, write_json, write_svg
+
     parser = argparse.ArgumentParser(description="Throughput of the TCP engine in virtual time.")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.name} in the documentation")
+    common_options(parser)
     arguments = parser.parse_args()
     text = page()
-    if not arguments.write:
+    if arguments.write:
+        before = written(PAGE.read_text()) if PAGE.exists() else {}
+        PAGE.write_text(text)
+        for (name, loss, rtt), now in written(text).items():
+            if before.get((name, loss, rtt)) != now:
+                print(f"{name}, {loss:g} %, {rtt} ms: {before.get((name, loss, rtt))} -> {now}")
+    else:
         print(text, end="")
-        return 0
-    before = written(PAGE.read_text()) if PAGE.exists() else {}
-    PAGE.write_text(text)
-    for (name, loss, rtt), now in written(text).items():
-        if before.get((name, loss, rtt)) != now:
-            print(f"{name}, {loss:g} %, {rtt} ms: {before.get((name, loss, rtt))} -> {now}")
+    if arguments.json is not None:
+        write_json(arguments.json, [results()], facts())
+    if arguments.svg is not None:
+        write_svg(arguments.svg, [results()])
     return 0
 
 
