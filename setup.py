@@ -72,7 +72,7 @@ def translated(folder: str) -> list[Extension]:
     listed = tomllib.loads((HERE / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["slirpy"]["compiled"]
     paths = [f"{module.replace('.', '/')}.py" for module in listed]
     # Without pyproject.toml's settings: `make types` checks the types, where everything is installed that they need.
-    options = ["--config-file=", "--ignore-missing-imports"]
+    options = ["--config-file=", "--ignore-missing-imports", "--follow-imports=silent"]
     return list(
         mypycify([*options, *paths], opt_level="1", multi_file=True, target_dir=folder, group_name="slirpy")
     )

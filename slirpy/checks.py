@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 
 from slirpy.errors import ConfigError
+from slirpy.mypyc import Final
 from slirpy.units import SECOND
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
@@ -33,9 +34,9 @@ __all__ = [
     "whole",
 ]
 
-DESCRIPTOR_MAX = 2**31 - 1
+DESCRIPTOR_MAX: Final = 2**31 - 1
 """Largest number of a file descriptor."""
-ERRNO_MAX = 11_999 if sys.platform == "win32" else 4095
+ERRNO_MAX: Final = 11_999 if sys.platform == "win32" else 4095
 """Largest value of ``errno``: Linux reserves the numbers up to 4095; on Windows, errors of sockets begin at 10000."""
 
 

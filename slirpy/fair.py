@@ -18,7 +18,7 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict
 from collections.abc import Container, Hashable, Iterable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from slirpy.units import MS, SECOND
 
@@ -40,22 +40,22 @@ __all__ = [
     "TokenBuckets",
 ]
 
-HEAVY = 64
+HEAVY: Final = 64
 """An address with more than a 64th of a bound is evicted from before the others on its link."""
-OUTSIDE = "outside"
+OUTSIDE: Final = "outside"
 """The party of connections that come in by forwards."""
-LOOKS_MAX = 512
+LOOKS_MAX: Final = 512
 """Entries of one queue that are looked at in search of the one to evict: a millisecond."""
-_SPARE = 64
-TURN = 2 * MS
+_SPARE: Final = 64
+TURN: Final = 2 * MS
 """Nanoseconds after which the turn of a link ends, so that the other guests do not wait for its flood."""
-TURN_FRAMES = 256
+TURN_FRAMES: Final = 256
 """Number of frames after which it ends, since they cause work at the flush, too."""
-TURN_LOOK = 63
+TURN_LOOK: Final = 63
 """Mask of a frame's number in its turn: at every 64th frame the clock is read, even if all took the fast path."""
-PAUSE = 50_000
+PAUSE: Final = 50_000
 """Nanoseconds after which a small exchange is assumed to go on as it began: one message at a time."""
-_UNITS = SECOND
+_UNITS: Final = SECOND
 """Billionths of a message, so that a nanosecond adds ``rate`` of them."""
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T", bound=Hashable)

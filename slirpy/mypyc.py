@@ -1,15 +1,18 @@
 """Marks for mypyc, which compiles a part of the package on request (docs/howto/compiled.md).
 
 mypyc finds them in the text of the program and never calls them. Interpreted, they do nothing, so the package needs
-mypy_extensions for type checkers only.
+mypy_extensions for type checkers only. ``Final`` is typing's, for modules that are loaded without :mod:`typing`.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
+    from typing import Final
+
     from mypy_extensions import mypyc_attr, trait
 else:
+    Final = None
 
     def mypyc_attr(**attributes):
         """Return a decorator for a class with attributes such as ``allow_interpreted_subclasses=True``."""
@@ -20,4 +23,4 @@ else:
         return cls
 
 
-__all__ = ["mypyc_attr", "trait"]
+__all__ = ["Final", "mypyc_attr", "trait"]

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, ip_address
 from itertools import zip_longest
 from random import Random
 from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from slirpy import forks
 from slirpy.addresses import AnyAddress, address_bytes, mac_bytes, port_number
@@ -73,10 +73,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Stack"]
 
-_DHCP_PORT = 67
-_DNS_PORT = 53
-_TFTP_PORT = 69
-_LIMITED_BROADCAST = b"\xff\xff\xff\xff"
+_DHCP_PORT: Final = 67
+_DNS_PORT: Final = 53
+_TFTP_PORT: Final = 69
+_LIMITED_BROADCAST: Final = b"\xff\xff\xff\xff"
 
 
 def _same(info: FlowInfo) -> FlowInfo:

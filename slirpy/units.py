@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from slirpy.mypyc import Final
+
 __all__ = ["MS", "SECOND", "US"]
 
-US = 1_000
-MS = 1_000 * US
-SECOND = 1_000 * MS
+US: Final = 1_000
+MS: Final = 1_000 * US
+SECOND: Final = 1_000 * MS

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from struct import Struct
+from typing import Final
 
 from slirpy.interfaces import Buffer, Frame
 from slirpy.wire import ethernet, ipv4, ipv6
 
 __all__ = ["cut", "cut6"]
 
-_HEADERS = Struct("!14sBBHHHBBH8s").pack
-_HEADERS6 = Struct("!14sIHBB32sBxHI").pack
-_FRAGMENT_LENGTH = 8
-_PADDING = bytes(ethernet.MIN_LENGTH)
-_from_bytes = int.from_bytes
-_new_frame = tuple.__new__  # as in core/ip.py
+_HEADERS: Final = Struct("!14sBBHHHBBH8s").pack
+_HEADERS6: Final = Struct("!14sIHBB32sBxHI").pack
+_FRAGMENT_LENGTH: Final = 8
+_PADDING: Final = bytes(ethernet.MIN_LENGTH)
+_from_bytes: Final = int.from_bytes
+_new_frame: Final = tuple.__new__  # as in core/ip.py
 
 
 def cut(

@@ -16,7 +16,7 @@ constants.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from slirpy.core.network import Network
 from slirpy.core.port import LinkPort
@@ -33,9 +33,9 @@ from slirpy.wire.tcp import ACK, FIN, PSH
 
 __all__ = ["tcp_fastpath", "tcp_fastpath6"]
 
-_unpack_timestamp = TIMESTAMP.unpack_from
-_from_bytes = int.from_bytes
-_USUAL = PSH | FIN
+_unpack_timestamp: Final = TIMESTAMP.unpack_from
+_from_bytes: Final = int.from_bytes
+_USUAL: Final = PSH | FIN
 _Fastpath: TypeAlias = Callable[[Network, dict[bytes, TcpFlow], LinkPort, memoryview, bool], bool]
 
 
@@ -175,4 +175,5 @@ def _fastpath(layout: Layout) -> _Fastpath:
     return fastpath
 
 
-tcp_fastpath, tcp_fastpath6 = _fastpath(LAYOUT), _fastpath(LAYOUT6)
+tcp_fastpath: Final = _fastpath(LAYOUT)
+tcp_fastpath6: Final = _fastpath(LAYOUT6)

@@ -6,6 +6,7 @@ import errno
 from collections import deque
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
 
 from slirpy.units import SECOND
 
@@ -17,10 +18,10 @@ else:
 
 __all__ = ["ENDS", "FlowInfo", "History", "NeighborInfo", "describe", "ending"]
 
-ENDS = ("CLOSED", "REFUSED", "RESET", "TIMED-OUT", "UNREACHABLE", "ABORTED")
+ENDS: Final = ("CLOSED", "REFUSED", "RESET", "TIMED-OUT", "UNREACHABLE", "ABORTED")
 """Ways in which flows end. CLOSED is the orderly end of TCP, and the idle timeout of UDP and ICMP."""
 
-_BY_ERROR = {
+_BY_ERROR: Final = {
     0: "CLOSED",
     errno.ECONNREFUSED: "REFUSED",
     errno.ECONNRESET: "RESET",

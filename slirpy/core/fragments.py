@@ -18,7 +18,7 @@ identification may recur within seconds (RFC 4963); the old pieces would corrupt
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from slirpy.core.arrival import Arrival
 from slirpy.core.demux import Demux
@@ -34,16 +34,16 @@ from slirpy.wire.checksum import checksum, ones_sum, ones_sum_all
 
 __all__ = ["Fragments"]
 
-TIMEOUT = 30 * SECOND
-MAX_NEWER = 64
+TIMEOUT: Final = 30 * SECOND
+MAX_NEWER: Final = 64
 """Number of later packets of a sender after which an incomplete one is dropped, like Linux's ``ipfrag_max_dist``."""
 MAX_BYTES = 4 << 20
 """Maximum cost of all packets together, in bytes."""
 LINK_BYTES = 1 << 20
 """Maximum cost of the packets from one link, in bytes."""
-MAX_PIECES = 1366
+MAX_PIECES: Final = 1366
 """Maximum number of pieces of one packet: 65535 bytes with the least MTU, 68."""
-_HEADERS = 34
+_HEADERS: Final = 34
 """Ethernet and IPv4 without options."""
 
 

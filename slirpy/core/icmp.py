@@ -6,6 +6,8 @@ requests to the outside and errors from guests go to the NAT: see :class:`~slirp
 
 from __future__ import annotations
 
+from typing import Final
+
 from slirpy.core.arrival import Arrival, FlowOpeners
 from slirpy.core.ip import IPSender
 from slirpy.core.ndp import Ndp
@@ -22,8 +24,8 @@ from slirpy.wire.ipv6 import IPv6Header
 
 __all__ = ["Icmp", "IcmpErrors"]
 
-TTL = 255
-RATE = 1000
+TTL: Final = 255
+RATE: Final = 1000
 """Errors a second to each link, and the burst."""
 
 

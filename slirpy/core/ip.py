@@ -7,6 +7,7 @@ the same datagrams either way.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from slirpy.core.cutting import cut, cut6
 from slirpy.core.neighbor import Neighbor, Neighbors
@@ -22,10 +23,10 @@ from slirpy.wire.ip import V4, family_of
 
 __all__ = ["IPSender"]
 
-PATH_MTU_AGE = 600 * SECOND
-_from_bytes = int.from_bytes
-_new_frame = tuple.__new__  # takes a third of the time of Frame(...), which counts for every frame
-_MIDDLES = {layout: layout.middle(ipv4.UDP, TTL) for layout in (LAYOUT, LAYOUT6)}
+PATH_MTU_AGE: Final = 600 * SECOND
+_from_bytes: Final = int.from_bytes
+_new_frame: Final = tuple.__new__  # takes a third of the time of Frame(...), which counts for every frame
+_MIDDLES: Final = {layout: layout.middle(ipv4.UDP, TTL) for layout in (LAYOUT, LAYOUT6)}
 
 
 class IPSender:

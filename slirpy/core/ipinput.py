@@ -7,6 +7,8 @@ way.
 
 from __future__ import annotations
 
+from typing import Final
+
 from slirpy.core.arrival import Arrival
 from slirpy.core.demux import Demux
 from slirpy.core.fragments import Fragments
@@ -23,7 +25,7 @@ from slirpy.wire.ipv4 import IPv4Header
 
 __all__ = ["IPInput"]
 
-_DHCP_SERVER = dhcp.SERVER_PORT.to_bytes(2, "big")
+_DHCP_SERVER: Final = dhcp.SERVER_PORT.to_bytes(2, "big")
 
 
 class IPInput:

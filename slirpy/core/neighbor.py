@@ -24,6 +24,7 @@ since it notices by itself when nothing is acknowledged (:meth:`Neighbors.doubt`
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from typing import Final
 
 from slirpy.core.network import Network
 from slirpy.core.port import LinkPort
@@ -36,21 +37,21 @@ from slirpy.wire.scope import is_link_local
 
 __all__ = ["Neighbor", "Neighbors"]
 
-PENDING_FRAMES = 16
+PENDING_FRAMES: Final = 16
 """Maximum number of frames that wait for one neighbour's answer."""
-PENDING_TIME = 1 * SECOND
+PENDING_TIME: Final = 1 * SECOND
 """Time to wait for the answer to one question."""
-MAX_MULTICAST_SOLICIT = 3
+MAX_MULTICAST_SOLICIT: Final = 3
 """Number of questions to all for the MAC address of an IPv6 neighbour (RFC 4861, section 10). ARP asks once."""
-AGE = 600 * SECOND
+AGE: Final = 600 * SECOND
 """Time for which an entry stays valid without any packet from the neighbour."""
-REACHABLE_TIME = 30 * SECOND
+REACHABLE_TIME: Final = 30 * SECOND
 """Time for which an IPv6 neighbour counts as reachable after its last packet (RFC 4861, section 10)."""
-DELAY_FIRST_PROBE_TIME = 5 * SECOND
-RETRANS_TIMER = 1 * SECOND
-MAX_UNICAST_SOLICIT = 3
+DELAY_FIRST_PROBE_TIME: Final = 5 * SECOND
+RETRANS_TIMER: Final = 1 * SECOND
+MAX_UNICAST_SOLICIT: Final = 3
 """Number of solicitations to the MAC address of an entry that is verified (RFC 4861, section 10)."""
-HOLD = 3 * SECOND
+HOLD: Final = 3 * SECOND
 """Silence after which an address may move to another link."""
 MAX_NEIGHBORS = 4096
 

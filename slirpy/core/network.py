@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Protocol
+from typing import Final, Protocol
 
 from slirpy.config import Config
 from slirpy.core.port import LinkPort
@@ -20,10 +20,10 @@ from slirpy.wire.scope import is_link_local
 
 __all__ = ["ROUTER", "Marked", "Network", "gateway_for"]
 
-ROUTER = bytes.fromhex("fe800000000000000000000000000002")
+ROUTER: Final = bytes.fromhex("fe800000000000000000000000000002")
 """The gateway's link-local address, the same as libslirp's."""
-_LINK_LOCAL_ANYCAST = bytes.fromhex("fe80" + 14 * "00")
-_LIMITED_BROADCAST = b"\xff\xff\xff\xff"
+_LINK_LOCAL_ANYCAST: Final = bytes.fromhex("fe80" + 14 * "00")
+_LIMITED_BROADCAST: Final = b"\xff\xff\xff\xff"
 
 
 def gateway_for(config: Config, guest: bytes) -> bytes:

@@ -12,7 +12,7 @@ without VLAN tags (IEEE 802.1Q). Frames with a tag are always cut here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from slirpy.core.port import LinkPort
 from slirpy.interfaces import Frame
@@ -22,18 +22,19 @@ from slirpy.wire.checksum import ones_sum
 
 __all__ = ["Layout", "deliver", "frame_limit", "layout", "partial", "segments", "sum_ok"]
 
-_IPV6_HEADER = 40
-_HOP_BY_HOP, _DESTINATION_OPTIONS = 0, 60
-_EXTENSIONS = 8
+_IPV6_HEADER: Final = 40
+_HOP_BY_HOP: Final = 0
+_DESTINATION_OPTIONS: Final = 60
+_EXTENSIONS: Final = 8
 """Maximum number of IPv6 extension headers to skip."""
-_CHECKSUM_AT = {ipv4.TCP: 16, ipv4.UDP: 6}
-_LAST_ONLY = tcp.FIN | tcp.PSH
-SMALLEST_SEGMENT = 128
+_CHECKSUM_AT: Final = {ipv4.TCP: 16, ipv4.UDP: 6}
+_LAST_ONLY: Final = tcp.FIN | tcp.PSH
+SMALLEST_SEGMENT: Final = 128
 """Least payload in bytes to which frames are cut, whatever the sender's ``gso_size`` is.
 
 Otherwise a sender could turn one frame into tens of thousands. No real network has a smaller maximum segment size.
 """
-_PADDING = bytes(ethernet.MIN_LENGTH)
+_PADDING: Final = bytes(ethernet.MIN_LENGTH)
 
 
 class Layout(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from slirpy.core.neighbor import Neighbor
 from slirpy.core.paths import UdpPath
 from slirpy.core.port import LinkPort
@@ -10,9 +12,9 @@ from slirpy.wire.ip import Header
 
 __all__ = ["PACKET_COST", "PIECE_COST", "Key", "Partial"]
 
-PIECE_COST = 128
+PIECE_COST: Final = 128
 """Cost of a piece in addition to its bytes, so that small fragments are charged for the memory they use."""
-PACKET_COST = 1024
+PACKET_COST: Final = 1024
 """Cost of a packet in addition to its pieces."""
 Key = tuple[bytes, int]
 """Source and destination, as in the header; identification, with IPv4 and protocol."""

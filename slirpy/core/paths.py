@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import abc
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from slirpy.core.arrival import Arrival
 from slirpy.core.neighbor import Neighbor
@@ -19,7 +19,7 @@ from slirpy.wire.ip import V6, family_of, split_key
 
 __all__ = ["PENDING_MAX", "ServicePath", "Shape", "UdpPath", "UdpSender", "shape_of"]
 
-PENDING_MAX = 64
+PENDING_MAX: Final = 64
 """Datagrams of a flow that wait for the flush. One system call sends no more of them (Linux: ``UDP_MAX_SEGMENTS``),
 and where each is refused, the work of more would count in no link's turn."""
 

@@ -17,17 +17,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from slirpy.config.special import is_pinnable
 from slirpy.units import SECOND
 
 __all__ = ["GUESTS_MAX", "PINS_MAX", "Pin", "Pins"]
 
-GUESTS_MAX = 1024
+GUESTS_MAX: Final = 1024
 """Guests with pins; beyond it, the one that has asked for no name longest is forgotten."""
 PINS_MAX = 8192
 """Pins of one guest; beyond it, the oldest without a flow is forgotten."""
-TTL_MIN, TTL_MAX = 1, 86_400
+TTL_MIN: Final = 1
+TTL_MAX: Final = 86_400
 """Bounds of the seconds for which an answer lives: one is needed to use it at all."""
 
 

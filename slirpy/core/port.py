@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, Timer
@@ -16,7 +16,7 @@ __all__ = ["LinkPort", "PortOwner", "check_port"]
 
 QUEUE_LIMIT = 1024
 """Maximum number of frames that wait for a link without room."""
-QUEUE_BYTES = 4 << 20
+QUEUE_BYTES: Final = 4 << 20
 """Maximum total size of waiting frames from other guests, which are copies."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
+from typing import Final
 
 from slirpy.checks import moment
 from slirpy.core.arp import Arp
@@ -38,9 +39,11 @@ from slirpy.wire.ipv4 import TCP, UDP
 
 __all__ = ["IPStack"]
 
-_MIN_TCP, _MIN_UDP = LAYOUT.segment.size, LAYOUT.datagram.size
-_MIN_TCP6, _MIN_UDP6 = LAYOUT6.segment.size, LAYOUT6.datagram.size
-_IPV6 = 0x86
+_MIN_TCP: Final = LAYOUT.segment.size
+_MIN_UDP: Final = LAYOUT.datagram.size
+_MIN_TCP6: Final = LAYOUT6.segment.size
+_MIN_UDP6: Final = LAYOUT6.datagram.size
+_IPV6: Final = 0x86
 """First byte of the EtherType of IPv6; that of IPv4 and ARP is 8."""
 
 

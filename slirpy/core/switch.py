@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
+from typing import Final
 
 from slirpy.core import offload
 from slirpy.core.guard import HEAD_LENGTH, Guard
@@ -41,20 +42,20 @@ from slirpy.wire import ethernet
 
 __all__ = ["AGE", "HOLD", "PORT_MACS", "HubPort", "Switch"]
 
-AGE = 300 * SECOND
+AGE: Final = 300 * SECOND
 """Time for which a MAC address is remembered after its last frame (IEEE 802.1D, table 7-5)."""
-HOLD = 3 * SECOND
+HOLD: Final = 3 * SECOND
 """Silence after which a MAC address may move to another port."""
-PORT_MACS = 1024
+PORT_MACS: Final = 1024
 """Maximum number of MAC addresses behind one port."""
-FLOOD_RATE = 4000
+FLOOD_RATE: Final = 4000
 """Frames from one port that are flooded a second, on average."""
-FLOOD_BURST = 1000
+FLOOD_BURST: Final = 1000
 """Frames from one port that are flooded in a burst."""
-REPEAT_TIME = SECOND
+REPEAT_TIME: Final = SECOND
 """Time for which a flooded frame is remembered: between half of this and all of it, if there are not too many."""
-REPEAT_FRAMES = 4096
-_REFRESH = SECOND
+REPEAT_FRAMES: Final = 4096
+_REFRESH: Final = SECOND
 """Precision of the order of a port's addresses by age."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
+from typing import Final
 
 from slirpy.core.flows import History
 from slirpy.core.paths import ServicePath, UdpPath
@@ -14,7 +15,7 @@ from slirpy.wire.ip import flow_key
 
 __all__ = ["HISTORY", "FlowTables"]
 
-HISTORY = 256
+HISTORY: Final = 256
 """Number of ended flows that are still listed."""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from slirpy.core.arrival import Arrival
 from slirpy.core.flows import FlowInfo
@@ -29,15 +29,15 @@ from slirpy.wire.ipv4 import DF, TCP
 
 __all__ = ["CSUM_OFFSET", "TcpFlow"]
 
-CSUM_OFFSET = 16
+CSUM_OFFSET: Final = 16
 """Offset of the checksum in a TCP header."""
-_PADDING = bytes(ethernet.MIN_LENGTH)
-_TTL = 64
-_from_bytes = int.from_bytes
-_new_frame = tuple.__new__  # a third of the time of calling Frame, which every frame would pay
-_CONSTANT_WORDS = 0x4500 + DF + (_TTL << 8 | TCP)
+_PADDING: Final = bytes(ethernet.MIN_LENGTH)
+_TTL: Final = 64
+_from_bytes: Final = int.from_bytes
+_new_frame: Final = tuple.__new__  # a third of the time of calling Frame, which every frame would pay
+_CONSTANT_WORDS: Final = 0x4500 + DF + (_TTL << 8 | TCP)
 # DF and an identification of zero: an atomic datagram needs none (RFC 6864, section 4.1).
-_MIDDLE = {layout: layout.middle(TCP, _TTL, DF) for layout in (LAYOUT, LAYOUT6)}
+_MIDDLE: Final = {layout: layout.middle(TCP, _TTL, DF) for layout in (LAYOUT, LAYOUT6)}
 
 
 class TcpFlow(abc.ABC):

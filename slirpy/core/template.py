@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from slirpy.core.neighbor import Neighbors
 from slirpy.core.network import Network
 from slirpy.interfaces import Frame
@@ -12,12 +14,12 @@ from slirpy.wire.ipv4 import UDP
 
 __all__ = ["CONSTANT_WORDS", "TTL", "UDP_CSUM_OFFSET", "DatagramTemplate"]
 
-TTL = 64
-CONSTANT_WORDS = 0x4500 + (TTL << 8 | UDP)
+TTL: Final = 64
+CONSTANT_WORDS: Final = 0x4500 + (TTL << 8 | UDP)
 """Sum of the constant words of an IPv4 header."""
-UDP_CSUM_OFFSET = 6
+UDP_CSUM_OFFSET: Final = 6
 """Offset of the checksum in a UDP header."""
-_new_frame = tuple.__new__  # takes a third of the time of Frame(...), which counts for every frame
+_new_frame: Final = tuple.__new__  # takes a third of the time of Frame(...), which counts for every frame
 
 
 class DatagramTemplate:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from itertools import count
+from typing import Final
 
 from slirpy.mypyc import mypyc_attr
 
 __all__ = ["Alarm", "Timers"]
 
-NEVER = 1 << 63
+NEVER: Final = 1 << 63
 """A time that no clock reaches."""
-SWEEP = 1024
+SWEEP: Final = 1024
 """Heap size below which obsolete entries are not searched for."""
 
 

@@ -15,6 +15,7 @@ size of packets, by the difference between the headers (RFC 7915).
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Final
 
 from slirpy.config import Config
 from slirpy.interfaces import Buffer
@@ -23,13 +24,13 @@ from slirpy.wire.nat64 import Nat64Prefix
 
 __all__ = ["STAND_INS_MAX", "UNASSIGNED", "Translation", "is_small", "translated_mtu"]
 
-STAND_INS_MAX = 4096
+STAND_INS_MAX: Final = 4096
 """Stand-ins in use; a small pool has fewer."""
-UNASSIGNED = b""
+UNASSIGNED: Final = b""
 """In place of a host's address: the stand-in has no meaning now."""
-_HEADERS = 40 - 20
+_HEADERS: Final = 40 - 20
 """Difference in bytes between the headers of the two families."""
-_SMALL = 1280 - 40 - 8
+_SMALL: Final = 1280 - 40 - 8
 """Payload of the largest datagram or echo request in an IPv6 packet that every path can carry."""
 
 

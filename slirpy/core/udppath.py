@@ -12,7 +12,7 @@ One text makes a function for each IP family, as in ``core/fastpath.py``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from slirpy.core.fragments import Fragments
 from slirpy.core.network import Network
@@ -24,7 +24,7 @@ from slirpy.wire.ipv4 import UDP
 
 __all__ = ["udp_fastpath", "udp_fastpath6"]
 
-_from_bytes = int.from_bytes
+_from_bytes: Final = int.from_bytes
 _Fastpath: TypeAlias = Callable[
     [Network, dict[bytes, UdpPath | ServicePath], Fragments, LinkPort, memoryview, bool], bool
 ]
@@ -93,4 +93,5 @@ def _fastpath(layout: Layout) -> _Fastpath:
     return fastpath
 
 
-udp_fastpath, udp_fastpath6 = _fastpath(LAYOUT), _fastpath(LAYOUT6)
+udp_fastpath: Final = _fastpath(LAYOUT)
+udp_fastpath6: Final = _fastpath(LAYOUT6)

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic_ns
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from slirpy.errors import StateError
 from slirpy.fair import TURN
@@ -20,9 +20,9 @@ from slirpy.interfaces import READ, Poller
 
 __all__ = ["LIMIT", "Mailbox"]
 
-LIMIT = 1024
+LIMIT: Final = 1024
 """Frames that may wait."""
-_BATCH = 256  # notes handled before sockets and timers get their turn
+_BATCH: Final = 256  # notes handled before sockets and timers get their turn
 
 _T = TypeVar("_T")
 

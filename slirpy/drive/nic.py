@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from slirpy.checks import shown, switch, whole
 from slirpy.core.port import LinkPort
@@ -19,7 +19,7 @@ Detach: TypeAlias = Callable[[LinkPort], None]
 
 __all__ = ["Attachment", "GuestListener", "Nic"]
 
-_MAX_SIZE = 65535
+_MAX_SIZE: Final = 65535
 """Maximum of ``gso_size``."""
 
 

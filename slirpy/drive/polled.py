@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from threading import get_ident
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from slirpy.checks import descriptor, is_whole
 from slirpy.config.values import FOR_EVER, function, wait_seconds
@@ -22,9 +22,9 @@ from slirpy.units import SECOND
 
 __all__ = ["Polled"]
 
-ROUNDS = 64
+ROUNDS: Final = 64
 """Rounds per call when a guest answers frames from within ``on_frame``."""
-BUDGET = 1024
+BUDGET: Final = 1024
 """Frames of such answers per call; the rest waits for the next call."""
 
 _T = TypeVar("_T")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from slirpy.errortext import strerror
 from slirpy.wire.scope import is_link_local, split_scope, with_scope
 
 __all__ = ["NON_BLOCKING", "Name", "family_of", "name_of", "new_socket", "place_of"]
 
-NON_BLOCKING = getattr(socket, "SOCK_NONBLOCK", 0)
+NON_BLOCKING: Final = getattr(socket, "SOCK_NONBLOCK", 0)
 """A flag for the kind of a new socket, which saves a system call; 0 where there is none."""
 Name: TypeAlias = tuple[Any, ...]
 """Host and port; for a link-local IPv6 address flow label and scope too."""

@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from struct import Struct
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from slirpy.host.addresses import place_of
 from slirpy.interfaces import IcmpReport
@@ -35,24 +35,37 @@ Control: TypeAlias = tuple[tuple[int, int, bytes], ...]
 """Ancillary data for ``sendmsg``."""
 
 # <linux/in.h>, <linux/in6.h> and <linux/errqueue.h>.
-_IP_TTL, _IP_MTU_DISCOVER, _IP_RECVERR, _IP_RECVTTL = 2, 10, 11, 12
-_IP_PKTINFO = 8
-_IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _IPV6_RECVERR, _IPV6_RECVPKTINFO, _IPV6_PKTINFO = 41, 23, 25, 49, 50
-_IPV6_RECVHOPLIMIT, _IPV6_HOPLIMIT = 51, 52
-_PMTUDISC_DONT, _PMTUDISC_PROBE = 0, 3
-_MSG_ERRQUEUE = 0x2000
-_ERROR_KINDS = ((0, _IP_RECVERR), (_IPPROTO_IPV6, _IPV6_RECVERR))
-_EXTENDED_ERROR = Struct("=IBBBxII")  # errno, origin, type, code, info, data
+_IP_TTL: Final = 2
+_IP_MTU_DISCOVER: Final = 10
+_IP_RECVERR: Final = 11
+_IP_RECVTTL: Final = 12
+_IP_PKTINFO: Final = 8
+_IPPROTO_IPV6: Final = 41
+_IPV6_MTU_DISCOVER: Final = 23
+_IPV6_RECVERR: Final = 25
+_IPV6_RECVPKTINFO: Final = 49
+_IPV6_PKTINFO: Final = 50
+_IPV6_RECVHOPLIMIT: Final = 51
+_IPV6_HOPLIMIT: Final = 52
+_PMTUDISC_DONT: Final = 0
+_PMTUDISC_PROBE: Final = 3
+_MSG_ERRQUEUE: Final = 0x2000
+_ERROR_KINDS: Final = ((0, _IP_RECVERR), (_IPPROTO_IPV6, _IPV6_RECVERR))
+_EXTENDED_ERROR: Final = Struct("=IBBBxII")  # errno, origin, type, code, info, data
 # struct sockaddr_in, without its padding, and struct sockaddr_in6, by the origin of the error.
-_ORIGIN_LOCAL, _ORIGIN_ICMP, _ORIGIN_ICMP6 = 1, 2, 3
-_REPORTERS = {_ORIGIN_ICMP: Struct("=4x4s"), _ORIGIN_ICMP6: Struct("=8x16s")}
-_ROOM = 512
-_QUOTE = 548
-_DARWIN_IP_DONTFRAG, _DARWIN_IPV6_DONTFRAG = 28, 62  # <netinet/in.h>, <netinet6/in6.h>
-_BATCH = 64
-_PKTINFO = Struct("=i4s4s")  # struct in_pktinfo: interface, address to answer from, destination in the header
-_PKTINFO6 = Struct("=16si")  # struct in6_pktinfo: address, interface
-LOCAL_ROOM = 128
+_ORIGIN_LOCAL: Final = 1
+_ORIGIN_ICMP: Final = 2
+_ORIGIN_ICMP6: Final = 3
+_REPORTERS: Final = {_ORIGIN_ICMP: Struct("=4x4s"), _ORIGIN_ICMP6: Struct("=8x16s")}
+_ROOM: Final = 512
+_QUOTE: Final = 548
+_DARWIN_IP_DONTFRAG: Final = 28
+_DARWIN_IPV6_DONTFRAG: Final = 62
+_BATCH: Final = 64
+# struct in_pktinfo: interface, address to answer from, destination in the header.
+_PKTINFO: Final = Struct("=i4s4s")
+_PKTINFO6: Final = Struct("=16si")  # struct in6_pktinfo: address, interface
+LOCAL_ROOM: Final = 128
 """Bytes of ancillary data for :func:`local_of`, including other options."""
 
 

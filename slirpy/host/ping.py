@@ -12,6 +12,7 @@ import errno
 import socket
 import sys
 from struct import Struct
+from typing import Final
 
 from slirpy.host.addresses import name_of, new_socket, place_of
 from slirpy.host.ipoptions import hear_errors, ttl_of
@@ -23,10 +24,10 @@ from slirpy.wire import icmp, icmpv6
 
 __all__ = ["SocketPing", "open_ping"]
 
-_ECHO = Struct("!BBHHH")  # type, code, checksum, identifier, sequence number
-_IPPROTO_ICMPV6 = 58
-_MESSAGE_MAX = 65535
-_ROOM = 64
+_ECHO: Final = Struct("!BBHHH")  # type, code, checksum, identifier, sequence number
+_IPPROTO_ICMPV6: Final = 58
+_MESSAGE_MAX: Final = 65535
+_ROOM: Final = 64
 
 
 class SocketPing(PacketSocket):

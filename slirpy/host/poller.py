@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from slirpy import forks
 from slirpy.errors import StateError
@@ -24,27 +24,27 @@ from slirpy.mypyc import mypyc_attr
 
 __all__ = ["HANGUP", "URGENT", "SelectorPoller"]
 
-HANGUP = 4
+HANGUP: Final = 4
 """An event in addition to READ and WRITE: the connection was reset, or has ended in both directions.
 
 A descriptor registered for HANGUP alone still reports a reset while nothing is read or written. Only epoll can do
 that; other mechanisms never report the event, and a reset is noticed at the next read or write.
 """
 
-URGENT = 8
+URGENT: Final = 8
 """An event in addition to READ, and only where that is watched: urgent data is available. Reported only by epoll."""
 
 Handler: TypeAlias = Callable[[int], None]
 
-_MAX_EVENTS = 1024  # of an ordinary wait
-_GROUP_EVENTS = 64
+_MAX_EVENTS: Final = 1024  # of an ordinary wait
+_GROUP_EVENTS: Final = 64
 
 
 def _unregistered(mask: int) -> None:
     """Stand in for the function of a descriptor that is not registered any more."""
 
 
-_UNREGISTERED = 0, _unregistered
+_UNREGISTERED: Final = 0, _unregistered
 
 
 class _Backend(Protocol):
@@ -64,12 +64,12 @@ class _Backend(Protocol):
 
 # EPOLLIN is 1, EPOLLPRI 2, EPOLLOUT 4, EPOLLERR 8, EPOLLHUP 16. The last two are reported unasked, and mean that
 # neither reading nor writing would block.
-_EPOLL_MASKS = tuple(
+_EPOLL_MASKS: Final = tuple(
     (READ | WRITE | HANGUP if bits & 24 else (READ if bits & 1 else 0) | (WRITE if bits & 4 else 0))
     | (URGENT if bits & 2 else 0)
     for bits in range(32)
 )
-_SELECTOR_MASKS = tuple(range(4)) * 8
+_SELECTOR_MASKS: Final = tuple(range(4)) * 8
 
 
 class _Epoll:

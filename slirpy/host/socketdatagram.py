@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from struct import Struct
 from time import monotonic_ns
+from typing import Final
 
 from slirpy.fair import PAUSE
 from slirpy.host.addresses import Name, name_of, place_of
@@ -35,15 +36,16 @@ from slirpy.wire.udp import run_length
 
 __all__ = ["DATAGRAM_MAX", "AnsweringDatagram", "PacketSocket", "SocketDatagram", "WildcardDatagram"]
 
-LOCALS_MAX = 256
+LOCALS_MAX: Final = 256
 """Local addresses that a socket remembers; all of 127.0.0.0/8 is local."""
-_BATCH = 128  # packets taken from one socket before others get their turn
-DATAGRAM_MAX = 65535
-_ATTEMPTS = 8  # to send a packet while errors about others arrive
+_BATCH: Final = 128  # packets taken from one socket before others get their turn
+DATAGRAM_MAX: Final = 65535
+_ATTEMPTS: Final = 8  # to send a packet while errors about others arrive
 # <linux/udp.h>: the system cuts one large datagram into many, which is faster than many calls.
-_SOL_UDP, _UDP_SEGMENT = 17, 103
-_UINT16 = Struct("=H")
-_can_segment = sys.platform == "linux"
+_SOL_UDP: Final = 17
+_UDP_SEGMENT: Final = 103
+_UINT16: Final = Struct("=H")
+_can_segment: Final = sys.platform == "linux"
 
 
 class PacketSocket(OpenSocket):

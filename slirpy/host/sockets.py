@@ -6,6 +6,7 @@ import errno
 import socket
 import sys
 from collections.abc import Callable
+from typing import Final
 
 from slirpy import forks
 from slirpy.errortext import strerror
@@ -31,13 +32,13 @@ from slirpy.paths import bind_unix, inode_of, remove_unix
 
 __all__ = ["SocketDatagram", "SocketHost", "SocketListener", "SocketPing", "SocketStream"]
 
-_BATCH = 64  # connections taken from one listener before others get their turn
-_BACKLOG = 1024
-_UDP_BUFFER = 1 << 20  # bytes that may wait for the next poll; the system may allow less
-_NOBODY = b"\x7f\0\0\1", 0  # a client of a unix socket has no address
-_NOT_OWN = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL)
+_BATCH: Final = 64  # connections taken from one listener before others get their turn
+_BACKLOG: Final = 1024
+_UDP_BUFFER: Final = 1 << 20  # bytes that may wait for the next poll; the system may allow less
+_NOBODY: Final = b"\x7f\0\0\1", 0  # a client of a unix socket has no address
+_NOT_OWN: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL)
 """Errors with which the system refuses to bind a socket to an address of another host, or of no known family."""
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class SocketListener(OpenSocket):

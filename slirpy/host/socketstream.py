@@ -21,6 +21,7 @@ import socket
 import struct
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from slirpy.host.addresses import name_of
 from slirpy.host.ipoptions import hear_errors, hear_no_errors, hear_ttl, queued_errors, set_ttl
@@ -32,19 +33,21 @@ from slirpy.wire.ip import family_of
 
 __all__ = ["SocketStream", "tune"]
 
-_HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
-_IOV_MAX = 1024  # buffers per sendmsg; every system accepts at least 1024
+_HAS_SENDMSG: Final = hasattr(socket.socket, "sendmsg")
+_IOV_MAX: Final = 1024  # buffers per sendmsg; every system accepts at least 1024
 # Linger for 0 seconds: close sends a RST.
-_LINGER_NOTHING = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-_SIOCATMARK = 0x8905
-_SO_MEMINFO = 55 if sys.platform == "linux" else None
+_LINGER_NOTHING: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+_SIOCATMARK: Final = 0x8905
+_SO_MEMINFO: Final = 55 if sys.platform == "linux" else None
 """Not in :mod:`socket`; include/uapi/asm-generic/socket.h."""
-_MEMINFO = struct.Struct("=9I")
-_RMEM_ALLOC, _WMEM_QUEUED = 0, 5
+_MEMINFO: Final = struct.Struct("=9I")
+_RMEM_ALLOC: Final = 0
+_WMEM_QUEUED: Final = 5
 """Places in ``_MEMINFO``: include/uapi/linux/sock_diag.h."""
-_CONNECTING = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
-_ASKS_TWICE = sys.platform != "win32"  # there, a second connect is an error even if the first has succeeded
-_SHORT_TTL = 63
+_CONNECTING: Final = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
+# On Windows, a second connect is an error even if the first has succeeded.
+_ASKS_TWICE: Final = sys.platform != "win32"
+_SHORT_TTL: Final = 63
 """A smaller TTL suggests that the guest traces the path and wants to hear which router dropped the SYN. Common
 systems send 64 or more, which is not less than this after our decrement, and so avoids the system calls.
 """

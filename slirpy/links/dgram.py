@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic_ns
+from typing import Final
 
 from slirpy import forks
 from slirpy.addresses import ipv4
@@ -29,13 +30,13 @@ from slirpy.reprs import never_raises
 
 __all__ = ["DgramLink", "dgram_netdev", "is_multicast", "multicast"]
 
-_LONGEST = 69632  # QEMU's limit of a frame
-_ROOM = 256 * 1024
-_BATCH = 64  # frames per poll
-_KERNEL_ROOM = 1 << 20  # requested; the system grants as much as it allows. Frames beyond are lost
-_NOT_OURS = -1
-_FULL = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
-_GONE = (errno.ECONNREFUSED, errno.ENOTCONN, errno.EDESTADDRREQ, errno.ENOENT, errno.ECONNRESET)
+_LONGEST: Final = 69632  # QEMU's limit of a frame
+_ROOM: Final = 256 * 1024
+_BATCH: Final = 64  # frames per poll
+_KERNEL_ROOM: Final = 1 << 20  # requested; the system grants as much as it allows. Frames beyond are lost
+_NOT_OURS: Final = -1
+_FULL: Final = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
+_GONE: Final = (errno.ECONNREFUSED, errno.ENOTCONN, errno.EDESTADDRREQ, errno.ENOENT, errno.ECONNRESET)
 
 
 class DgramLink:

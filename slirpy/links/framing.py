@@ -13,26 +13,28 @@ import struct
 from bisect import bisect_right
 from collections.abc import Sequence
 from time import monotonic_ns
+from typing import Final
 
 from slirpy.fair import TURN, TURN_FRAMES
 from slirpy.interfaces import Buffer, Frame, LinkSink
 
 __all__ = ["LONGEST", "SHORTEST", "FrameStream"]
 
-SHORTEST = 14
+SHORTEST: Final = 14
 """Bytes of an Ethernet header; no frame is shorter."""
-LONGEST = 69632
+LONGEST: Final = 69632
 """QEMU's limit (4096 + 65536); a sender that announces more is out of step."""
 
-_LENGTH = struct.Struct("!I")
-_ROOM = 256 * 1024
-_HALF = _ROOM // 2  # more than the longest frame with its length
-_SHORT_LOOK, _LONG_LOOK = 4 * 1024, 16 * 1024
+_LENGTH: Final = struct.Struct("!I")
+_ROOM: Final = 256 * 1024
+_HALF: Final = _ROOM // 2  # more than the longest frame with its length
+_SHORT_LOOK: Final = 4 * 1024
+_LONG_LOOK: Final = 16 * 1024
 """Bytes of frames on the fast path, small ones and large ones, after which the end of the turn is considered."""
-_FEW = 8
+_FEW: Final = 8
 """Number of frames in ``_SHORT_LOOK`` bytes up to which they are large."""
-_HAS_SENDMSG = hasattr(socket.socket, "sendmsg")
-_IOV_MAX = 1024  # buffers per sendmsg; every system accepts at least 1024
+_HAS_SENDMSG: Final = hasattr(socket.socket, "sendmsg")
+_IOV_MAX: Final = 1024  # buffers per sendmsg; every system accepts at least 1024
 
 
 class FrameStream:

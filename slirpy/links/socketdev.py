@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from slirpy.checks import DESCRIPTOR_MAX
 from slirpy.config.text import decimal
@@ -16,7 +17,7 @@ from slirpy.links.stream import StreamLink
 
 __all__ = ["socket_netdev"]
 
-_FORMS = ("listen", "connect", "mcast", "udp", "fd")
+_FORMS: Final = ("listen", "connect", "mcast", "udp", "fd")
 
 
 def socket_netdev(options: Options) -> Callable[[], Link]:

@@ -11,6 +11,7 @@ import errno
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final
 
 from slirpy.checks import instance
 from slirpy.errors import LinkError
@@ -26,8 +27,8 @@ from slirpy.units import SECOND
 
 __all__ = ["StreamLink", "stream_netdev"]
 
-_LONGEST_WAIT = 86_400  # seconds between two attempts to connect
-_UNDERWAY = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
+_LONGEST_WAIT: Final = 86_400  # seconds between two attempts to connect
+_UNDERWAY: Final = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
 
 
 class StreamLink:

@@ -14,6 +14,7 @@ import struct
 import sys
 from collections.abc import Callable, Sequence
 from time import monotonic_ns
+from typing import Final
 
 from slirpy.checks import descriptor, switch
 from slirpy.config.values import as_text, function
@@ -26,24 +27,38 @@ from slirpy.reprs import never_raises
 
 __all__ = ["TapLink", "open_tap"]
 
-_VNET = struct.Struct("=BBHHHH")
+_VNET: Final = struct.Struct("=BBHHHH")
 """Flags, segmentation type, header length, segment size, checksum start and offset; in the machine's byte order."""
-_unpack_gso_size = struct.Struct("=H").unpack_from
-_NEEDS_CSUM, _DATA_VALID = 1, 2
-_GSO_NONE, _GSO_TCPV4, _GSO_TCPV6, _GSO_UDP_L4 = 0, 1, 4, 5
+_unpack_gso_size: Final = struct.Struct("=H").unpack_from
+_NEEDS_CSUM: Final = 1
+_DATA_VALID: Final = 2
+_GSO_NONE: Final = 0
+_GSO_TCPV4: Final = 1
+_GSO_TCPV6: Final = 4
+_GSO_UDP_L4: Final = 5
 
 # <linux/if_tun.h>
-_TUNSETIFF, _TUNGETIFF, _TUNSETOFFLOAD = 0x400454CA, 0x800454D2, 0x400454D0
-_TUNGETVNETHDRSZ, _TUNSETVNETHDRSZ = 0x800454D7, 0x400454D8
-_IFF_TAP, _IFF_MULTI_QUEUE, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x0100, 0x1000, 0x4000
-_TUN_F_CSUM, _TUN_F_TSO4, _TUN_F_TSO6, _TUN_F_TSO_ECN, _TUN_F_USO = 1, 2, 4, 8, 0x60
-_OFFLOADS = _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6 | _TUN_F_TSO_ECN
-_NAME_LENGTH = 15
-_UDP_CSUM_OFFSET = 6
-_ETHERTYPE_IPV6 = 0x86  # first byte of the EtherType
+_TUNSETIFF: Final = 0x400454CA
+_TUNGETIFF: Final = 0x800454D2
+_TUNSETOFFLOAD: Final = 0x400454D0
+_TUNGETVNETHDRSZ: Final = 0x800454D7
+_TUNSETVNETHDRSZ: Final = 0x400454D8
+_IFF_TAP: Final = 0x0002
+_IFF_MULTI_QUEUE: Final = 0x0100
+_IFF_NO_PI: Final = 0x1000
+_IFF_VNET_HDR: Final = 0x4000
+_TUN_F_CSUM: Final = 1
+_TUN_F_TSO4: Final = 2
+_TUN_F_TSO6: Final = 4
+_TUN_F_TSO_ECN: Final = 8
+_TUN_F_USO: Final = 0x60
+_OFFLOADS: Final = _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6 | _TUN_F_TSO_ECN
+_NAME_LENGTH: Final = 15
+_UDP_CSUM_OFFSET: Final = 6
+_ETHERTYPE_IPV6: Final = 0x86  # first byte of the EtherType
 
-_FRAME_ROOM = 65535 + 14 + 4
-_ARENA = 16 * _FRAME_ROOM
+_FRAME_ROOM: Final = 65535 + 14 + 4
+_ARENA: Final = 16 * _FRAME_ROOM
 """Bytes of the read buffer: a MiB, which stays in the processor's cache until the flush."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from slirpy.links.options import Options
 from slirpy.links.tap import TapLink, open_tap
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = ["tap_netdev"]
 
-_SCRIPTS = ("script", "downscript")
-_FLAGS = ("vhost", "vhostforce")
+_SCRIPTS: Final = ("script", "downscript")
+_FLAGS: Final = ("vhost", "vhostforce")
 """Options by which QEMU lets the kernel carry frames between the interface and its card; slirpy has no such card."""
-_NO_EFFECT = ("sndbuf", "poll-us")
-_NOT_HERE = {
+_NO_EFFECT: Final = ("sndbuf", "poll-us")
+_NOT_HERE: Final = {
     "fds": "are several queues of one interface, and one is all that is built here; write fd=",
     "vhostfd": "belongs to QEMU's vhost-net, which is not used here; leave it out",
     "vhostfds": "belong to QEMU's vhost-net, which is not used here; leave them out",

@@ -11,7 +11,7 @@ One text makes a function for each IP family, as in ``core/fastpath.py``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from slirpy.core.tcpflow import CSUM_OFFSET
 from slirpy.interfaces import Frame
@@ -32,11 +32,11 @@ from slirpy.wire.tcp import ACK, HEADER_LENGTH, PSH
 __all__ = ["at_rest", "exchange", "exchange6"]
 
 _Exchange: TypeAlias = Callable[[PumpedFlow, int], bool]
-_new_frame = tuple.__new__  # a third of the time of calling Frame
-_HEADERS = HEADER_LENGTH + TIMESTAMP.size
-_OFFSET = _HEADERS << 2
-_FLAGS = ACK | PSH
-_CONSTANT_WORDS = (_OFFSET << 8 | _FLAGS) + TIMESTAMP_WORD
+_new_frame: Final = tuple.__new__  # a third of the time of calling Frame
+_HEADERS: Final = HEADER_LENGTH + TIMESTAMP.size
+_OFFSET: Final = _HEADERS << 2
+_FLAGS: Final = ACK | PSH
+_CONSTANT_WORDS: Final = (_OFFSET << 8 | _FLAGS) + TIMESTAMP_WORD
 
 
 def at_rest(conn: Connection) -> bool:
@@ -215,4 +215,5 @@ def _exchanger(layout: Layout) -> _Exchange:
     return exchange
 
 
-exchange, exchange6 = _exchanger(LAYOUT), _exchanger(LAYOUT6)
+exchange: Final = _exchanger(LAYOUT)
+exchange6: Final = _exchanger(LAYOUT6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar
 
 from slirpy.core.arrival import Arrival
 from slirpy.core.flows import FlowInfo, describe
@@ -30,7 +30,7 @@ __all__ = ["DatagramFlow", "DatagramNat", "Tally"]
 
 PINS_MAX = 1024
 """Destinations of one flow whose pins are kept."""
-TALLIES_MAX = 1024
+TALLIES_MAX: Final = 1024
 """Maximum number of destinations of one flow whose traffic is counted; the oldest then counts as ended."""
 P = TypeVar("P", DatagramPeer, PingPeer)
 

@@ -8,6 +8,7 @@ the system does not allow such sockets, nothing is forged: the guest gets a "pro
 from __future__ import annotations
 
 import errno
+from typing import Final
 
 from slirpy.core.arrival import Arrival
 from slirpy.core.parts import Parts
@@ -29,19 +30,19 @@ from slirpy.wire.ip import family_of
 
 __all__ = ["IcmpFlow", "IcmpNat"]
 
-IDLE_TIMEOUT = 60 * SECOND
+IDLE_TIMEOUT: Final = 60 * SECOND
 """RFC 5508, REQ-2, requires at least a minute."""
 MAX_FLOWS = 1024
 """Maximum number of flows. Each uses a descriptor of the host."""
 MAX_ROUTES = 1024
 """Maximum number of destinations of one flow."""
-_ADVICE = (
+_ADVICE: Final = (
     "slirpy: guests cannot ping beyond the gateway, because the system gives this process no ping socket (%s); "
     'to allow it to all users: sysctl -w net.ipv4.ping_group_range="0 2147483647"'
 )
 
 
-_SIZES = 4, 16
+_SIZES: Final = 4, 16
 
 
 def _key(guest: bytes, identifier: int, size: int) -> bytes:

@@ -10,7 +10,7 @@ moves it is asked less and less often. An idle network is not woken for it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from slirpy.core.network import Network
 from slirpy.core.tcpflow import TcpFlow
@@ -20,13 +20,13 @@ from slirpy.units import MS, SECOND
 
 __all__ = ["LARGEST", "KernelBuffers"]
 
-LARGEST = 10 << 20
+LARGEST: Final = 10 << 20
 """Bytes to which the two buffers of a socket may grow: Linux's defaults, net.ipv4.tcp_rmem and tcp_wmem."""
-SWEEP = 250 * MS
+SWEEP: Final = 250 * MS
 """Time in which all connections are asked."""
-SLOWEST = 4 * SECOND
+SLOWEST: Final = 4 * SECOND
 """Longest time of a round, while nothing moves."""
-BATCH = 256
+BATCH: Final = 256
 """Connections that are asked in one turn."""
 
 

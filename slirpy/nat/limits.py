@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from slirpy.fair import Entry, Shares
 from slirpy.logs import warn
@@ -13,13 +13,13 @@ from slirpy.units import SECOND
 
 __all__ = ["EXHAUSTED", "DescriptorLimit"]
 
-EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 """Temporary refusals."""
-IDLE = 10 * SECOND
+IDLE: Final = 10 * SECOND
 """Time that a party's own flow must have been idle before its new flow may evict it."""
-WARN_AGAIN = 60 * SECOND
+WARN_AGAIN: Final = 60 * SECOND
 """Least time between two warnings."""
-_ADVICE = (
+_ADVICE: Final = (
     "slirpy: the system gives this process no more descriptors (%d flows are open); flows that were idle have to go, "
     "or new ones are refused; raise the limit (ulimit -n)"
 )

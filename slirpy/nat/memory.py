@@ -20,18 +20,19 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Hashable
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from slirpy.fair import Group
 from slirpy.mypyc import trait
 
 __all__ = ["LEAST", "Holder", "MemoryBudget", "kernel_memory"]
 
-LEAST = 1024
+LEAST: Final = 1024
 """Bytes of data for the guest up to which a connection need not report."""
-_TIGHT = 4
+_TIGHT: Final = 4
 """From all but one of these parts of the budget on, less is read."""
-_EXACT, _LAZY = 3, 1
+_EXACT: Final = 3
+_LAZY: Final = 1
 """Eighths of the budget from which on, and below which no longer, each change is reported."""
 
 

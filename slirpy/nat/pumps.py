@@ -8,7 +8,7 @@ and the congestion window accept at once; the data read serves as the retransmis
 from __future__ import annotations
 
 import abc
-from typing import Any
+from typing import Any, Final
 
 from slirpy.core.neighbor import Neighbor, Neighbors
 from slirpy.core.network import Network
@@ -21,11 +21,11 @@ from slirpy.tcp.states import CLOSE_WAIT, ESTABLISHED
 
 __all__ = ["PumpedFlow"]
 
-READ_SIZE = 1 << 16
+READ_SIZE: Final = 1 << 16
 """Bytes read from a peer at a time, approximately; whole bursts where the link segments."""
-READS = 16
+READS: Final = 16
 """Maximum number of reads for one flow in one flush."""
-_MAY_READ = (ESTABLISHED, CLOSE_WAIT)
+_MAY_READ: Final = (ESTABLISHED, CLOSE_WAIT)
 
 
 class PumpedFlow(TcpFlow, Holder):

@@ -9,6 +9,7 @@ and not reported. libslirp knows two codes: host unreachable for EHOSTUNREACH, n
 from __future__ import annotations
 
 import errno
+from typing import Final
 
 from slirpy.core.arrival import Arrival
 from slirpy.core.icmp import IcmpErrors
@@ -30,7 +31,7 @@ __all__ = [
     "tell_errno",
 ]
 
-REFUSAL_CAUSES = {
+REFUSAL_CAUSES: Final = {
     Refusal.NET_UNREACHABLE: Cause.NET_UNREACHABLE,
     Refusal.HOST_UNREACHABLE: Cause.HOST_UNREACHABLE,
     Refusal.PORT_UNREACHABLE: Cause.PORT_UNREACHABLE,
@@ -38,7 +39,7 @@ REFUSAL_CAUSES = {
     Refusal.BEYOND_SCOPE: Cause.BEYOND_SCOPE,
 }
 """Codes of destination unreachable for a packet whose destination is not allowed."""
-ERRNO_CAUSES = {
+ERRNO_CAUSES: Final = {
     errno.ENETUNREACH: Cause.NET_UNREACHABLE,
     errno.ENETDOWN: Cause.NET_UNREACHABLE,
     errno.EAFNOSUPPORT: Cause.NET_UNREACHABLE,  # a redirect to IPv6, on a host that has only IPv4
@@ -51,9 +52,9 @@ ERRNO_CAUSES = {
 }
 """Codes of destination unreachable by the host's errno, for TCP, UDP and echo alike."""
 
-UNHEARD = (errno.ECONNREFUSED, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETUNREACH)
+UNHEARD: Final = (errno.ECONNREFUSED, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETUNREACH)
 """Errors of a host's loopback at which nobody listens, or which the host does not have."""
-_NO_SOURCE = errno.EADDRNOTAVAIL
+_NO_SOURCE: Final = errno.EADDRNOTAVAIL
 """With IPv6, the host has a route but no address to use on it. With IPv4, it has no port left."""
 
 

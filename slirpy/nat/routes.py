@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from slirpy.config import Config
 from slirpy.config.policy import checked_verdict
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 __all__ = ["LOOPBACK", "LOOPBACK6", "NO_LOG", "Refusal", "Route", "Router", "onward_ttl"]
 
-LOOPBACK = b"\x7f\0\0\x01"
-LOOPBACK6 = bytes(15) + b"\x01"
-_LIMITED_BROADCAST = b"\xff\xff\xff\xff"
-_RESTRICTED = Verdict(Action.REJECT, reason="restrict")
-NO_LOG = Verdict(Action.REJECT, reason="no audit log")
-_SHUT = Verdict(Action.REJECT, reason="no host loopback")
-_UNDECIDED = Verdict(Action.REJECT, reason="nobody decided in time")
-_NOBODY = Verdict(Action.REJECT, reason="nobody to ask")
-_ALLOWED = Verdict(Action.ALLOW)
-_UNRESOLVED = "{} does not resolve to an address that may be used"
+LOOPBACK: Final = b"\x7f\0\0\x01"
+LOOPBACK6: Final = bytes(15) + b"\x01"
+_LIMITED_BROADCAST: Final = b"\xff\xff\xff\xff"
+_RESTRICTED: Final = Verdict(Action.REJECT, reason="restrict")
+NO_LOG: Final = Verdict(Action.REJECT, reason="no audit log")
+_SHUT: Final = Verdict(Action.REJECT, reason="no host loopback")
+_UNDECIDED: Final = Verdict(Action.REJECT, reason="nobody decided in time")
+_NOBODY: Final = Verdict(Action.REJECT, reason="nobody to ask")
+_ALLOWED: Final = Verdict(Action.ALLOW)
+_UNRESOLVED: Final = "{} does not resolve to an address that may be used"
 
 
 def onward_ttl(ttl: int, address: bytes) -> int:

@@ -6,7 +6,7 @@ exists. Inbound (hostfwd), the far side connects first and slirpy opens the conn
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from slirpy.core.arrival import Arrival
 from slirpy.core.neighbor import Neighbor
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TcpNat"]
 
-KEEPALIVE_INTERVAL = 75 * SECOND
+KEEPALIVE_INTERVAL: Final = 75 * SECOND
 """Time between two keep-alives to a guest, unless ``Config.tcp_keepalive`` is less."""
 MAX_FLOWS = 32768
 """Maximum number of established connections."""
@@ -58,16 +58,16 @@ MAX_TIME_WAIT = 8192
 """Maximum number of closed connections whose last segments may still be repeated."""
 WIDE_BYTES = 256 << 20
 """Total size of all grown windows. Beyond it, windows grow less."""
-LARGEST_WINDOW = 0xFFFF << 9
+LARGEST_WINDOW: Final = 0xFFFF << 9
 """Bytes of the largest window, 32 MiB less 512: 1.3 Gbit/s over a path of 200 ms."""
-WINDOW_SHARE = 16
+WINDOW_SHARE: Final = 16
 """The part of the budget for memory that the windows of one connection may promise each way, if this is more than
 an ordinary window."""
-ETHERNET_MTU = 1500
+ETHERNET_MTU: Final = 1500
 """Largest packet to a guest whose SYN has no MSS option, since it is on our link."""
-MAX_PACKET = 65535
+MAX_PACKET: Final = 65535
 """Bytes of the largest packet, headers included, that is handed to a link which segments it."""
-_TIMESTAMPS = 12
+_TIMESTAMPS: Final = 12
 
 
 class TcpNat(FlowKeeper):

@@ -10,7 +10,7 @@ import errno
 from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Final
 
 from slirpy.config.text import with_port
 from slirpy.core.arrival import Arrival
@@ -44,7 +44,7 @@ from slirpy.wire.tcp import ACK, HEADER_LENGTH, RST, SYN
 
 __all__ = ["CONNECT_TIMEOUT", "FlowKeeper", "NatTcpFlow"]
 
-CONNECT_TIMEOUT = 75 * SECOND
+CONNECT_TIMEOUT: Final = 75 * SECOND
 """Time for either side to answer.
 
 Shorter than the three minutes of RFC 9293 (MUST-23), since whoever opens a connection may give up: the other side has

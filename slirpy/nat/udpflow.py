@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from itertools import groupby
+from typing import Final
 
 from slirpy.core.arrival import Arrival
 from slirpy.core.paths import UdpPath, UdpSender, shape_of
@@ -27,14 +28,15 @@ from slirpy.wire.ip import family_of, split_key
 
 __all__ = ["UdpFlow", "UdpSockets"]
 
-IDLE_TIMEOUT = 240 * SECOND
+IDLE_TIMEOUT: Final = 240 * SECOND
 """RFC 4787, REQ-5, requires at least two minutes."""
-DNS_TIMEOUT = 10 * SECOND
+DNS_TIMEOUT: Final = 10 * SECOND
 """Timeout of a flow that has sent only to DNS servers and got its answers: resolvers use a port once."""
-DNS_PORT = 53
-MAX_PATHS = 64
+DNS_PORT: Final = 53
+MAX_PATHS: Final = 64
 """Maximum number of destinations of one flow that have a fast path."""
-ALIAS_FIRST, ALIAS_TRIES = 49152, 32
+ALIAS_FIRST: Final = 49152
+ALIAS_TRIES: Final = 32
 """The first port that may represent a client's own, and the number of ports to try."""
 MAX_ROUTES = 1024
 """Maximum number of destinations of one flow whose routes are remembered."""

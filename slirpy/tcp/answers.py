@@ -12,6 +12,7 @@ one is due, :func:`note` records the one that is due, and it is sent first. Ther
 
 from __future__ import annotations
 
+from slirpy.mypyc import Final
 from slirpy.tcp.emit import Emit, ack_sent, options_for, window_field
 from slirpy.tcp.seq import MASK
 from slirpy.tcp.tcb import ControlBlock
@@ -20,8 +21,8 @@ from slirpy.wire.tcp import ACK
 
 __all__ = ["answer", "challenge", "note", "send_noted"]
 
-CHALLENGE_INTERVAL = 500 * MS
-MAX_NOTED = 256
+CHALLENGE_INTERVAL: Final = 500 * MS
+MAX_NOTED: Final = 256
 """Maximum number of ACKs that wait for output; further segments share the last ACK."""
 
 

@@ -11,7 +11,7 @@ import errno
 from slirpy.checks import ERRNO_MAX, amount, instance, nanoseconds, whole
 from slirpy.errors import StateError
 from slirpy.errortext import errno_name
-from slirpy.mypyc import mypyc_attr
+from slirpy.mypyc import Final, mypyc_attr
 from slirpy.reprs import never_raises
 from slirpy.tcp.delivery import copy_views
 from slirpy.tcp.receive import segment_arrives
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
 __all__ = ["READ_AHEAD", "Connection"]
 
-READ_AHEAD = 1 << 16
+READ_AHEAD: Final = 1 << 16
 """Bytes that may be queued beyond what the windows allow to be sent. Every ACK opens the windows by only a segment or
 two; because of this reserve, data is still read from its source in large pieces."""
 
-_AFTER_SHUTDOWN = {ESTABLISHED: FIN_WAIT_1, CLOSE_WAIT: LAST_ACK}
+_AFTER_SHUTDOWN: Final = {ESTABLISHED: FIN_WAIT_1, CLOSE_WAIT: LAST_ACK}
 
 
 def _check_time(now: object) -> None:

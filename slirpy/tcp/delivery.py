@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from slirpy.interfaces import Buffer
+from slirpy.mypyc import Final
 from slirpy.tcp.options import MAX_SACK_BLOCKS
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.states import (
@@ -15,7 +16,7 @@ from slirpy.tcp.states import (
 )
 from slirpy.tcp.tcb import ControlBlock
 
-MAX_COPIED_PIECES = 64
+MAX_COPIED_PIECES: Final = 64
 """Maximum number of pieces of received data that are copied one by one; more are joined into one."""
 
 __all__ = ["accept_text", "copy_views", "deliver_queued", "restart_time_wait", "take_fin", "take_text"]

@@ -12,6 +12,7 @@ no state here, and costs one comparison for each batch that it sends. A mark mak
 from __future__ import annotations
 
 from slirpy.interfaces import Buffer
+from slirpy.mypyc import Final
 from slirpy.tcp.ecnstate import EcnState
 from slirpy.tcp.segment import Emit, Segment
 from slirpy.tcp.seq import HALF, MASK
@@ -20,9 +21,10 @@ from slirpy.wire.tcp import ACK, CWR, ECE, RST, SYN
 
 __all__ = ["CE", "ECT0", "accept", "marking", "on_segment"]
 
-ECT0, CE = 2, 3
+ECT0: Final = 2
+CE: Final = 3
 """Codepoints of the IP header: the sender knows ECN, and a router has marked the packet (section 5)."""
-_SETUP = ECE | CWR
+_SETUP: Final = ECE | CWR
 """Flags of a SYN that offers ECN, beside SYN itself (section 6.1.1)."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slirpy.mypyc import Final
 from slirpy.tcp.options import MAX_SACK_BLOCKS, TIMESTAMP, TIMESTAMP_WORD, build
 from slirpy.tcp.segment import Emit
 from slirpy.tcp.seq import MASK
@@ -9,7 +10,7 @@ from slirpy.tcp.states import RETRANSMIT, SYNCHRONIZED
 from slirpy.tcp.tcb import ControlBlock
 from slirpy.wire.tcp import ACK, FIN
 
-_SACK_MOST = 4 + 8 * MAX_SACK_BLOCKS
+_SACK_MOST: Final = 4 + 8 * MAX_SACK_BLOCKS
 
 __all__ = [
     "MAX_PIECES",
@@ -26,9 +27,9 @@ __all__ = [
 ]
 
 
-MAX_PIECES = 16
+MAX_PIECES: Final = 16
 """Maximum number of pieces per call of output, so that one connection cannot keep all others waiting."""
-MAX_DOUBLED_SEGMENTS = 32
+MAX_DOUBLED_SEGMENTS: Final = 32
 """Longest batch that is acknowledged twice. A longer one is part of an even longer flight, which gets other ACKs."""
 
 

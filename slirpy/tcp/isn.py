@@ -6,6 +6,8 @@ connection to the next, as TIME-WAIT and PAWS require, and they reveal nothing a
 
 from __future__ import annotations
 
+from typing import Final
+
 try:
     from _blake2 import blake2s  # what hashlib has, without OpenSSL, whose start takes 2 ms
 except ImportError:  # another Python than CPython
@@ -17,9 +19,10 @@ from slirpy.tcp.seq import MASK
 
 __all__ = ["initial_sequence_number", "timestamp_offset"]
 
-TICK = 4_000
+TICK: Final = 4_000
 """Nanoseconds per step: the sequence number clock wraps in 4.8 hours (RFC 9293, section 3.4.1; MUST-8)."""
-MIN_SECRET, MAX_SECRET = 16, 32
+MIN_SECRET: Final = 16
+MAX_SECRET: Final = 32
 
 
 def initial_sequence_number(secret: bytes, flow: bytes, now: int) -> int:

@@ -7,6 +7,7 @@ alone, so keep-alives cost an active connection nothing.
 
 from __future__ import annotations
 
+from slirpy.mypyc import Final
 from slirpy.tcp.emit import Emit, options_for, window_field
 from slirpy.tcp.seq import MASK
 from slirpy.tcp.states import CLOSE_WAIT, ESTABLISHED, FIN_WAIT_2, KEEPALIVE
@@ -15,7 +16,7 @@ from slirpy.wire.tcp import ACK
 
 __all__ = ["exhausted", "keep_alive"]
 
-_STATES = frozenset((ESTABLISHED, CLOSE_WAIT, FIN_WAIT_2))
+_STATES: Final = frozenset((ESTABLISHED, CLOSE_WAIT, FIN_WAIT_2))
 """States in which nothing may be in flight. In the later ones, our FIN is retransmitted until it is acknowledged."""
 
 

@@ -8,6 +8,7 @@ from struct import Struct
 from slirpy.checks import instance, switch, whole
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer
+from slirpy.mypyc import Final
 from slirpy.tcp.seq import MASK
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
@@ -28,19 +29,25 @@ __all__ = [
     "parse",
 ]
 
-END, NOP, MSS, WSCALE, SACK_PERMITTED, SACK, TIMESTAMPS = 0, 1, 2, 3, 4, 5, 8
-_KNOWN = (MSS, WSCALE, SACK_PERMITTED, SACK, TIMESTAMPS)
-MAX_WSCALE = 14
+END: Final = 0
+NOP: Final = 1
+MSS: Final = 2
+WSCALE: Final = 3
+SACK_PERMITTED: Final = 4
+SACK: Final = 5
+TIMESTAMPS: Final = 8
+_KNOWN: Final = (MSS, WSCALE, SACK_PERMITTED, SACK, TIMESTAMPS)
+MAX_WSCALE: Final = 14
 """Largest shift; larger ones are read as this one (RFC 7323, section 2.3)."""
-MAX_SACK_BLOCKS = 4
+MAX_SACK_BLOCKS: Final = 4
 """Number of blocks that fit into a header; with timestamps it is one less."""
 
-TIMESTAMP_WORD = 0x0101080A
+TIMESTAMP_WORD: Final = 0x0101080A
 """NOP, NOP, kind 8, length 10: the usual layout of timestamps (RFC 7323, appendix A)."""
-TIMESTAMP = Struct("!III")
+TIMESTAMP: Final = Struct("!III")
 """Layout of the option: the word above, TSval, TSecr; twelve bytes."""
-_SYN = Struct("!HHIIIHBB")
-_SYN_WORDS = 0x0204, 0x0402080A, 0x0103, 3
+_SYN: Final = Struct("!HHIIIHBB")
+_SYN_WORDS: Final = 0x0204, 0x0402080A, 0x0103, 3
 """The usual options of a SYN, ours and Linux's: MSS, SACK permitted, timestamps, NOP, window scale. Their kinds and
 lengths are between the values."""
 
@@ -71,7 +78,7 @@ class TcpOptions(NamedTuple):
         )
 
 
-NONE = TcpOptions()
+NONE: Final = TcpOptions()
 
 
 def check_options(options: TcpOptions) -> None:

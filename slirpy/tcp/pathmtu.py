@@ -10,6 +10,7 @@ its values must be plausible.
 from __future__ import annotations
 
 import errno
+from typing import Final
 
 from slirpy.tcp.seq import MASK
 from slirpy.tcp.states import SYN_SENT, SYNCHRONIZED
@@ -18,7 +19,7 @@ from slirpy.wire.tcp import HEADER_LENGTH
 
 __all__ = ["in_flight", "refused_by_icmp", "too_big"]
 
-_TIMESTAMPS = 12
+_TIMESTAMPS: Final = 12
 
 
 def in_flight(conn: ControlBlock, seq: int) -> bool:

@@ -15,13 +15,14 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from slirpy.interfaces import Buffer
+from slirpy.mypyc import Final
 from slirpy.tcp.seq import HALF, MASK
 
 __all__ = ["Reassembly"]
 
-MAX_RANGES = 256
+MAX_RANGES: Final = 256
 """Maximum number of ranges, and so of holes."""
-SMALL = 2048
+SMALL: Final = 2048
 """Neighbouring pieces of up to this many bytes in total are joined."""
 
 

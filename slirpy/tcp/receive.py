@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 
+from slirpy.mypyc import Final
 from slirpy.tcp import ecn, urgent
 from slirpy.tcp.answers import answer, challenge, note
 from slirpy.tcp.delivery import deliver_queued, restart_time_wait, take_fin, take_text
@@ -34,7 +35,7 @@ from slirpy.wire.tcp import ACK, FIN, RST, SYN, URG
 
 __all__ = ["acknowledge", "acknowledge_all", "segment_arrives"]
 
-TS_RECENT_LIFE = 24 * 24 * 3600 * 1000 * MS
+TS_RECENT_LIFE: Final = 24 * 24 * 3600 * 1000 * MS
 """Silence after which ``ts_recent`` is invalid, since the peer's clock may have advanced by half of its range (RFC
 7323, section 5.5)."""
 

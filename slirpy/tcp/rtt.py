@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from slirpy.mypyc import Final
 from slirpy.units import MS
 
 __all__ = ["RtoEstimator"]
 
-INITIAL_RTO = 1_000 * MS  # (2.1)
+INITIAL_RTO: Final = 1_000 * MS  # (2.1)
 # (2.4) demands at least a second, but allows less where more is known about the path. The other end of this one is a
 # guest on the same machine, and all common systems use 200 ms anyway.
-MIN_RTO = 200 * MS
-MAX_RTO = 60_000 * MS  # (2.5)
-GRANULARITY = 1 * MS  # of the timestamp clock
+MIN_RTO: Final = 200 * MS
+MAX_RTO: Final = 60_000 * MS  # (2.5)
+GRANULARITY: Final = 1 * MS  # of the timestamp clock
 
 
 class RtoEstimator:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import deque
 
 from slirpy.interfaces import Buffer
+from slirpy.mypyc import Final
 
 __all__ = ["SendBuffer"]
 
-COALESCE = 4096
+COALESCE: Final = 4096
 """Chunks of up to this many bytes in total are joined, so that many small writes do not make long lists."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 
+from slirpy.mypyc import Final
 from slirpy.tcp import ecn, urgent
 from slirpy.tcp.answers import send_noted
 from slirpy.tcp.emit import (
@@ -49,10 +50,10 @@ from slirpy.wire.tcp import ACK, ECE, FIN, PSH, SYN
 
 __all__ = ["Emit", "expire", "output"]
 
-MAX_PERSIST = 60 * SECOND
+MAX_PERSIST: Final = 60 * SECOND
 
-_MAY_ACKNOWLEDGE = SYNCHRONIZED | {SYN_RECEIVED}
-_MAY_SEND = frozenset((ESTABLISHED, CLOSE_WAIT, FIN_WAIT_1, CLOSING, LAST_ACK))
+_MAY_ACKNOWLEDGE: Final = SYNCHRONIZED | {SYN_RECEIVED}
+_MAY_SEND: Final = frozenset((ESTABLISHED, CLOSE_WAIT, FIN_WAIT_1, CLOSING, LAST_ACK))
 
 
 def expire(conn: ControlBlock, now: int) -> None:

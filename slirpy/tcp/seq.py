@@ -7,10 +7,12 @@ of calling a function.
 
 from __future__ import annotations
 
+from slirpy.mypyc import Final
+
 __all__ = ["HALF", "MASK", "seq_ge", "seq_gt", "seq_le", "seq_lt"]
 
-MASK = 0xFFFFFFFF
-HALF = 0x80000000
+MASK: Final = 0xFFFFFFFF
+HALF: Final = 0x80000000
 
 
 def seq_lt(a: int, b: int) -> bool:

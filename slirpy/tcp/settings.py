@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from slirpy.checks import is_whole, nanoseconds, switch
 from slirpy.errors import ConfigError
 from slirpy.tcp.congestion import CongestionFactory, Cubic
@@ -16,15 +18,15 @@ else:
 
 __all__ = ["Settings"]
 
-ACK_LIMIT = 500 * MS
+ACK_LIMIT: Final = 500 * MS
 """Acknowledgements are delayed for less than this (RFC 9293, MUST-40)."""
 
-_MINIMA = {
+_MINIMA: Final = {
     "mss": 1, "peer_mss": 1, "max_burst": 0, "rcv_buffer": 1, "rcv_buffer_initial": 1, "snd_buffer": 1, "r1": 1,
     "time_wait": 0, "syn_timeout": 0, "user_timeout": 0, "keepalive_idle": 1, "keepalive_interval": 1,
     "keepalive_count": 1, "syn_linear_timeouts": 0, "rto_margin": 0, "peer_ack_delay": 0,
 }  # fmt: skip
-_SIZES = (
+_SIZES: Final = (
     "mss",
     "peer_mss",
     "max_burst",
@@ -35,8 +37,17 @@ _SIZES = (
     "keepalive_count",
     "syn_linear_timeouts",
 )
-_SWITCHES = ("nodelay", "timestamps", "sack", "window_scaling", "rack", "ecn", "keepalive", "idle_restart")
-_TIMES = (
+_SWITCHES: Final = (
+    "nodelay",
+    "timestamps",
+    "sack",
+    "window_scaling",
+    "rack",
+    "ecn",
+    "keepalive",
+    "idle_restart",
+)
+_TIMES: Final = (
     "delayed_ack",
     "syn_timeout",
     "user_timeout",
@@ -46,7 +57,7 @@ _TIMES = (
     "rto_margin",
     "peer_ack_delay",
 )
-_MAX_MSS = 0xFFFF
+_MAX_MSS: Final = 0xFFFF
 """Largest value of the option."""
 
 

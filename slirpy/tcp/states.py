@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 
+from slirpy.mypyc import Final
+
 __all__ = ["SYNCHRONIZED", "TRANSITIONS", "State", "TimerKind"]
 
 
@@ -28,19 +30,19 @@ class State(enum.Enum):
 
 # Globals for the members: in CPython 3.11 State.CLOSED costs fifty times as much as a global, and the engine compares
 # states ten times per segment.
-CLOSED = State.CLOSED
-LISTEN = State.LISTEN
-SYN_SENT = State.SYN_SENT
-SYN_RECEIVED = State.SYN_RECEIVED
-ESTABLISHED = State.ESTABLISHED
-FIN_WAIT_1 = State.FIN_WAIT_1
-FIN_WAIT_2 = State.FIN_WAIT_2
-CLOSE_WAIT = State.CLOSE_WAIT
-CLOSING = State.CLOSING
-LAST_ACK = State.LAST_ACK
-TIME_WAIT = State.TIME_WAIT
+CLOSED: Final = State.CLOSED
+LISTEN: Final = State.LISTEN
+SYN_SENT: Final = State.SYN_SENT
+SYN_RECEIVED: Final = State.SYN_RECEIVED
+ESTABLISHED: Final = State.ESTABLISHED
+FIN_WAIT_1: Final = State.FIN_WAIT_1
+FIN_WAIT_2: Final = State.FIN_WAIT_2
+CLOSE_WAIT: Final = State.CLOSE_WAIT
+CLOSING: Final = State.CLOSING
+LAST_ACK: Final = State.LAST_ACK
+TIME_WAIT: Final = State.TIME_WAIT
 
-TRANSITIONS: dict[tuple[State, State], str] = {
+TRANSITIONS: Final[dict[tuple[State, State], str]] = {
     (CLOSED, LISTEN): "passive open",
     (CLOSED, SYN_SENT): "active open",
     (LISTEN, SYN_RECEIVED): "SYN",
@@ -60,7 +62,7 @@ TRANSITIONS: dict[tuple[State, State], str] = {
 }
 """All transitions, with their causes. ``Connection.enter`` asserts them, and the documentation draws them."""
 
-SYNCHRONIZED = frozenset(State) - {CLOSED, LISTEN, SYN_SENT, SYN_RECEIVED}
+SYNCHRONIZED: Final = frozenset(State) - {CLOSED, LISTEN, SYN_SENT, SYN_RECEIVED}
 """States in which both sides know each other's sequence numbers."""
 
 
@@ -74,8 +76,8 @@ class TimerKind(enum.Enum):
     KEEPALIVE = 4
 
 
-NO_TIMER = TimerKind.NONE
-RETRANSMIT = TimerKind.RETRANSMIT
-PERSIST = TimerKind.PERSIST
-TIME_WAIT_TIMER = TimerKind.TIME_WAIT
-KEEPALIVE = TimerKind.KEEPALIVE
+NO_TIMER: Final = TimerKind.NONE
+RETRANSMIT: Final = TimerKind.RETRANSMIT
+PERSIST: Final = TimerKind.PERSIST
+TIME_WAIT_TIMER: Final = TimerKind.TIME_WAIT
+KEEPALIVE: Final = TimerKind.KEEPALIVE

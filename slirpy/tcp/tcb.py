@@ -19,7 +19,7 @@ import os
 
 from slirpy.checks import instance, whole
 from slirpy.interfaces import Buffer
-from slirpy.mypyc import mypyc_attr
+from slirpy.mypyc import Final, mypyc_attr
 from slirpy.tcp.congestion import CongestionControl
 from slirpy.tcp.ecnstate import EcnState
 from slirpy.tcp.loss.state import RackState
@@ -50,17 +50,17 @@ if TYPE_CHECKING:
 
 __all__ = ["DUPACK_THRESHOLD", "MIN_MSS", "ControlBlock"]
 
-DUPACK_THRESHOLD = 3
+DUPACK_THRESHOLD: Final = 3
 """Number of duplicate ACKs that indicate a loss (RFC 5681, section 3.2)."""
 
-MIN_MSS = 8
+MIN_MSS: Final = 8
 """Smallest segment size that we use, whatever the peer announces: without room for data, connections would stall."""
 
-RTO_AFTER_LOST_SYN = 3 * SECOND
+RTO_AFTER_LOST_SYN: Final = 3 * SECOND
 """RTO until the first measurement if our SYN was lost (RFC 6298, (5.7))."""
 
 
-_RIGHT: set[tuple[type, type]] = set()
+_RIGHT: Final[set[tuple[type, type]]] = set()
 """Classes of settings and counters that were found right: the imports for the comparison take microseconds."""
 
 

@@ -11,6 +11,8 @@ connection, hours older.
 
 from __future__ import annotations
 
+from typing import Final
+
 from slirpy.tcp.segment import Segment
 from slirpy.tcp.seq import MASK, seq_ge, seq_gt
 from slirpy.tcp.states import TIME_WAIT
@@ -19,7 +21,7 @@ from slirpy.wire.tcp import ACK, FIN, RST, SYN
 
 __all__ = ["next_iss", "reopens"]
 
-STEP = 128_000
+STEP: Final = 128_000
 """Distance of the new numbers from the old ones, if the clock alone does not provide one."""
 
 

@@ -19,15 +19,16 @@ window and the peer's window.
 
 from __future__ import annotations
 
+from slirpy.mypyc import Final
 from slirpy.units import MS, US
 
 __all__ = ["ORDINARY", "PATH_RATE", "SHORT", "WindowPool", "most_for"]
 
-ORDINARY = 1 << 20
+ORDINARY: Final = 1 << 20
 """Bytes of a window that suffice for a short path."""
 SHORT = 20 * MS
 """Round-trip time of a short path. A busy machine takes some milliseconds for the first round trip of any path."""
-PATH_RATE = 320
+PATH_RATE: Final = 320
 """Bytes a microsecond that windows make possible over a long path: 2.5 Gbit/s, half of it during repairs."""
 
 

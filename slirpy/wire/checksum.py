@@ -14,15 +14,16 @@ The result 0 stands for both zeros of ones' complement arithmetic. A header is n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from slirpy.interfaces import Buffer
 
-_from_bytes = int.from_bytes
-_MASK_8192 = (1 << 8192) - 1
-_MASK_5888 = (1 << 5888) - 1
-_MASK_2944 = (1 << 2944) - 1
-_MASK_1472 = (1 << 1472) - 1
-_PIECE = 2048
+_from_bytes: Final = int.from_bytes
+_MASK_8192: Final = (1 << 8192) - 1
+_MASK_5888: Final = (1 << 5888) - 1
+_MASK_2944: Final = (1 << 2944) - 1
+_MASK_1472: Final = (1 << 1472) - 1
+_PIECE: Final = 2048
 
 __all__ = ["checksum", "ones_sum", "ones_sum_all", "transport_ok"]
 

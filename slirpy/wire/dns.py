@@ -11,7 +11,7 @@ such messages have crashed programs.
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if not TYPE_CHECKING:
@@ -35,44 +35,49 @@ __all__ = [
     "records_of",
 ]
 
-HEADER = 12
-FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = 1, 2, 3, 4, 5
-BADVERS = 16
+HEADER: Final = 12
+FORMERR: Final = 1
+SERVFAIL: Final = 2
+NXDOMAIN: Final = 3
+NOTIMP: Final = 4
+REFUSED: Final = 5
+BADVERS: Final = 16
 """An extended response code: its upper eight bits are in an OPT record (RFC 6891, section 6.1.3)."""
-TRUNCATED = 0x02
+TRUNCATED: Final = 0x02
 """The TC bit, in the third byte of a message."""
-NAME_MAX = 255
-LABEL_MAX = 63
-RECORDS_MAX = 1000
+NAME_MAX: Final = 255
+LABEL_MAX: Final = 63
+RECORDS_MAX: Final = 1000
 """Records of an answer; one with more is not read, and so not believed."""
-STEPS_MAX = 4096
+STEPS_MAX: Final = 4096
 """Labels and pointers of all its names that are looked at. That is enough, unless a message was crafted to be slow
 to read."""
-UDP_SIZE_MIN = 512
+UDP_SIZE_MIN: Final = 512
 """UDP payload that every client accepts (RFC 1035, section 4.2.1)."""
-_RESPONSE = 0x8000
-_OPCODE = 0x7800
-_AUTHORITATIVE = 0x0400
-_RECURSION_DESIRED = 0x0100
-_RECURSION_AVAILABLE = 0x0080
-_AUTHENTIC = 0x0020
-_CHECKING_DISABLED = 0x0010
-_OPT_SIZE = 1232
+_RESPONSE: Final = 0x8000
+_OPCODE: Final = 0x7800
+_AUTHORITATIVE: Final = 0x0400
+_RECURSION_DESIRED: Final = 0x0100
+_RECURSION_AVAILABLE: Final = 0x0080
+_AUTHENTIC: Final = 0x0020
+_CHECKING_DISABLED: Final = 0x0010
+_OPT_SIZE: Final = 1232
 """UDP size that slirpy's own answers advertise, as recommended since the DNS flag day of 2020."""
-_DNSSEC_OK = 0x8000
-_HARMLESS = frozenset((10, 11, 12))
+_DNSSEC_OK: Final = 0x8000
+_HARMLESS: Final = frozenset((10, 11, 12))
 """EDNS options that do not change the answer: cookie, keep-alive, padding (RFC 7873, 7828, 7830)."""
-_META = frozenset((0, 41, *range(128, 256)))
+_META: Final = frozenset((0, 41, *range(128, 256)))
 """Types that exist only in questions, such as AXFR and ANY, or belong to one message (RFC 6895, section 3.1)."""
-_IN, _ANY = b"\0\1", b"\0\xff"
-_OPT = b"\0\x29"
-_OPT_TYPE = 41
-_SOA = 6
-_HOPS_MAX = NAME_MAX // 2
+_IN: Final = b"\0\1"
+_ANY: Final = b"\0\xff"
+_OPT: Final = b"\0\x29"
+_OPT_TYPE: Final = 41
+_SOA: Final = 6
+_HOPS_MAX: Final = NAME_MAX // 2
 """No valid name goes through more pointers than it can have labels."""
-_RECORD = struct.Struct(">HHIH")
-_COUNTS = struct.Struct(">3H")
-_NAMES_AT = {2: 0, 5: 0, 12: 0, 15: 2, 33: 6, 39: 0}
+_RECORD: Final = struct.Struct(">HHIH")
+_COUNTS: Final = struct.Struct(">3H")
+_NAMES_AT: Final = {2: 0, 5: 0, 12: 0, 15: 2, 33: 6, 39: 0}
 """Offset of the only name in the data of NS, CNAME, PTR, MX, SRV and DNAME; it extends to the end."""
 
 

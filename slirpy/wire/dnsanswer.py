@@ -6,26 +6,32 @@ What comes from outside is read with a bound on the work: a message of thousands
 from __future__ import annotations
 
 import struct
+from typing import Final
 
 from slirpy.wire.dns import HEADER, LABEL_MAX, NAME_MAX, Query
 
 __all__ = ["HTTPS", "SVCB", "addresses_in", "without_ech"]
 
-A, CNAME, SOA, AAAA, SVCB, HTTPS = 1, 5, 6, 28, 64, 65
-RECORDS_MAX = 512
+A: Final = 1
+CNAME: Final = 5
+SOA: Final = 6
+AAAA: Final = 28
+SVCB: Final = 64
+HTTPS: Final = 65
+RECORDS_MAX: Final = 512
 """Records of an answer that are read for addresses."""
-CHAIN_MAX = 16
+CHAIN_MAX: Final = 16
 """Longest chain of aliases."""
-STEPS_MAX = 2048
+STEPS_MAX: Final = 2048
 """Labels and pointers that are looked at."""
-_RECORD = struct.Struct(">HHIH")
-_COUNTS = struct.Struct(">3H")
-_SIZES = {A: 4, AAAA: 16}
-_ECH = 5
+_RECORD: Final = struct.Struct(">HHIH")
+_COUNTS: Final = struct.Struct(">3H")
+_SIZES: Final = {A: 4, AAAA: 16}
+_ECH: Final = 5
 """Key of ``ech`` among the parameters of a service (RFC 9460, section 14.3.2)."""
-_NAMES_AT = {2: 0, 5: 0, 12: 0, 15: 2, 33: 6, 39: 0}
+_NAMES_AT: Final = {2: 0, 5: 0, 12: 0, 15: 2, 33: 6, 39: 0}
 """Offset of the only name in the data of NS, CNAME, PTR, MX, SRV and DNAME."""
-_LENGTH_MAX = 4096
+_LENGTH_MAX: Final = 4096
 """Longest message that is written anew."""
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from slirpy.interfaces import Buffer
 
 __all__ = ["labels_of", "pack_names", "printable", "read_names"]
 
-_LABEL_MAX = 63
-_NAME_MAX = 255
+_LABEL_MAX: Final = 63
+_NAME_MAX: Final = 255
 """Bytes of a name on the wire, with the empty label that ends it."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from slirpy.interfaces import Buffer
 
 __all__ = [
@@ -18,16 +20,16 @@ __all__ = [
     "virtual_mac",
 ]
 
-HEADER_LENGTH = 14
-MIN_LENGTH = 60
+HEADER_LENGTH: Final = 14
+MIN_LENGTH: Final = 60
 """Shortest frame without its check sequence (IEEE 802.3, section 3.2.8)."""
-TYPE_IPV4 = 0x0800
-TYPE_ARP = 0x0806
-TYPE_IPV6 = 0x86DD
-TAGS = (0x8100, 0x88A8)
+TYPE_IPV4: Final = 0x0800
+TYPE_ARP: Final = 0x0806
+TYPE_IPV6: Final = 0x86DD
+TAGS: Final = (0x8100, 0x88A8)
 """EtherTypes of VLAN tags (IEEE 802.1Q): of the customer, of the service provider."""
-TAG_LENGTH = 4
-BROADCAST = b"\xff\xff\xff\xff\xff\xff"
+TAG_LENGTH: Final = 4
+BROADCAST: Final = b"\xff\xff\xff\xff\xff\xff"
 
 
 def virtual_mac(address: bytes) -> bytes:

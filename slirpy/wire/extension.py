@@ -12,7 +12,7 @@ limits here are far above what any system sends, and keep a packet's cost below 
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from slirpy.interfaces import Buffer
 from slirpy.wire import ipv6
@@ -29,28 +29,36 @@ __all__ = [
     "walk",
 ]
 
-HEADERS_MAX = 8
+HEADERS_MAX: Final = 8
 """Extension headers of a packet."""
-OPTIONS_MAX = 64
+OPTIONS_MAX: Final = 64
 """Options of a packet, in all its extension headers, padding included."""
 
-_SKIPPED_MAX = 64
+_SKIPPED_MAX: Final = 64
 """Extension headers that are skipped in search of an ICMPv6 message."""
-_PAYLOAD_LENGTH_AT = 4
-_PAYLOAD_MAX = 0xFFFF
-FRAGMENT_LENGTH = 8
+_PAYLOAD_LENGTH_AT: Final = 4
+_PAYLOAD_MAX: Final = 0xFFFF
+FRAGMENT_LENGTH: Final = 8
 """Bytes of a Fragment header."""
-_INFORMATIONAL, _REDIRECT = 128, 137
-_PAD1, _JUMBO = 0, 0xC2
-_SKIP, _DISCARD, _REPORT = 0, 1, 2
+_INFORMATIONAL: Final = 128
+_REDIRECT: Final = 137
+_PAD1: Final = 0
+_JUMBO: Final = 0xC2
+_SKIP: Final = 0
+_DISCARD: Final = 1
+_REPORT: Final = 2
 """Meaning of the two highest bits of an unknown option's type: 0 skip it, 1 discard the packet, 2 report it too, and
 3 report it unless the destination is a group."""
-_LEAST_UPPER = {6: 20, 17: 8, ipv6.ICMPV6: 4}
+_LEAST_UPPER: Final = {6: 20, 17: 8, ipv6.ICMPV6: 4}
 """Bytes of an upper-layer header that the first fragment must contain (RFC 7112)."""
 
 # Codes of parameter problem (RFC 4443 section 3.4, RFC 7112, RFC 8883).
-_ERRONEOUS_FIELD, _UNKNOWN_HEADER, _UNKNOWN_OPTION, _INCOMPLETE_CHAIN = 0, 1, 2, 3
-_TOO_MANY_HEADERS, _TOO_MANY_OPTIONS = 8, 9
+_ERRONEOUS_FIELD: Final = 0
+_UNKNOWN_HEADER: Final = 1
+_UNKNOWN_OPTION: Final = 2
+_INCOMPLETE_CHAIN: Final = 3
+_TOO_MANY_HEADERS: Final = 8
+_TOO_MANY_OPTIONS: Final = 9
 
 
 class Reason(enum.Enum):
@@ -149,8 +157,8 @@ class _Chain:
         return None
 
 
-_SKIPPED = (ipv6.HOP_BY_HOP, ipv6.ROUTING, ipv6.DESTINATION_OPTIONS)
-_WALKED = frozenset((*_SKIPPED, ipv6.FRAGMENT, ipv6.NO_NEXT_HEADER))
+_SKIPPED: Final = (ipv6.HOP_BY_HOP, ipv6.ROUTING, ipv6.DESTINATION_OPTIONS)
+_WALKED: Final = frozenset((*_SKIPPED, ipv6.FRAGMENT, ipv6.NO_NEXT_HEADER))
 
 
 def walk(packet: Buffer, header: IPv6Header, *, reassembled: bool = False) -> IPv6Header | Refusal:

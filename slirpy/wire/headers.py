@@ -22,6 +22,7 @@ header's checksum (``b""`` for IPv6, which has none), the flow key or the addres
 from __future__ import annotations
 
 from struct import Struct, pack
+from typing import Final
 
 from slirpy.wire import ethernet, ipv4, ipv6
 
@@ -90,7 +91,8 @@ class Layout:
         )
 
 
-LAYOUT, LAYOUT6 = Layout(six=False), Layout(six=True)
+LAYOUT: Final = Layout(six=False)
+LAYOUT6: Final = Layout(six=True)
 
 
 def layout_of(address: bytes) -> Layout:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import errno
 from struct import Struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from slirpy.interfaces import Buffer
 from slirpy.wire import ipv4
@@ -38,32 +38,32 @@ __all__ = [
     "read_quote",
 ]
 
-HEADER_LENGTH = 8
-ECHO_REPLY = 0
-UNREACHABLE = 3
-ECHO_REQUEST = 8
-TIME_EXCEEDED = 11
-ERRORS = frozenset((UNREACHABLE, 4, 5, TIME_EXCEEDED, 12))
+HEADER_LENGTH: Final = 8
+ECHO_REPLY: Final = 0
+UNREACHABLE: Final = 3
+ECHO_REQUEST: Final = 8
+TIME_EXCEEDED: Final = 11
+ERRORS: Final = frozenset((UNREACHABLE, 4, 5, TIME_EXCEEDED, 12))
 """Types of errors, which must not cause another error (RFC 1122, section 3.2.2)."""
 
-NET_UNREACHABLE = 0
-HOST_UNREACHABLE = 1
-PROTOCOL_UNREACHABLE = 2
-PORT_UNREACHABLE = 3
-FRAGMENTATION_NEEDED = 4
-ADMIN_PROHIBITED = 13
-REASSEMBLY_TIME = 1
+NET_UNREACHABLE: Final = 0
+HOST_UNREACHABLE: Final = 1
+PROTOCOL_UNREACHABLE: Final = 2
+PORT_UNREACHABLE: Final = 3
+FRAGMENTATION_NEEDED: Final = 4
+ADMIN_PROHIBITED: Final = 13
+REASSEMBLY_TIME: Final = 1
 """Code of :data:`TIME_EXCEEDED`: some fragments did not arrive in time."""
 
-_PARAMETER_PROBLEM = 12
-_PROHIBITED = frozenset((9, 10, ADMIN_PROHIBITED))
-_HARD = frozenset((PROTOCOL_UNREACHABLE, PORT_UNREACHABLE, *_PROHIBITED))
+_PARAMETER_PROBLEM: Final = 12
+_PROHIBITED: Final = frozenset((9, 10, ADMIN_PROHIBITED))
+_HARD: Final = frozenset((PROTOCOL_UNREACHABLE, PORT_UNREACHABLE, *_PROHIBITED))
 """Codes of destination unreachable that say no for good: protocol, port, and the prohibitions (RFC 1122, section
 4.2.3.9; RFC 1812, section 5.2.7.1)."""
-_NETWORK = frozenset((NET_UNREACHABLE, 6, 9, 11))
+_NETWORK: Final = frozenset((NET_UNREACHABLE, 6, 9, 11))
 """Codes of destination unreachable about the whole network."""
-_HEADER = Struct("!BBHI")
-_QUOTED = Struct("!BxHHHBBxx4s4s")
+_HEADER: Final = Struct("!BBHI")
+_QUOTED: Final = Struct("!BxHHHBBxx4s4s")
 
 
 def build(kind: int, code: int, rest: int, payload: Buffer) -> bytes:
@@ -89,7 +89,7 @@ class Cause(enum.Enum):
     """The scope of the source address is smaller than that of the destination."""
 
 
-_CODES = {
+_CODES: Final = {
     Cause.BEYOND_SCOPE: (UNREACHABLE, HOST_UNREACHABLE),  # in this direction only (RFC 7915, section 5.2)
     Cause.NET_UNREACHABLE: (UNREACHABLE, NET_UNREACHABLE),
     Cause.HOST_UNREACHABLE: (UNREACHABLE, HOST_UNREACHABLE),
@@ -102,7 +102,7 @@ _CODES = {
 }
 
 
-_CAUSES = {
+_CAUSES: Final = {
     **{codes: cause for cause, codes in _CODES.items()},
     **{(UNREACHABLE, code): Cause.PROHIBITED for code in (*_PROHIBITED, 15)},
     **{(UNREACHABLE, code): Cause.NET_UNREACHABLE for code in (6, 11)},

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import abc
+from typing import Final
 
 from slirpy.interfaces import Buffer
 from slirpy.wire import extension, icmp, icmpv6, ipv4, ipv6
@@ -15,7 +16,7 @@ from slirpy.wire.ipv6 import IPv6Header
 
 __all__ = ["Messages", "messages_of"]
 
-_LEAST_MTU = 1280
+_LEAST_MTU: Final = 1280
 
 
 class Messages(abc.ABC):
@@ -154,7 +155,7 @@ class _Icmpv6(Messages):
         return icmpv6.read_quote(quoted)
 
 
-_BY_LENGTH: dict[int, Messages] = {4: _Icmp(), 16: _Icmpv6()}
+_BY_LENGTH: Final[dict[int, Messages]] = {4: _Icmp(), 16: _Icmpv6()}
 
 
 def messages_of(address: bytes) -> Messages:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 from struct import Struct
+from typing import Final
 
 from slirpy.interfaces import Buffer
 from slirpy.wire import ipv4, ipv6
@@ -38,32 +39,38 @@ __all__ = [
     "read_quote",
 ]
 
-HEADER_LENGTH = 8
-UNREACHABLE = 1
-PACKET_TOO_BIG = 2
-TIME_EXCEEDED = 3
-PARAMETER_PROBLEM = 4
-ECHO_REQUEST = 128
-ECHO_REPLY = 129
+HEADER_LENGTH: Final = 8
+UNREACHABLE: Final = 1
+PACKET_TOO_BIG: Final = 2
+TIME_EXCEEDED: Final = 3
+PARAMETER_PROBLEM: Final = 4
+ECHO_REQUEST: Final = 128
+ECHO_REPLY: Final = 129
 
 # Codes of destination unreachable.
-NO_ROUTE, ADMIN_PROHIBITED, BEYOND_SCOPE, ADDRESS_UNREACHABLE, PORT_UNREACHABLE = 0, 1, 2, 3, 4
-SOURCE_POLICY, REJECT_ROUTE = 5, 6
-REASSEMBLY_TIME = 1
+NO_ROUTE: Final = 0
+ADMIN_PROHIBITED: Final = 1
+BEYOND_SCOPE: Final = 2
+ADDRESS_UNREACHABLE: Final = 3
+PORT_UNREACHABLE: Final = 4
+SOURCE_POLICY: Final = 5
+REJECT_ROUTE: Final = 6
+REASSEMBLY_TIME: Final = 1
 """Code of :data:`TIME_EXCEEDED`: some fragments did not arrive in time."""
-ERRONEOUS_FIELD, UNKNOWN_NEXT_HEADER = 0, 1
+ERRONEOUS_FIELD: Final = 0
+UNKNOWN_NEXT_HEADER: Final = 1
 """Codes of :data:`PARAMETER_PROBLEM`."""
 
-QUOTE_MAX: int = 1280 - ipv6.HEADER_LENGTH - HEADER_LENGTH
+QUOTE_MAX: Final[int] = 1280 - ipv6.HEADER_LENGTH - HEADER_LENGTH
 """Most bytes of the offending packet in an error, which must not exceed the least MTU (RFC 4443 section 2.4, c)."""
 
-_HARD = frozenset((ADMIN_PROHIBITED, PORT_UNREACHABLE, SOURCE_POLICY, REJECT_ROUTE))
+_HARD: Final = frozenset((ADMIN_PROHIBITED, PORT_UNREACHABLE, SOURCE_POLICY, REJECT_ROUTE))
 """Codes of destination unreachable that say no for good."""
-_NETWORK = frozenset((NO_ROUTE, REJECT_ROUTE))
+_NETWORK: Final = frozenset((NO_ROUTE, REJECT_ROUTE))
 """Codes of destination unreachable about a whole network."""
-_HEADER = Struct("!BBHI")
-_QUOTED = Struct("!IHBx16s16s")
-_FRAGMENT = Struct("!BxHI")
+_HEADER: Final = Struct("!BBHI")
+_QUOTED: Final = Struct("!IHBx16s16s")
+_FRAGMENT: Final = Struct("!BxHI")
 
 
 def build(source: bytes, destination: bytes, kind: int, code: int, rest: int, payload: Buffer) -> bytes:
@@ -84,7 +91,7 @@ def is_error(kind: int) -> bool:
     return kind < 128
 
 
-_CODES = {
+_CODES: Final = {
     Cause.NET_UNREACHABLE: (UNREACHABLE, NO_ROUTE),
     Cause.HOST_UNREACHABLE: (UNREACHABLE, ADDRESS_UNREACHABLE),
     Cause.PROTOCOL_UNREACHABLE: (PARAMETER_PROBLEM, UNKNOWN_NEXT_HEADER),
@@ -95,7 +102,7 @@ _CODES = {
     Cause.OUT_OF_TIME: (TIME_EXCEEDED, 0),
     Cause.REASSEMBLY_TIME: (TIME_EXCEEDED, REASSEMBLY_TIME),
 }
-_CAUSES = {
+_CAUSES: Final = {
     **{codes: cause for cause, codes in _CODES.items()},
     (UNREACHABLE, SOURCE_POLICY): Cause.PROHIBITED,
     (UNREACHABLE, REJECT_ROUTE): Cause.PROHIBITED,

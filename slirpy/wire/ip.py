@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import abc
 from struct import Struct
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from slirpy.interfaces import Buffer
 from slirpy.wire import ethernet, ipv4, ipv6
@@ -30,8 +30,8 @@ __all__ = [
     "split_key",
 ]
 
-_PORTS = Struct("!HH")
-_KEY_LENGTHS = {12: 4, 36: 16}
+_PORTS: Final = Struct("!HH")
+_KEY_LENGTHS: Final = {12: 4, 36: 16}
 
 
 class Header(Protocol):
@@ -250,10 +250,10 @@ class _IPv6(Family):
         return (address[0] == 0 and address[:4] != _TRANSLATORS) or ipv6.is_multicast(address)
 
 
-_TRANSLATORS = bytes.fromhex("0064ff9b")
-V4: Family = _IPv4()
-V6: Family = _IPv6()
-_FAMILIES = {4: V4, 16: V6}
+_TRANSLATORS: Final = bytes.fromhex("0064ff9b")
+V4: Final[Family] = _IPv4()
+V6: Final[Family] = _IPv6()
+_FAMILIES: Final = {4: V4, 16: V6}
 
 
 def packet_family(packet: Buffer) -> Family:

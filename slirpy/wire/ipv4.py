@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from struct import Struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from slirpy.interfaces import Buffer
 from slirpy.wire.checksum import checksum, ones_sum
@@ -22,15 +22,15 @@ __all__ = [
     "parse",
 ]
 
-HEADER_LENGTH = 20
-ICMP = 1
-TCP = 6
-UDP = 17
-DF = 0x4000
-MF = 0x2000
-OFFSET_MASK = 0x1FFF
+HEADER_LENGTH: Final = 20
+ICMP: Final = 1
+TCP: Final = 6
+UDP: Final = 17
+DF: Final = 0x4000
+MF: Final = 0x2000
+OFFSET_MASK: Final = 0x1FFF
 
-_HEADER = Struct("!BBHHHBBH4s4s")
+_HEADER: Final = Struct("!BBHHHBBH4s4s")
 
 
 class IPv4Header(NamedTuple):

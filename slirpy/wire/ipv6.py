@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from struct import Struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from slirpy.interfaces import Buffer
 from slirpy.wire.checksum import ones_sum
@@ -32,23 +32,27 @@ __all__ = [
     "solicited_node",
 ]
 
-HEADER_LENGTH = 40
-NEXT_HEADER_AT = 6
+HEADER_LENGTH: Final = 40
+NEXT_HEADER_AT: Final = 6
 """Position of the Next Header field."""
-HOP_BY_HOP, ROUTING, FRAGMENT, NO_NEXT_HEADER, DESTINATION_OPTIONS = 0, 43, 44, 59, 60
-ICMPV6 = 58
-MF = 0x0001
+HOP_BY_HOP: Final = 0
+ROUTING: Final = 43
+FRAGMENT: Final = 44
+NO_NEXT_HEADER: Final = 59
+DESTINATION_OPTIONS: Final = 60
+ICMPV6: Final = 58
+MF: Final = 0x0001
 """Flag of a Fragment header: more fragments follow."""
-OFFSET_MASK = 0xFFF8
+OFFSET_MASK: Final = 0xFFF8
 """The bits of a Fragment header's field that are the offset, in bytes."""
-UNSPECIFIED: bytes = bytes(16)
-LOOPBACK = bytes(15) + b"\1"
-ALL_NODES = bytes.fromhex("ff020000000000000000000000000001")
-ALL_ROUTERS = bytes.fromhex("ff020000000000000000000000000002")
+UNSPECIFIED: Final[bytes] = bytes(16)
+LOOPBACK: Final = bytes(15) + b"\1"
+ALL_NODES: Final = bytes.fromhex("ff020000000000000000000000000001")
+ALL_ROUTERS: Final = bytes.fromhex("ff020000000000000000000000000002")
 
-_HEADER = Struct("!IHBB16s16s")
-_VERSION = 6 << 28
-_SOLICITED = bytes.fromhex("ff0200000000000000000001ff")
+_HEADER: Final = Struct("!IHBB16s16s")
+_VERSION: Final = 6 << 28
+_SOLICITED: Final = bytes.fromhex("ff0200000000000000000001ff")
 
 
 class IPv6Header(NamedTuple):

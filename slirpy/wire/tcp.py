@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from struct import Struct
 
+from slirpy.mypyc import Final
+
 __all__ = [
     "ACK",
     "CWR",
@@ -18,10 +20,17 @@ __all__ = [
     "flag_names",
 ]
 
-HEADER_LENGTH = 20
-FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = (1 << bit for bit in range(8))
+HEADER_LENGTH: Final = 20
+FIN: Final = 1 << 0
+SYN: Final = 1 << 1
+RST: Final = 1 << 2
+PSH: Final = 1 << 3
+ACK: Final = 1 << 4
+URG: Final = 1 << 5
+ECE: Final = 1 << 6
+CWR: Final = 1 << 7
 
-HEADER = Struct("!HHIIBBHHH")
+HEADER: Final = Struct("!HHIIBBHHH")
 """Ports, SEG.SEQ, SEG.ACK, offset in the high nibble, flags, SEG.WND, checksum, SEG.UP."""
 
 

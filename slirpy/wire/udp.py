@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from struct import Struct
+from typing import Final
 
 from slirpy.interfaces import Buffer
 from slirpy.wire.checksum import checksum, ones_sum
 
 __all__ = ["HEADER", "HEADER_LENGTH", "MAX_PAYLOAD", "MAX_PAYLOAD6", "build", "run_length"]
 
-HEADER_LENGTH = 8
-MAX_PAYLOAD = 65535 - 20 - HEADER_LENGTH
+HEADER_LENGTH: Final = 8
+MAX_PAYLOAD: Final = 65535 - 20 - HEADER_LENGTH
 """Maximum payload of a datagram in an IPv4 packet without options, in bytes."""
-MAX_PAYLOAD6 = 65535 - HEADER_LENGTH
+MAX_PAYLOAD6: Final = 65535 - HEADER_LENGTH
 """Maximum payload in an IPv6 packet, whose length does not include its header."""
-HEADER = Struct("!HHHH")
+HEADER: Final = Struct("!HHHH")
 """Source port, destination port, length, checksum."""
 
 
-_RUN = 64
-_RUN_BYTES = 65000  # still fits an IP packet with headers
+_RUN: Final = 64
+_RUN_BYTES: Final = 65000  # still fits an IP packet with headers
 
 
 def run_length(payloads: Sequence[Buffer], start: int) -> int:

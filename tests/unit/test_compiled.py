@@ -17,6 +17,21 @@ from tests.support.repository import PACKAGE, REPOSITORY
 
 LISTED: list[str] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["slirpy"]["compiled"]
 
+LOWERED = {
+    "LINK_BYTES",
+    "MAX_BYTES",
+    "MAX_FLOWS",
+    "MAX_NEIGHBORS",
+    "MAX_OPENING",
+    "MAX_ROUTES",
+    "MAX_TIME_WAIT",
+    "PINS_MAX",
+    "QUEUE_LIMIT",
+    "SHORT",
+    "WIDE_BYTES",
+}
+"""Bounds that tests lower, so they are not Final. None is looked at for each frame of a known flow."""
+
 
 def trees() -> dict[str, ast.Module]:
     """Each listed module, parsed."""
@@ -54,6 +69,26 @@ def test_bodies_of_classes_compute_no_attributes() -> None:
         and ast.unparse(line.targets[0]) != "__slots__"
     ]
     assert not computed
+
+
+def test_constants_are_final() -> None:
+    """mypyc then knows their values; it looks up other names of a module in a dict."""
+    others = {
+        target.id
+        for tree in trees().values()
+        for line in tree.body
+        if isinstance(line, ast.Assign | ast.AnnAssign) and "TypeVar(" not in ast.unparse(line)
+        if not isinstance(line, ast.AnnAssign) or not {"Final", "TypeAlias"} & names(line.annotation)
+        for target in ast.walk(line.targets[0] if isinstance(line, ast.Assign) else line.target)
+        if isinstance(target, ast.Name) and not target.id.startswith("__") and target.id != "TYPE_CHECKING"
+        if not isinstance(line.value, ast.Subscript)  # an alias of a type
+    }
+    assert others <= LOWERED
+
+
+def names(tree: ast.AST) -> set[str]:
+    """The names in an expression."""
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def test_interpreted_classes_inherit_only_from_marked_ones() -> None:

@@ -14,14 +14,15 @@ has grown, are in units of 1/1024 byte. Roots are exact, and computed only when 
 
 from __future__ import annotations
 
+from slirpy.mypyc import Final
 from slirpy.tcp.congestion.hystart import HyStart
 from slirpy.tcp.congestion.reno import UNKNOWN, initial_window
 
 __all__ = ["Cubic", "cube_root"]
 
-SHIFT = 10
-_FRACTION = (1 << SHIFT) - 1
-_PER_CUBE = 5 * 10**27 // 2
+SHIFT: Final = 10
+_FRACTION: Final = (1 << SHIFT) - 1
+_PER_CUBE: Final = 5 * 10**27 // 2
 """1/C in cubed nanoseconds per segment, since C is 2/5 of a segment per cubed second."""
 
 

@@ -12,17 +12,18 @@ limit of eight segments per acknowledgement (L, section 4.2) is left out, as in
 
 from __future__ import annotations
 
+from slirpy.mypyc import Final
 from slirpy.units import MS
 
 __all__ = ["HyStart"]
 
-MIN_RTT_THRESH = 4 * MS
-MAX_RTT_THRESH = 16 * MS
-MIN_RTT_DIVISOR = 8
-N_RTT_SAMPLE = 8
-CSS_GROWTH_DIVISOR = 4
-CSS_ROUNDS = 5
-_NONE = 1 << 62  # more than any round-trip time
+MIN_RTT_THRESH: Final = 4 * MS
+MAX_RTT_THRESH: Final = 16 * MS
+MIN_RTT_DIVISOR: Final = 8
+N_RTT_SAMPLE: Final = 8
+CSS_GROWTH_DIVISOR: Final = 4
+CSS_ROUNDS: Final = 5
+_NONE: Final = 1 << 62  # more than any round-trip time
 
 
 class HyStart:

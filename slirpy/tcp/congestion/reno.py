@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from slirpy.mypyc import Final
+
 __all__ = ["UNKNOWN", "Reno", "initial_window"]
 
-UNKNOWN = 1 << 30
+UNKNOWN: Final = 1 << 30
 """Slow start threshold before the first loss."""
 
 

@@ -7,6 +7,7 @@ what is missing.
 
 from __future__ import annotations
 
+from slirpy.mypyc import Final
 from slirpy.tcp.emit import Emit, ack_sent_with_data, options_for, resend, start_timer, window_field
 from slirpy.tcp.loss.state import LossTimer, RackState
 from slirpy.tcp.seq import HALF, MASK
@@ -17,9 +18,9 @@ from slirpy.wire.tcp import ACK, PSH
 
 __all__ = ["arm", "on_ack", "on_timer", "schedule", "send"]
 
-MIN_PTO = 10 * MS
+MIN_PTO: Final = 10 * MS
 """Minimum time until a probe; the RFC leaves it open. Guests share their machine, and may answer some ticks late."""
-FIRST_PTO = 1_000 * MS
+FIRST_PTO: Final = 1_000 * MS
 """Time until a probe before the first measurement."""
 
 

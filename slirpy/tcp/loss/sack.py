@@ -11,12 +11,13 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
+from slirpy.mypyc import Final
 from slirpy.tcp.seq import HALF, MASK, seq_le
 from slirpy.tcp.tcb import DUPACK_THRESHOLD, ControlBlock
 
 __all__ = ["gaps", "is_duplicate", "learn", "lost_edge", "on_ack", "pipe", "refused", "sacked_below"]
 
-MAX_RANGES = 128
+MAX_RANGES: Final = 128
 """Maximum number of ranges; more are ignored. Each one adds to the cost of every ACK in a recovery. A loss of 20 % in
 a flight of 700 segments causes about this many."""
 

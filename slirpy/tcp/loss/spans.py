@@ -8,20 +8,21 @@ only a recovery cuts spans into smaller ones.
 
 from __future__ import annotations
 
+from slirpy.mypyc import Final
 from slirpy.tcp.seq import HALF, MASK
 
 __all__ = ["AGAIN", "LATE", "LOST", "MAX_SPANS", "Span", "Spans"]
 
-AGAIN = 1
+AGAIN: Final = 1
 """Bit of data that was sent more than once: the time and order of its arrival are ambiguous."""
-LOST = 2
+LOST: Final = 2
 """Bit of data that counts as lost, and was not retransmitted since."""
-MAX_SPANS = 256
+MAX_SPANS: Final = 256
 """Maximum number of records due to sending. Beyond it the last one grows, and takes the latest time, which only
 delays the detection of losses."""
-LATE = 1000
+LATE: Final = 1000
 """Nanoseconds by which the recorded time of a retransmission may be late, at most; see :class:`Spans`."""
-GRAIN = 5
+GRAIN: Final = 5
 """Resolution: a span contains data that was sent within SRTT / 2**GRAIN."""
 
 Span = tuple[int, int, int]

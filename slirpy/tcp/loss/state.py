@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import enum
 
+from slirpy.mypyc import Final
 from slirpy.tcp.loss.prr import ProportionalRate
 from slirpy.tcp.loss.spans import Spans
 
 __all__ = ["PERSIST", "Episode", "LossTimer", "RackState"]
 
-PERSIST = 16
+PERSIST: Final = 16
 """Number of recoveries after which a reordering window that D-SACKs have widened is reset (section 6.2, step 4)."""
 
 

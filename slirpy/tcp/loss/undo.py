@@ -9,6 +9,7 @@ After a timeout the first segment is sufficient: if it had arrived, there is no 
 
 from __future__ import annotations
 
+from slirpy.mypyc import Final
 from slirpy.tcp.loss.newreno import advance
 from slirpy.tcp.loss.spans import AGAIN, LOST
 from slirpy.tcp.loss.state import Episode, RackState
@@ -18,7 +19,7 @@ from slirpy.tcp.tcb import ControlBlock
 
 __all__ = ["begin", "on_ack", "on_dsack", "on_resent", "recovery_ended"]
 
-MAX_RANGES = 64
+MAX_RANGES: Final = 64
 """Maximum number of ranges recorded for an episode. With more, it cannot be undone because of D-SACKs."""
 
 
