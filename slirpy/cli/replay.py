@@ -67,6 +67,8 @@ def replay(
     test, recorded = _read(file)
     sys.path.insert(0, os.getcwd())  # as python -m pytest does
     arguments = ["-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:xdist", "--sim-replay", file, test]
+    # The plugin is imported before pytest could rewrite its assertions, which it does not have.
+    arguments += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     if until is not None:
         arguments += ["--sim-until", str(until)]
     if pdb:

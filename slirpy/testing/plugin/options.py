@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from slirpy.testing.plugin import replay
 from slirpy.testing.plugin.profile import PROFILE, register_profile
 from slirpy.testing.sim.durations import LONGEST
 
@@ -78,11 +79,15 @@ def shard(config: pytest.Config) -> tuple[int, int]:
     return int(part) - 1, int(parts)
 
 
-def seeds(config: pytest.Config, wanted: int) -> list[int]:
-    """Return the seeds with which to run a test that wants so many."""
+def seeds(config: pytest.Config, wanted: int) -> list[int] | None:
+    """Return the seeds with which to run a test that wants so many; None: only 0, which its name does not have."""
+    recorded = replay.recorded(config)
+    if recorded is not None:
+        return [recorded.seed] if recorded.names_seed else None
     part, parts = shard(config)
     number = config.getoption("--sim-seeds") or wanted
-    return [seed for seed in range(number) if seed % parts == part]
+    chosen = [seed for seed in range(number) if seed % parts == part]
+    return None if number == parts == 1 else chosen
 
 
 def artifacts(config: pytest.Config) -> Path | None:

@@ -72,6 +72,45 @@ def test_changed_program(project: Path, tmp_path: Path) -> None:
     assert "another run than before" in done.stderr
 
 
+CAMPAIGN = """
+import pytest
+
+@pytest.mark.sim(seeds=3)
+def test_many(net):
+    assert net.seed != 57
+
+@pytest.mark.sim
+async def test_one(net):
+    assert net.seed != 57
+
+@pytest.mark.sim
+@pytest.mark.parametrize("text", ["a", "b"])
+def test_each(net, text):
+    assert text == "a"
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "reports"),
+    [
+        (["--sim-seeds", "58"], ["test_many-seed57", "test_one-seed57", "test_each-seed0-b"]),
+        (["--sim-seeds", "60", "--sim-shard", "2/4"], ["test_many-seed57", "test_one-seed57"]),
+        (["--sim-shard", "1/2"], ["test_each-seed0-b"]),
+        ([], ["test_each-b"]),
+    ],
+)
+def test_campaigns(tmp_path: Path, options: list[str], reports: list[str]) -> None:
+    """The report of a campaign is of a seed that the test alone does not have; warnings may be errors there."""
+    (tmp_path / "test_it.py").write_text(CAMPAIGN)
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:asyncio\nfilterwarnings = error\n")
+    run(tmp_path, "pytest", "-q", "-p", "no:cacheprovider", "--sim-artifacts", "reports", *options)
+    for report in reports:
+        done = run(tmp_path, "slirpy", "replay", f"reports/test_it.py-{report}.json")
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert "1 failed in" in done.stdout
+        assert "the same run as before" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
