@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from slirpy.testing.sim.wellknown import MAIN_HOST
+
 __all__ = ["MARKER", "SimMarker", "marker_of"]
 
 MARKER = (
@@ -22,7 +24,7 @@ class SimMarker:
 
     seeds: int = 1
     """Number of seeds, from 0 on."""
-    host: str = "client"
+    host: str = MAIN_HOST
     """Name of the host on which a coroutine runs."""
     limit: float = 600.0
     """Maximum seconds of virtual time for a coroutine."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -73,8 +74,9 @@ class Session:
             return
         self.check(net)
         last_report[:] = [self._made(net, None)] if self._item.config.getoption("--sim-replay") else []
-        if self._item.config.getoption("--sim-twice"):
-            self._repeat(item, net)
+        if self.twice:
+            arguments = {name: item.funcargs[name] for name in item._fixtureinfo.argnames}
+            self.repeat(net, lambda again: item.obj(**arguments | {"net": again}))
 
     def check(self, net: Network) -> None:
         """Fail a test whose faults have hit nothing, if that is wanted."""
@@ -83,21 +85,28 @@ class Session:
             if idle:
                 pytest.fail("faults that hit nothing:\n  " + "\n  ".join(idle), pytrace=False)
 
-    def _repeat(self, item: pytest.Function, first: Network) -> None:
+    @property
+    def twice(self) -> bool:
+        """True to run each test, and each example of one, twice."""
+        return bool(self._item.config.getoption("--sim-twice"))
+
+    def repeat(self, first: Network, run: Callable[[Network], object]) -> None:
         """Run a test again with the same seed, and compare the traces."""
         again = self.open(self._seed)
-        arguments = {name: item.funcargs[name] for name in item._fixtureinfo.argnames} | {"net": again}
-        item.obj(**arguments)
-        difference = first_difference(first.trace, again.trace)
-        first.close()
+        try:
+            run(again)
+            difference = first_difference(first.trace, again.trace)
+        finally:
+            first.close()
         if difference:
             pytest.fail(f"two runs with seed {self._seed} differ: {difference}", pytrace=False)
 
     # ------------------------------------------------------------------------------- after a failure
 
-    def failed_example(self, net: Network, error: Exception) -> None:
+    def failed_example(self, error: BaseException) -> None:
         """Keep the report of a failed example; the last one is the smallest that Hypothesis has found."""
-        self._report = self._made(net, error)
+        if self._net is not None:
+            self._report = self._made(self._net, error)
 
     def explain(self, report: pytest.TestReport, call: pytest.CallInfo[Any]) -> None:
         """Add the report of the network, and write its files if they are wanted."""

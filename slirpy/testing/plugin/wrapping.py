@@ -105,19 +105,21 @@ def _of_hypothesis(
     function: Callable[..., Any], handle: Any, takes_net: bool, is_coroutine: bool
 ) -> Callable[..., Any]:
     """Return a function whose examples each get a network of their own."""
-    from slirpy.testing.plugin import examples
+    from slirpy.testing.plugin.examples import run_example
 
     inner = handle.inner_test
 
     @functools.wraps(inner)
     def example(*args: Any, **values: Any) -> None:
         __tracebackhide__ = True
-        with examples.network() as net:
-            if takes_net:
-                values["net"] = net
-            result = inner(*args, **values)
+
+        def run_in(net: Any) -> None:
+            __tracebackhide__ = True
+            result = inner(*args, **values | ({"net": net} if takes_net else {}))
             if is_coroutine:
                 _run(net, result)
+
+        run_example(run_in, (*args, *values.values()))
 
     if is_coroutine:
         del example.__wrapped__

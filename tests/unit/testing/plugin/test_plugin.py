@@ -189,11 +189,23 @@ async def test_idle(net):
 def test_idle_example(net, n):
     net.host("a"), net.host("b")
     net.inject(Lose(Flow("a", "b"), n))
+
+@given(n=st.integers(0, 9))
+def test_different_example(net, n):
+    net.note(f"run {next(count)}")
+
+@given(n=st.integers(0, 9))
+async def test_equal_example(net, n):
+    await asyncio.sleep(n)
+
+@given(data=st.data())
+def test_drawing_example(net, data):
+    data.draw(st.integers(0, 9))
 """,
         "--sim-twice",
         "--sim-strict",
     )
-    result.assert_outcomes(failed=3)
+    result.assert_outcomes(failed=4, passed=2)
     result.stdout.fnmatch_lines(
         [
             "*two runs with seed 0 differ: record 1: *run 0, *run 1*",
@@ -201,6 +213,7 @@ def test_idle_example(net, n):
             "*lose new segment 3*",
             "*partition client | server*",
             "*faults that hit nothing*",
+            "*two runs with seed 0 differ: record 0: *run *, *run *",
         ]
     )
 
