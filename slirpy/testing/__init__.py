@@ -23,6 +23,7 @@ from slirpy.lazy import exports
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
     from slirpy.ladder.diagram import ladder
+    from slirpy.links.faultypath import Faults
     from slirpy.testing.cable import Captured, Fault
     from slirpy.testing.errors import UnmetError
     from slirpy.testing.guest import (
@@ -107,6 +108,7 @@ __all__ = [
     "Event",
     "Failure",
     "Fault",
+    "Faults",
     "Flow",
     "FrameRecord",
     "Guest",
@@ -192,6 +194,7 @@ _MODULES = {
     "sim.trace": "FrameRecord NoteRecord Trace",
     "cable": "Captured Fault",
     "slirpy.ladder.diagram": "ladder",
+    "slirpy.links.faultypath": "Faults",
     "errors": "UnmetError",
     "guest": "DEFAULT_MAC Autoconfiguration Dhcp6Client Dhcp6Lease DhcpClient DhcpLease DhcpMessage Guest"
     " GuestCounters StreamListener GuestStream IcmpError Lookup Message Ping UdpSocket",

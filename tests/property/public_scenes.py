@@ -327,6 +327,7 @@ GOOD: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "links.FaultLink.from_guest =": lambda scene: {"faults": Faults()},
     "links.FaultLink.to_guest =": lambda scene: {"faults": Faults()},
     "links.Faults": lambda scene: {},
+    "testing.Faults": lambda scene: {},
     "links.FaultyPath": lambda scene: {"random": Random(1)},
     "links.FaultyPath.faults =": lambda scene: {"faults": Faults()},
     "links.Middleware": lambda scene: {"inner": scene.link},

@@ -235,6 +235,8 @@ RANGES: dict[str, Range] = {
     "IPStack.tick now": ALL, "Stack now": ALL, "links.Endpoint family": (1, 10),
     "links.Endpoint.remove inode": TIME, "testing.SimWorld.path mtu": (68, 65535),
     "links.inet family": (0, 10), "links.inet port": ANY_PORT, "links.Faults rate": (1, math.inf),
+    "testing.Faults rate": (1, math.inf), "testing.Faults burst": (1, math.inf),
+    "testing.Faults queue": (0, math.inf), "testing.Faults limit": (1, math.inf),
     "links.Faults burst": (1, math.inf), "links.Faults queue": (0, math.inf),
     "links.Faults limit": (1, math.inf), "links.Recorder target": (0, 2**31 - 1),
     "links.CaptureLink target": (0, 2**31 - 1), "links.CaptureLink.start_capture target": (0, 2**31 - 1),

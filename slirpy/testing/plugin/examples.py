@@ -32,10 +32,7 @@ def run_example(run: Callable[[Network], object], drawn: Iterable[object]) -> No
         # What a test draws while it runs cannot be drawn again.
         if session.twice and not any(isinstance(each, st.DataObject) for each in drawn):
             session.repeat(net, run)
-    except (
-        Exception,
-        pytest.fail.Exception,
-    ) as error:  # whatever the test fails with; it goes on to Hypothesis
+    except (Exception, pytest.fail.Exception) as error:  # whatever it is, it goes on to Hypothesis
         session.failed_example(error)
         raise
     finally:

@@ -54,6 +54,10 @@ class Flow:
     def __post_init__(self) -> None:
         host_name("client", self.client, dot=True)
         host_name("server", self.server, dot=True)
+        if self.client.lower() == self.server.lower():
+            raise ConfigError(
+                f"client and server are both {self.client}; what a host sends to itself takes no path"
+            )
         amount("connection", self.connection)
         switch("back", self.back)
         if self.protocol not in ("tcp", "udp"):

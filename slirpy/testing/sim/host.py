@@ -15,7 +15,9 @@ from slirpy.errors import StateError
 from slirpy.reprs import counted, never_raises
 from slirpy.testing.guest.dns import Lookup
 from slirpy.testing.sim.clock import Clock
+from slirpy.testing.sim.connections import find_connections
 from slirpy.testing.sim.durations import in_nanoseconds
+from slirpy.testing.sim.netstat import SocketInfo, repetitions, sockets_of
 from slirpy.testing.sim.program import Program
 from slirpy.testing.sim.segments import Fields
 from slirpy.testing.sim.sockets import HostSockets
@@ -63,7 +65,7 @@ class Host(Machine):
         self._waiting: list[tuple[bytes, bool]] = []
         self._stalls = 0
         self.stack = make()
-        self.sockets = HostSockets(self.stack, self.lookup)
+        self.socket_layer = HostSockets(self.stack, self.lookup)
 
     @cached_property
     def random(self) -> Random:
@@ -155,7 +157,7 @@ class Host(Machine):
         self.epoch += 1
         self.stalled, self._stalls = False, 0
         self.stack = self._make()
-        self.sockets = HostSockets(self.stack, self.lookup)
+        self.socket_layer = HostSockets(self.stack, self.lookup)
         programs, self.programs = self.programs, []
 
         def start() -> None:
@@ -226,6 +228,10 @@ class Host(Machine):
     def boot(self, ready: Callable[[], None]) -> None:
         """Obtain addresses from the router, if the host is behind one, and call ``ready``."""
         self._boot(self.stack, ready)
+
+    def sockets(self) -> list[SocketInfo]:
+        """List the sockets of the host: listening ones, then connections, then those of UDP."""
+        return sockets_of(self.stack, repetitions(find_connections(self.net.trace.records)))
 
     def note(self, text: str) -> None:
         """Add a line to the trace, such as the program's view of an event."""

@@ -74,7 +74,7 @@ class Router:
         self._scheduler = net.scheduler
         self._due = False
         self._wake_at: int | None = None
-        self.stack = Stack(config, outside.sockets, random=Random(f"{net.seed} router {outside.name}"))
+        self.stack = Stack(config, outside.socket_layer, random=Random(f"{net.seed} router {outside.name}"))
         outside.stack.watch(self._activity)
 
     @never_raises

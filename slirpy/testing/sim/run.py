@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from traceback import StackSummary, walk_tb
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slirpy.checks import shown
 from slirpy.config.values import as_text, function
@@ -21,6 +21,9 @@ from slirpy.testing.sim.program import Program
 from slirpy.testing.sim.setup import Setup
 from slirpy.testing.sim.topology import Topology
 from slirpy.testing.text import seconds
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 __all__ = ["Run"]
 
@@ -138,6 +141,13 @@ class Run(Topology):
         function("check", check)
         self.until(check, within)
 
+    @property
+    def loop(self) -> AbstractEventLoop:
+        """The asyncio event loop of all programs: the one that ``asyncio.get_running_loop()`` returns in them."""
+        from slirpy.testing.sim.aio.loop import loop_of
+
+        return loop_of(self)
+
     def note(self, text: str) -> None:
         """Add a line to the trace."""
         self.trace.note(self.now, "", "note", as_text("text", text))
@@ -203,7 +213,9 @@ class Run(Topology):
                 while scheduler.run_ready():
                     rounds += 1
                     if rounds > _ROUNDS:
-                        raise DeadlockError(f"endless events at {seconds(at)}: programs never wait")
+                        raise DeadlockError(
+                            f"endless events at {seconds(at)}: programs never wait: {self._spinning()}"
+                        )
                     if self._failure is not None:
                         self._raise_failure(program)
                 for name, check in self._checks:
@@ -229,6 +241,18 @@ class Run(Topology):
             replaced, self._replaced = self._replaced, None
             if replaced is not None:
                 replaced.__exit__(None, None, None)
+
+    def _spinning(self) -> str:
+        """Describe where the programs are that always have something to do."""
+        ready = self.scheduler.ready_owners()
+        places = [
+            f"{program.name} on {host.name}: {', '.join(program.leftovers() or [program.where()])}"
+            for host in self.hosts.values()
+            if host in ready
+            for program in host.programs
+            if not program.done or program.leftovers()
+        ]
+        return "; ".join(places[:_PLACES]) or "nothing but events of the network"
 
     def _replace(self) -> None:
         """Replace Python's modules by the versions of programs until the run pauses."""

@@ -76,6 +76,10 @@ class Scheduler:
         """Yield the calls of events that are to come, in no order."""
         return (event[2] for event in self._events if event[1] not in self._cancelled)
 
+    def ready_owners(self) -> set[Processor]:
+        """Return the processors on which calls are ready."""
+        return {owner for owner, _, _ in self._ready if owner is not None}
+
     def run_ready(self) -> bool:
         """Run the calls that are ready, without those that they add; returns whether there were any."""
         ready, shuffle = self._ready, self._shuffle

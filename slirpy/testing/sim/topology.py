@@ -28,7 +28,7 @@ from slirpy.testing.sim.setup import Setup
 from slirpy.testing.sim.stack import HostStack
 from slirpy.testing.sim.tlskeys import TlsKeys
 from slirpy.testing.sim.trace import Trace
-from slirpy.testing.sim.wellknown import LOOPBACK
+from slirpy.testing.sim.wellknown import LOOPBACK, MAIN_HOST
 from slirpy.testing.sim.world import World
 from slirpy.testing.text import seconds
 from slirpy.units import MS, SECOND
@@ -97,6 +97,9 @@ class Topology(World[Program]):
     ) -> Host:
         """Return the host of this name, which is made at the first call.
 
+        Later calls with the name alone return it. The host ``client``, on which tests run by default, is also made
+        where a fault, a path or a partition names it first.
+
         Args:
             name: letters, digits, dots and hyphens; programs resolve it to the host's addresses.
             address: its IPv4 address; None: the next one of 198.18.0.0/16. Its IPv6 address is in 2001:db8::/64.
@@ -105,13 +108,16 @@ class Topology(World[Program]):
             tcp: settings of its connections.
 
         Raises:
-            ConfigError: a name or address that cannot be used, or one that another host has.
+            ConfigError: a name or address that cannot be used, or one that another host has; more than the name of
+                a host that has been made.
         """
         key = host_name("name", name, dot=True).lower()
         known = self.hosts.get(key)
         if known is not None:
-            if address is not None or behind is not None:
-                raise ConfigError(f"there is a host {name} already; choose another name, or omit its place")
+            if address is not None or behind is not None or clock is not TRUE_CLOCK or tcp is not HOST_SETTINGS:
+                raise ConfigError(
+                    f"there is a host {name} already; choose another name, or omit its place, clock and settings"
+                )
             return known
         instance("clock", clock, Clock, "a Clock")
         instance("tcp", tcp, Settings, "a slirpy.tcp.Settings")
@@ -279,6 +285,8 @@ class Topology(World[Program]):
 
     def _host(self, which: Host | str) -> Host:
         host = self.hosts.get(which.lower()) if isinstance(which, str) else which
+        if host is None and which == MAIN_HOST:
+            return self.host(MAIN_HOST)
         if not isinstance(host, Host) or self.hosts.get(host.name) is not host:
             known = ", ".join(self.hosts) or "none yet"
             raise ConfigError(f"{shown(which)} is not a host of this network; there are: {known}")

@@ -1,10 +1,13 @@
-"""Addresses that every host knows, by their lengths."""
+"""Addresses that every host knows, by their lengths, and the host that every network has."""
 
 from __future__ import annotations
 
 from slirpy.wire import ipv6
 
-__all__ = ["ANY", "LOOPBACK", "MAPPED", "reachable"]
+__all__ = ["ANY", "LOOPBACK", "MAIN_HOST", "MAPPED", "reachable"]
+
+MAIN_HOST = "client"
+"""Name of the host on which tests run that name no other; it is made when it is first named."""
 
 ANY = {4: bytes(4), 16: bytes(16)}
 """The unspecified address of each family, by the length of its addresses."""

@@ -60,8 +60,9 @@ def fault_plans(
 
         @given(plan=fault_plans(["client", "server"]))
         def test_the_sum_is_right(net, plan):
+            net.host("server").run(serve)
             net.inject(*plan)
-            ...
+            assert net.run(add(1, 2), on="client") == 3
 
     Args:
         hosts: two or more hosts, or their names; those that open connections first.

@@ -102,7 +102,7 @@ class Connections(LoopBase):  # type: ignore[misc] # a private class of asyncio
         if address is None:
             raise OSError(errno.EINVAL, f"{place[0]!r} is not an address of the family")
         future = self.create_future()
-        stream = self.host().sockets.connect(reachable(address), place[1], _Attempt(future, place), local)
+        stream = self.host().socket_layer.connect(reachable(address), place[1], _Attempt(future, place), local)
         try:
             await future
         except BaseException:

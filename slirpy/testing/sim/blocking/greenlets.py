@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from slirpy.errors import ConfigError
+from slirpy.testing.sim.place import place
 
 __all__ = ["load"]
 
@@ -19,6 +20,7 @@ def load() -> Any:
         import greenlet
     except ImportError:
         raise ConfigError(
-            "a program that is a plain function needs greenlet: pip install slirpy[blocking]"
+            f"{place()}: a program that is a plain function, or a thread of a program, needs greenlet:"
+            " pip install slirpy[blocking]"
         ) from None
     return greenlet

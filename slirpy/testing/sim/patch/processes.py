@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -51,3 +52,6 @@ def refuse_processes(all_of_it: Replacements) -> None:
     all_of_it.value(ALWAYS, signal.set_wakeup_fd, _no_wakeup)
     instead = "run the other program on a host, by host.run(), or the process outside the network"
     all_of_it.method(ALWAYS, subprocess.Popen, "__init__", refusal("subprocess.Popen", instead))
+    if os.name == "posix":  # how multiprocessing starts processes that are not forked
+        fork_exec = importlib.import_module("_posixsubprocess").fork_exec
+        all_of_it.value(ALWAYS, fork_exec, refusal("_posixsubprocess.fork_exec", instead))

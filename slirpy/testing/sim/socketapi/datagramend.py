@@ -99,7 +99,7 @@ class DatagramEnd(End):
             self.option(socket.SOL_SOCKET, name)
             for name in (socket.SO_REUSEADDR, getattr(socket, "SO_REUSEPORT", -1))
         )
-        bind = self.host.sockets.bind
+        bind = self.host.socket_layer.bind
         self._datagram = bind(address, port, self, dual=self.dual, shared=shared)
         return self._datagram
 

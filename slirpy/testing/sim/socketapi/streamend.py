@@ -124,7 +124,7 @@ class StreamEnd(End):
             raise failure(errno.EINVAL)
         self._bound = (
             address,
-            self.host.sockets.reserve(self, address, port, dual=self.dual, reuse=self._reuses_address),
+            self.host.socket_layer.reserve(self, address, port, dual=self.dual, reuse=self._reuses_address),
         )
 
     def _reuses_address(self) -> bool:
@@ -141,7 +141,7 @@ class StreamEnd(End):
         if self._bound is None:
             self.bind(bytes(4 if self.family == socket.AF_INET else 16), 0)
         assert self._bound is not None
-        self.listener = self.host.sockets.listen(*self._bound, self._accept, dual=self.dual)
+        self.listener = self.host.socket_layer.listen(*self._bound, self._accept, dual=self.dual)
         self.listener.rcv_buffer = self._receive_buffer()
         self.listener.is_full = lambda: len(self._accepted) > self._backlog
 
@@ -173,7 +173,7 @@ class StreamEnd(End):
         self.raise_error()
         self.connecting = True
         try:
-            self.stream = self.host.sockets.connect(
+            self.stream = self.host.socket_layer.connect(
                 reachable(address),
                 port,
                 self,
@@ -249,7 +249,7 @@ class StreamEnd(End):
     def close(self) -> None:
         if self.listener is not None:
             self._stop_listening()
-        self.host.sockets.unreserve(self)
+        self.host.socket_layer.unreserve(self)
         if self.stream is not None:
             if self._peeked:
                 self.stream.abort()  # unread

@@ -50,7 +50,7 @@ class Client:
     ) -> Client:
         """Connect from one host to another."""
         host = net.host(source) if isinstance(source, str) else source
-        self.peer = host.sockets.connect(net.resolve(target)[ipv6], port, self)
+        self.peer = host.socket_layer.connect(net.resolve(target)[ipv6], port, self)
         return self
 
     def connected(self) -> None:
@@ -79,4 +79,4 @@ def serve(host: Host, address: bytes = bytes(4), port: int = 7) -> None:
     def accept(accepted: AcceptedStream) -> StreamOwner:
         return Echo(accepted)
 
-    host.sockets.listen(address, port, accept, dual=len(address) == 16)
+    host.socket_layer.listen(address, port, accept, dual=len(address) == 16)

@@ -153,11 +153,19 @@ def test_crash(reset: bool, error: int) -> None:
 def test_unknown_host() -> None:
     """A plan for a host that is not there is a mistake."""
     net = Network()
-    net.host("client")
     with pytest.raises(ConfigError, match=r"nobody.*client"):
         net.inject(Lose(Flow("client", "nobody"), 0))
     with pytest.raises(ConfigError, match="nobody"):
         net.inject(Stall(0, 1, "nobody"))
+
+
+@pytest.mark.parametrize("fault", [Lose(FLOW, 1), Cut(0, 1, "server", "client"), Stall(0, 1, "client")])
+def test_main_host(fault: Fault) -> None:
+    """A plan may name the host on which tests run before anything has made it."""
+    net = Network()
+    net.host("server")
+    net.inject(fault)
+    assert list(net.hosts) == ["server", "client"]
 
 
 @pytest.mark.parametrize(
@@ -166,6 +174,7 @@ def test_unknown_host() -> None:
         lambda: Lose("client", 1),  # type: ignore[arg-type] # a name is no flow
         lambda: Lose(FLOW, -1),
         lambda: Flow("a b", "server"),
+        lambda: Flow("client", "Client"),
         lambda: Flow("client", "server", protocol="sctp"),  # type: ignore[arg-type] # no such protocol here
         lambda: Cut(-1, 5, "a", "b"),
         lambda: Slow(0, 5, "a", "b", 0),

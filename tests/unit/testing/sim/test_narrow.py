@@ -54,8 +54,8 @@ def test_udp_is_fragmented() -> None:
     """A packet of IPv4 without DF arrives in fragments."""
     net = Network(1)
     receiver = Receiver()
-    net.host("server").sockets.bind(bytes(4), 9, receiver)
-    sender = net.host("client").sockets.bind(bytes(4), 0, Receiver())
+    net.host("server").socket_layer.bind(bytes(4), 9, receiver)
+    sender = net.host("client").socket_layer.bind(bytes(4), 0, Receiver())
     path = net.path("client", "server")
     path.mtu = 1280
     assert not sender.send(b"x" * 1400, net.resolve("server")[0], 9)

@@ -55,11 +55,11 @@ def test_the_sockets_of_a_host() -> None:
         accepted.append(stream)
         return Owner()
 
-    server.sockets.listen(bytes(4), 80, accept)
-    server.sockets.bind(bytes(4), 53, Owner())
-    bound = client.sockets.bind(client.packed_addresses[0], 5000, Owner())
+    server.socket_layer.listen(bytes(4), 80, accept)
+    server.socket_layer.bind(bytes(4), 53, Owner())
+    bound = client.socket_layer.bind(client.packed_addresses[0], 5000, Owner())
     bound.remote = server.packed_addresses[0], 53
-    stream = client.sockets.connect(server.packed_addresses[0], 80, Owner())
+    stream = client.socket_layer.connect(server.packed_addresses[0], 80, Owner())
     net.until(lambda: accepted)
     net.run_for(0.1)
     net.path("client", "server").cut()
@@ -77,13 +77,14 @@ def test_the_sockets_of_a_host() -> None:
     assert listening == SocketInfo("tcp", "*:80", "*:*", "LISTEN")
     assert opened[:4] == ("tcp", "198.18.0.2:80", f"198.18.0.1:{port}", "ESTABLISHED")
     assert other == SocketInfo("udp", "*:53", "*:*")
+    assert client.sockets() == [tcp, udp]
 
 
 def test_a_closed_stream_stays_in_fin_wait_2_for_a_minute() -> None:
     net = Network()
     client, server = net.host("client"), net.host("server")
-    server.sockets.listen(bytes(4), 80, lambda accepted: Owner())  # never closes
-    stream = client.sockets.connect(server.packed_addresses[0], 80, Owner())
+    server.socket_layer.listen(bytes(4), 80, lambda accepted: Owner())  # never closes
+    stream = client.socket_layer.connect(server.packed_addresses[0], 80, Owner())
     net.run_for(1)
     stream.close()
     net.run_for(59)
@@ -102,8 +103,8 @@ def test_a_closed_stream_whose_far_side_closes_too_ends_after_time_wait() -> Non
         accepted.append(stream)
         return Owner()
 
-    server.sockets.listen(bytes(4), 80, accept)
-    stream = client.sockets.connect(server.packed_addresses[0], 80, Owner())
+    server.socket_layer.listen(bytes(4), 80, accept)
+    stream = client.socket_layer.connect(server.packed_addresses[0], 80, Owner())
     net.run_for(1)
     stream.close()
     net.run_for(30)
@@ -117,8 +118,8 @@ def test_a_closed_stream_whose_far_side_closes_too_ends_after_time_wait() -> Non
 def test_each_connection_has_its_own_repetitions() -> None:
     net = Network()
     client, server = net.host("client"), net.host("server")
-    server.sockets.listen(bytes(4), 80, lambda accepted: Owner())
-    streams = [client.sockets.connect(server.packed_addresses[0], 80, Owner()) for _ in range(2)]
+    server.socket_layer.listen(bytes(4), 80, lambda accepted: Owner())
+    streams = [client.socket_layer.connect(server.packed_addresses[0], 80, Owner()) for _ in range(2)]
     net.run_for(1)
     net.partition(["client"], ["server"], during=5)
     streams[1].send([b"hello"])

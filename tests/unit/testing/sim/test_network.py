@@ -9,7 +9,9 @@ import pytest
 
 from slirpy.errors import ConfigError, StateError
 from slirpy.links.faultypath import Faults
+from slirpy.tcp import Settings
 from slirpy.testing.errors import UnmetError
+from slirpy.testing.sim.clock import Clock
 from slirpy.testing.sim.network import Network
 from slirpy.testing.sim.path import Path
 from slirpy.testing.sim.trace import FrameRecord
@@ -100,7 +102,7 @@ def test_loopback(address: bytes | None) -> None:
     host = net.host("host")
     serve(host, bytes(16))
     client = Client(bytes(300_000))
-    client.peer = host.sockets.connect(address or net.resolve("host")[0], 7, client)
+    client.peer = host.socket_layer.connect(address or net.resolve("host")[0], 7, client)
     net.until(lambda: client.done)
     assert len(client.got) == 300_000
     assert not net.trace.records
@@ -119,7 +121,7 @@ def test_an_unassigned_address_is_unreachable() -> None:
     """An address of nobody is unreachable after three requests."""
     net = network()
     client = Client()
-    client.peer = net.host("client").sockets.connect(bytes([198, 18, 9, 9]), 7, client)
+    client.peer = net.host("client").socket_layer.connect(bytes([198, 18, 9, 9]), 7, client)
     net.until(lambda: client.done)
     assert client.error == errno.EHOSTUNREACH
     assert net.now == 3 * SECOND
@@ -253,6 +255,8 @@ def test_addresses() -> None:
     ("call", "text"),
     [
         (lambda net: net.host("server", "192.0.2.1"), "server already"),
+        (lambda net: net.host("server", clock=Clock(offset=1)), "server already"),
+        (lambda net: net.host("server", tcp=Settings()), "server already"),
         (lambda net: net.host("x", "198.18.0.1"), "another host"),
         (lambda net: net.host("x", "fe80::1"), "IPv4"),
         (lambda net: net.host("a b"), "name"),

@@ -130,8 +130,8 @@ def test_the_script_of_hosts_passes(host: str, family: int) -> None:
         return programs[1]
 
     address = server.packed_addresses[family]
-    server.sockets.listen(bytes(len(address)), 80, accept)
-    programs[0].peer = client.sockets.connect(address, 80, programs[0])
+    server.socket_layer.listen(bytes(len(address)), 80, accept)
+    programs[0].peer = client.socket_layer.connect(address, 80, programs[0])
     net.until(lambda: all(program.done for program in programs))
     net.run_for(1)
     (found,) = find_connections(net.trace.records)

@@ -82,7 +82,7 @@ def test_two_hosts_behind_one_router() -> None:
     net = network()
     serve(net.host("nas", behind="home"))
     client = Client()
-    client.peer = net.host("laptop").sockets.connect(net.host("nas").packed_addresses[0], 7, client)
+    client.peer = net.host("laptop").socket_layer.connect(net.host("nas").packed_addresses[0], 7, client)
     net.until(lambda: client.done)
     assert client.got == b"hello"
 

@@ -361,12 +361,21 @@ def test_a_wait_that_never_ends_names_its_place(net: Network) -> None:
 def test_a_program_that_never_waits_is_an_error(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("slirpy.testing.sim.run._ROUNDS", 1000)
 
-    async def main() -> None:
+    async def spin() -> None:
         while True:
             await asyncio.sleep(0)
 
-    with pytest.raises(DeadlockError, match="never wait"):
+    async def main() -> None:
+        task = asyncio.create_task(spin(), name="the spinner")
+        await asyncio.Event().wait()
+        task.cancel()
+
+    net.host("other").run(asyncio.sleep(1000), name="sleeper")
+    with pytest.raises(
+        DeadlockError, match=r"never wait: main on client: .*the spinner at .*in spin"
+    ) as raised:
         net.run(main, on="client")
+    assert "sleeper" not in str(raised.value)
 
 
 def test_the_running_loop_of_the_caller_is_restored() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -213,8 +214,14 @@ def test_blocking_programs_of_two_hosts_share_one_network(net: Network) -> None:
 
 def test_programs_without_greenlet_say_how_to_get_it(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "greenlet", None)
-    with pytest.raises(ConfigError, match=r"pip install slirpy\[blocking\]"):
+    with pytest.raises(ConfigError, match=rf"^{__file__}:\d+: .*pip install slirpy\[blocking\]"):
         net.host("server").run(echo)
+
+    async def with_a_thread() -> None:
+        threading.Thread(target=print).start()
+
+    with pytest.raises(ConfigError, match=rf"^{__file__}:\d+: .* a thread .*pip install slirpy\[blocking\]"):
+        net.run(with_a_thread, on="client")
 
 
 @pytest.mark.parametrize("program", [echo, ask, lambda: None])

@@ -201,6 +201,8 @@ def test_the_time_of_day_follows_the_epoch() -> None:
         ("os.system('true')", r"os\.system\(\)"),
         ("subprocess.run(['true'])", r"subprocess\.Popen\(\)"),
         ("multiprocessing.get_context('fork').Process(target=print).start()", r"os\.fork\(\)"),
+        ("multiprocessing.get_context('spawn').Process(target=print).start()", r"fork_exec\(\)"),
+        ("multiprocessing.get_context('forkserver').Process(target=print).start()", r"fork_exec\(\)"),
         ("signal.pause()", r"signal\.pause\(\)"),
         ("signal.alarm(1)", r"signal\.alarm\(\)"),
         ("socket.if_nameindex()", r"socket\.if_nameindex\(\)"),
