@@ -125,9 +125,12 @@ class Pins:
         addresses: Iterable[tuple[bytes, int]],
         now: int,
         *,
-        trusted: bool = False,
+        trusted: bool,
     ) -> tuple[bytes, ...]:
         """Record an answer to a guest: all addresses of ``length`` bytes of a name, each with its seconds to live.
+
+        Args:
+            trusted: True: a record of the operator, which may open any address.
 
         Returns:
             The addresses that the name may open.

@@ -156,9 +156,7 @@ def _exchanger(layout: Layout) -> _Exchange:
         if growth >= 2 * mss or growth >= conn.rcv_limit >> 1:
             field = window_field(conn)
         else:
-            field = offered >> conn.rcv_wscale
-            if field > 0xFFFF:
-                field = 0xFFFF
+            field = offered >> conn.rcv_wscale  # fits: the limit of the window does
         conn.ack_now = False
         conn.delack_at = 0
         conn.last_ack = ack

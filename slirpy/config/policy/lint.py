@@ -85,9 +85,7 @@ def _covers(earlier: Rule, rule: Rule, refused: bool) -> bool:
         if earlier.quic != rule.quic and earlier.action not in _REFUSALS:
             return False
         one, other = earlier.destination, rule.destination
-        return one == other or (
-            one[0] == "*" and other.removeprefix("*").endswith(one[1:]) and other != one[2:]
-        )
+        return one == other or (one[0] == "*" and other.endswith(one[1:]))
     return earlier.destination == rule.destination or earlier.holds_all_of(rule)
 
 

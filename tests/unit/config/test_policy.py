@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slirpy import Action, Config, ConfigError, FlowRequest, Rule, RulePolicy, Verdict
+from slirpy import Action, Config, ConfigError, FlowRequest, Rule, RulePolicy, Verdict, paths
 from slirpy.config.policy import WORDS, parse_rule
 from slirpy.interfaces import IPProtocol
 from slirpy.nat.routes import LOOPBACK, Refusal, Route, Router
@@ -108,6 +108,8 @@ def test_other_ways_to_write_it(text: str, plain: str) -> None:
         ("allow 1.2.3.4/33", 'destination "1.2.3.4/33"'),
         ("allow 1.2.3.4/24", "write 1.2.3.0/24"),
         ("allow 1.2.3", 'destination "1.2.3"'),
+        ("allow 1.2.3", "words any, host, loopback, internet, self, private, link-local, metadata"),
+        ("allow quic", "quic is UDP to a name, and any is none"),
         ("allow Private", 'destination "Private"'),
         ("allow 127.0.0.1:80", "write host"),
         ("allow 127.0.0.0/8", "write host"),
@@ -216,6 +218,19 @@ def test_a_malformed_file_names_the_part(tmp_path: Path, text: str, part: str) -
     assert str(caught.value).startswith(f'policy "{path}": ')
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_files_are_opened_as_those_that_may_be_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sandbox then lets them through."""
+    opened: dict[str, None] = {}
+    monkeypatch.setattr(paths, "read_again", opened)
+    path, other = tmp_path / "policy.toml", tmp_path / "other.toml"
+    path.write_text('include = ["other.toml"]\n')
+    other.write_text('rules = ["deny private"]\n')
+    RulePolicy.from_file(path)
+    assert list(map(str, opened)) == [str(path), str(other)]
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

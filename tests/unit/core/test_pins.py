@@ -71,7 +71,7 @@ def test_pins_are_those_of_one_guest_name_and_family() -> None:
     assert names(pins, mac=OTHER_MAC) == names(pins, link=OTHER_LINK) == names(pins, B) == ()
     assert pins.current(LINK, OTHER_MAC, NAME, 4, NOW) == pins.current(OTHER_LINK, MAC, NAME, 4, NOW) == []
     assert current(pins, OTHER) == current(pins, length=16) == []
-    assert pins.note(LINK, MAC, NAME, 16, [(A6, 10)], NOW) == (A6,)
+    assert pins.note(LINK, MAC, NAME, 16, [(A6, 10)], NOW, trusted=False) == (A6,)
     assert (current(pins), current(pins, length=16)) == ([A], [A6])  # an answer concerns its own family only
     assert len(pins) == 1
 
