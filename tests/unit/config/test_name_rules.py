@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slirpy import Action, ConfigError, FlowRequest, Rule, RulePolicy
+from slirpy import Action, ConfigError, FlowRequest, Rule, RulePolicy, Verdict
 from slirpy.config.policy import PROFILES, lint, parse_rule, profile_rules
 from slirpy.interfaces import IPProtocol
 
@@ -169,6 +169,82 @@ def test_the_agent_profile_denies_nearby_addresses() -> None:
     assert policy(flow(own=True)).action is Action.REJECT
     assert policy(flow()).action is Action.ALLOW
     assert not RulePolicy([*PROFILES["agent"], "allow a.test"]).may_resolve("b.test")
+
+
+def test_an_address_that_stands_for_a_denied_name_too() -> None:
+    """The rule about the address decides, and the client has to say that it wants another name."""
+    allowing = "redirect 203.0.113.0/24=192.0.2.1:25 proxy=socks5://192.0.2.9:1080 proxy-protocol"
+    verdict = RulePolicy(["deny bad.test", allowing])(flow("bad.test", "good.test"))
+    rule = parse_rule(allowing)
+    assert verdict == Verdict(
+        Action.ALLOW,
+        ("192.0.2.1", 25),
+        rule=allowing,
+        names=("good.test",),
+        tls="sni-optional",
+        proxy=rule.proxy,
+        proxy_header=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("rules", "default", "asked"),
+    [
+        ([], Action.REJECT, False),
+        ([], Action.ALLOW, True),
+        ([], Action.ASK, True),
+        (["deny 10.0.0.0/8"], Action.ALLOW, True),
+        (["deny 10.0.0.0/8"], Action.DROP, False),
+        (["allow 192.0.2.1"], Action.REJECT, True),
+        (["deny any", "allow any"], Action.ALLOW, False),
+        (["deny tcp:any", "allow any"], Action.REJECT, True),
+        (["deny any:80"], Action.ALLOW, True),
+        (["allow a.test"], Action.ALLOW, True),
+        (["allow a.test"], Action.REJECT, False),
+        (["deny *.test"], Action.ALLOW, False),
+        (["deny b.test:80"], Action.ALLOW, True),
+        (["allow *.b.test"], Action.REJECT, False),
+        (["allow b.test", "deny any"], Action.ALLOW, True),
+        (["deny any", "allow b.test"], Action.ALLOW, False),
+        (["deny b.test", "allow any"], Action.REJECT, False),
+        (["allow any", "deny b.test"], Action.REJECT, True),
+    ],
+)
+def test_which_names_are_resolved(rules: list[str], default: Action, asked: bool) -> None:
+    assert RulePolicy(rules, default).may_resolve("b.test") is asked
+
+
+@pytest.mark.parametrize(
+    ("rules", "default", "names", "rule", "may"),
+    [
+        # Nothing depends on an address.
+        ([], Action.ALLOW, (), "", True),
+        (["allow any:80"], Action.REJECT, (), "allow any:80", True),
+        (["allow a.test"], Action.REJECT, ("a.test",), "allow a.test", True),
+        # Somebody may be asked: what a rule has allowed is known, what somebody has allowed was the address.
+        (["allow any:80"], Action.ASK, (), "allow any:80", True),
+        (["allow any:80"], Action.ASK, (), "somebody", False),
+        (["ask any:80"], Action.ALLOW, (), "somebody", False),
+        (["deny 10.0.0.0/8", "allow any:80"], Action.ASK, (), "allow any:80", False),
+        # Rules about addresses: the name has to be what decided.
+        (["deny 10.0.0.0/8"], Action.ALLOW, (), "", False),
+        (["deny 10.0.0.0/8", "allow a.test"], Action.ALLOW, ("a.test",), "", False),
+        (["deny 10.0.0.0/8", "allow a.test"], Action.REJECT, ("a.test",), "", True),
+        (["deny 10.0.0.0/8", "allow a.test"], Action.REJECT, ("a.test",), "allow a.test", True),
+        (["allow 192.0.2.1", "deny b.test"], Action.REJECT, ("a.test",), "allow 192.0.2.1", False),
+    ],
+)
+def test_names_for_an_upstream_proxy(
+    rules: list[str], default: Action, names: tuple[str, ...], rule: str, may: bool
+) -> None:
+    verdict = Verdict(Action.ALLOW, rule=rule, names=names)
+    assert RulePolicy(rules, default).may_say_name(verdict) is may
+
+
+@pytest.mark.parametrize("proxy", ["", 7, b"http://192.0.2.1"])
+def test_a_proxy_that_is_no_text(proxy: object) -> None:
+    with pytest.raises(ConfigError, match='is a URL, "none", or None for that of all'):
+        Rule(Action.ALLOW, proxy=proxy)  # type: ignore[arg-type] # the mistake
 
 
 def test_explain() -> None:

@@ -190,6 +190,14 @@ PRIVATE = '"allow any:443" opens private networks (port 443); to shut that, put 
         (["allow any:443"], Action.ALLOW, [PRIVATE]),
         (["redirect any:443=192.0.2.1", "deny any"], Action.ALLOW, []),
         (
+            ["deny private", "allow any:80"],
+            Action.REJECT,
+            [
+                '"allow any:80" does not open metadata services and this host (its loopback, its other addresses);'
+                " allow metadata and allow self would"
+            ],
+        ),
+        (
             ["allow any:443", "allow self:443"],
             Action.REJECT,
             [PRIVATE, '"allow any:443" does not open metadata services; allow metadata would'],
