@@ -60,6 +60,8 @@ class Host(Machine):
         self.epoch = 0
         """Number of restarts."""
         self.clock_reads = Standstill(CLOCK_READS)
+        self.boots: list[Callable[[], None]] = []
+        """Functions to call whenever it has booted again, before its programs start."""
         self._make = make
         self._boot = boot
         self._waiting: list[tuple[bytes, bool]] = []
@@ -158,6 +160,8 @@ class Host(Machine):
         self.stalled, self._stalls = False, 0
         self.stack = self._make()
         self.socket_layer = HostSockets(self.stack, self.lookup)
+        for booted in self.boots:
+            booted()
         programs, self.programs = self.programs, []
 
         def start() -> None:

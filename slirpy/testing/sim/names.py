@@ -8,10 +8,11 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
+from slirpy.errors import ConfigError
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.wellknown import ANY, LOOPBACK, MAPPED
 
-__all__ = ["AddressInfo", "getaddrinfo", "getnameinfo", "packed", "sockaddr"]
+__all__ = ["AddressInfo", "asks_a_server", "getaddrinfo", "getnameinfo", "look_up", "packed", "sockaddr"]
 
 AddressInfo = tuple[int, int, int, str, Any]
 _FAMILY = {4: socket.AF_INET, 16: socket.AF_INET6}
@@ -90,6 +91,21 @@ def _addresses(host: Host, name: Any, flags: int, resolve: Callable[[str], list[
     if flags & _NUMERICHOST:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     return host.net.resolve(name) if resolve is None else resolve(name)
+
+
+def asks_a_server(host: Host, name: Any, flags: int = 0) -> bool:
+    """Report whether a host asks a DNS server for a name, which takes its time."""
+    if not host.stack.dns or not name or flags & _NUMERICHOST:
+        return False
+    return packed(name if isinstance(name, str) else name.decode("ascii", "replace"), 0) is None
+
+
+def look_up(host: Host, name: Any, done: Callable[[list[bytes]], None]) -> None:
+    """Ask for the addresses of a name, and call ``done`` with them later; what cannot be a name has none."""
+    try:
+        host.lookup(name if isinstance(name, str) else name.decode("ascii", "replace"), done)
+    except ConfigError:
+        host.soon(done, [])
 
 
 def getaddrinfo(

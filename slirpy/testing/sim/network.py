@@ -102,7 +102,8 @@ class Network(Run):
             The partition, which has a method ``heal``.
 
         Raises:
-            ConfigError: fewer than two groups, or a host that is not of the network.
+            ConfigError: fewer than two groups, a host that is not of the network, or one behind a router that is in
+                no group.
         """
         switch("oneway", oneway)
         if len(groups) < 2 or any(not isinstance(group, list | tuple | set | frozenset) for group in groups):
@@ -110,13 +111,15 @@ class Network(Run):
         start = self.now + in_nanoseconds("after", after)
         lasting = None if during is None else in_nanoseconds("during", during)
         sides = [[self._host(each) for each in group] for group in groups]
+        everybody = [host for side in sides for host in side]
         paths = [
-            self._path(a, b)
+            self.path(a, b)
             for i, one in enumerate(sides)
             for j, other in enumerate(sides)
             if i != j and not (oneway and i)
             for a in one
             for b in other
+            if self._between(a, b) not in everybody  # otherwise the cut is at the router
         ]
         names = " | ".join(", ".join(host.name for host in side) for side in sides)
         name = f"partition {names}{' (one way)' if oneway else ''}"
@@ -134,7 +137,7 @@ class Network(Run):
         """Add faults to the plan; :attr:`injected` shows what each has hit.
 
         Raises:
-            ConfigError: not a fault, or a host that is not of the network.
+            ConfigError: not a fault, or a host that is not of the network, or one behind a router; see :meth:`path`.
         """
         for fault in faults:
             instance("fault", fault, KINDS, 'a fault, such as Lose(Flow("client", "server"), 1)')
@@ -142,8 +145,7 @@ class Network(Run):
             if isinstance(fault, TimedFault):
                 self._schedule(injected, fault)
             else:
-                for name in (fault.flow.client, fault.flow.server):
-                    self._host(name)
+                self.path(fault.flow.client, fault.flow.server)
                 self._injecting().add(injected)
             self.injected.append(injected)
 

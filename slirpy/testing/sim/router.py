@@ -54,8 +54,11 @@ class Router:
         ConfigError: it would ask the DNS servers of the real machine.
         ForwardError: a rule in ``hostfwd`` or ``guestfwd`` cannot be set up.
 
+    A crash of the host outside is one of the router. When that restarts, it has forgotten leases, flows, and forwards
+    that were added at run time; the hosts behind it keep their addresses.
+
     Attributes:
-        stack: the stack, for counters, flows and forwards at run time.
+        stack: the stack, for counters, flows and forwards at run time; another one after a restart.
         config: its configuration.
         outside: the host outside.
         inside: the hosts behind it.
@@ -74,8 +77,11 @@ class Router:
         self._scheduler = net.scheduler
         self._due = False
         self._wake_at: int | None = None
-        self.stack = Stack(config, outside.socket_layer, random=Random(f"{net.seed} router {outside.name}"))
-        outside.stack.watch(self._activity)
+        self._seed = f"{net.seed} router {outside.name}"
+        self._cables: dict[Host, _Cable] = {}
+        self._ports: dict[Host, LinkPort] = {}
+        self.stack = self._boot()
+        outside.boots.append(self._reboot)
 
     @never_raises
     def __repr__(self) -> str:
@@ -88,16 +94,31 @@ class Router:
 
     def plug_in(self, host: Host, mtu: int, carry: Callable[[bytes], None]) -> Deliver:
         """Connect a host; ``carry`` takes frames for it. Returns a function that takes its frames."""
-        port: LinkPort = self.stack.attach(_Cable(mtu, carry), NoPoller())
+        cable = self._cables[host] = _Cable(mtu, carry)
+        self._ports[host] = self.stack.attach(cable, NoPoller())
         self.inside.append(host)
 
         def take(frame: bytes, sound: bool, fields: Fields | None) -> None:
             if not self.outside.crashed:
                 self.stack.tick(self._scheduler.now)
-                self.stack.input(port, frame)
+                self.stack.input(self._ports[host], frame)
                 self._activity()
 
         return take
+
+    def _boot(self) -> Stack:
+        """Return a new stack on the sockets of the host outside."""
+        outside = self.outside
+        random = Random(f"{self._seed} {outside.epoch}" if outside.epoch else self._seed)
+        stack = Stack(self.config, outside.socket_layer, random=random, now=self._scheduler.now)
+        outside.stack.watch(self._activity)
+        return stack
+
+    def _reboot(self) -> None:
+        """Begin anew, because the host outside has."""
+        self.stack = self._boot()
+        self._ports = {host: self.stack.attach(cable, NoPoller()) for host, cable in self._cables.items()}
+        self._activity()
 
     def _activity(self) -> None:
         """Let the stack work as soon as what happens now is over."""
@@ -107,6 +128,8 @@ class Router:
 
     def _work(self) -> None:
         self._due = False
+        if self.outside.crashed:
+            return
         now = self._scheduler.now
         self.stack.tick(now)
         self.stack.flush(now)

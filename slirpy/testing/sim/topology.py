@@ -73,6 +73,7 @@ class Topology(World[Program]):
         self._macs: dict[bytes, bytes] = {}
         self._by_mac: dict[bytes, Host] = {}
         self._routers: dict[str, Router] = {}
+        self._behind: dict[str, Router] = {}
         self._names: dict[str, list[bytes]] = {}
         self._plan: Plan | None = None
         self.tls_keys = TlsKeys()
@@ -197,6 +198,7 @@ class Topology(World[Program]):
 
         host = Host(self, name, clock, make, boot)
         self.hosts[name] = host
+        self._behind[name] = router
         back = self._add_path(outside, host, Faults(), host.receive)
         there = self._add_path(host, outside, Faults(), router.plug_in(host, self._mtu, back.carry))
         self._boot(host)
@@ -259,12 +261,27 @@ class Topology(World[Program]):
         """Return the path from one host to another; the way back is another path.
 
         Raises:
-            ConfigError: not a host of the network, or twice the same.
+            ConfigError: not a host of the network, or twice the same; or one of them is behind a router, so that
+                several paths lead to the other.
         """
         one, other = self._host(source), self._host(target)
         if one is other:
             raise ConfigError(f"a path leads from {one.name} to another host")
+        router = self._between(one, other)
+        if router is not None:
+            inside = one if one.name in self._behind else other
+            raise ConfigError(
+                f"no single path leads from {one.name} to {other.name}, because {inside.name} is behind router"
+                f" {router.name}; name {router.name} and one of them"
+            )
         return self._path(one, other)
+
+    def _between(self, one: Host, other: Host) -> Host | None:
+        """Return a router through which packets of two hosts go; None: a path connects them."""
+        if (one.name, other.name) in self._paths:
+            return None
+        router = self._behind.get(one.name) or self._behind.get(other.name)
+        return None if router is None else router.outside
 
     def _path(self, source: Host, target: Host) -> Path:
         path = self._paths.get((source.name, target.name))

@@ -7,6 +7,7 @@ import logging
 from asyncio.base_events import BaseEventLoop
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from functools import partial
 from math import ceil
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
@@ -49,6 +50,11 @@ def loop_of(net: World[Any]) -> SimLoop:
         holder = net.extensions["asyncio"] = _Holder(SimLoop(net))
     loop: SimLoop = holder.loop
     return loop
+
+
+def _known(found: list[bytes], name: str) -> list[bytes]:
+    """Return the addresses of a name that has been looked up."""
+    return found
 
 
 class _Holder:
@@ -291,8 +297,14 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
         proto: int = 0,
         flags: int = 0,
     ) -> Any:
-        """See :meth:`asyncio.loop.getaddrinfo`."""
-        return names.getaddrinfo(self.host(), host, port, family, type, proto, flags)
+        """See :meth:`asyncio.loop.getaddrinfo`; a host behind a router asks its DNS."""
+        asking, resolve = self.host(), None
+        if names.asks_a_server(asking, host, flags):
+            answer = self.create_future()
+            names.look_up(asking, host, lambda found: answer.done() or answer.set_result(found))
+            found = await answer
+            resolve = partial(_known, found)
+        return names.getaddrinfo(asking, host, port, family, type, proto, flags, resolve)
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
         """See :meth:`asyncio.loop.getnameinfo`."""

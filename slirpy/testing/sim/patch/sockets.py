@@ -49,7 +49,7 @@ class _Answer:
         self.host = host
         self._found: list[bytes] | None = None
         self._calls: list[Any] = []
-        host.lookup(name, self._done)
+        names.look_up(host, name, self._done)
 
     def _done(self, found: list[bytes]) -> None:
         self._found = found
@@ -70,7 +70,7 @@ class _Answer:
 
 def _resolve(host: Host, name: str) -> list[bytes]:
     """Return the addresses of a name, which takes its time if the host asks a DNS server."""
-    if current_waiter() is None or not host.stack.dns or names.packed(name, 0) is not None:
+    if current_waiter() is None or not names.asks_a_server(host, name):
         return host.net.resolve(name)
     answer = _Answer(host, name)
     return wait_for(answer, "socket.getaddrinfo()", answer.get, None)

@@ -14,6 +14,13 @@ __all__ = ["OptionCalls", "escape"]
 
 _BUFFER_SIZES = {socket.SO_RCVBUF: 131072, socket.SO_SNDBUF: 2626560}
 
+_GROUPS = {
+    (socket.IPPROTO_IP, getattr(socket, "IP_ADD_MEMBERSHIP", -1)),
+    (socket.IPPROTO_IP, getattr(socket, "IP_ADD_SOURCE_MEMBERSHIP", 39)),
+    (socket.IPPROTO_IPV6, getattr(socket, "IPV6_JOIN_GROUP", -1)),
+}
+"""Options by which a socket joins a multicast group."""
+
 
 def escape(call: str, instead: str) -> NoReturn:
     """Raise the error about a call that is not simulated."""
@@ -54,6 +61,8 @@ class OptionCalls(socket.socket):
         return 2 * value if level == socket.SOL_SOCKET and optname in _BUFFER_SIZES else value
 
     def setsockopt(self, level: int, optname: int, value: Any, optlen: int = 0, /) -> None:
+        if (level, optname) in _GROUPS:
+            escape("a multicast group", "send to each host, or to the broadcast address")
         if value is None:
             value = bytes(optlen)
         if not isinstance(value, int):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import socket
+from functools import partial
 
 import pytest
 
 from slirpy import Config
 from slirpy.errors import ConfigError
+from slirpy.testing.sim.faults import Cut, Flow, Lose
 from slirpy.testing.sim.network import Network
 from slirpy.testing.sim.trace import FrameRecord
+from slirpy.units import SECOND
 from tests.unit.testing.sim.echo import Client, serve
 
 
@@ -104,6 +109,127 @@ def test_crashed_router() -> None:
     client = Client().connect(net, "laptop", "server")
     net.until(lambda: client.done)
     assert client.error == errno.EHOSTUNREACH
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_router_restarts(reset: bool) -> None:
+    """A router that boots again has forgotten its flows and its leases, and serves the hosts behind it as before."""
+    net = Network(1)
+    serve(net.host("server"), bytes(16))
+    router = net.router("home", Config(dns_mode="system", hostfwd=["tcp:0.0.0.0:80-10.0.2.15:7"]))
+    serve(net.host("laptop", behind=router))
+    net.host("client")
+    pairs = ("laptop", "server", 7), ("client", "home", 80)
+
+    def talk() -> None:
+        clients = [Client().connect(net, *pair) for pair in pairs]
+        net.until(lambda: all(client.done for client in clients))
+        assert [client.got for client in clients] == [b"hello"] * 2
+
+    talk()
+    home, before = net.host("home"), router.stack
+    assert before.leases()
+    home.crash(reset=reset)
+    net.run_for(1)
+    number = len(net.trace.records)
+    net.run_for(3600)
+    sent = [
+        each for each in net.trace.records[number:] if isinstance(each, FrameRecord) and each.source == "home"
+    ]
+    assert sent == []
+    home.restart()
+    assert router.stack is not before
+    assert not router.stack.leases()
+    talk()
+    home.crash()
+    home.restart()
+    talk()
+
+
+def test_paused_router() -> None:
+    """A paused router forwards nothing until it is resumed."""
+    net = network()
+    net.host("home").pause(2)
+    client = Client().connect(net, "laptop", "server")
+    net.until(lambda: client.done)
+    assert client.got == b"hello"
+    assert net.now >= 2 * SECOND
+
+
+def test_no_path_through_a_router() -> None:
+    """A fault between hosts that no path connects would hit nothing, and is refused; the router has to be named."""
+    net = network()
+    serve(net.host("nas", behind="home"))
+    for one, other in (("laptop", "server"), ("server", "laptop"), ("laptop", "nas")):
+        for call in (
+            partial(net.path, one, other),
+            partial(net.partition, [one], [other]),
+            partial(net.inject, Lose(Flow(one, other), 1)),
+            partial(net.inject, Cut(0, 1, one, other)),
+        ):
+            with pytest.raises(
+                ConfigError, match=rf"{one} to {other}, because .* behind router home; name home and"
+            ):
+                call()
+    assert not net.injected
+    partition = net.partition(["laptop", "home"], ["server"], during=10)
+    client = Client().connect(net, "laptop", "server")
+    net.until(lambda: client.done)
+    assert client.got == b"hello"
+    assert net.now > 10 * SECOND
+    assert partition.hits
+    net.inject(Lose(Flow("laptop", "home", connection=1), 0), Lose(Flow("home", "server", connection=1), 1))
+    client = Client().connect(net, "laptop", "server")
+    net.until(lambda: client.done)
+    assert all(each.hits for each in net.injected)
+
+
+async def connect(name: str) -> None:
+    _, writer = await asyncio.open_connection(name, 7)
+    writer.close()
+
+
+@pytest.mark.parametrize("name", ["server", "www.example.org", "2.test"])
+def test_asyncio_programs_ask_the_routers_dns(name: str) -> None:
+    """Each question and its answer are packets, which may get lost."""
+    net = network()
+    net.alias("www.example.org", "server")
+    net.alias("2.test", "server")
+    net.partition(["home"], ["laptop"], oneway=True, during=3)
+    net.run(connect(name), on="laptop")
+    assert net.now > 3 * SECOND
+    assert "UDP" in net.report().ladder(hosts=["laptop", "home"])
+
+
+@pytest.mark.parametrize("name", ["nobody", "a b", "x" * 70, "nobody.example."])
+def test_names_that_the_routers_dns_does_not_know(name: str) -> None:
+    """A program gets the error of the resolver, whatever the name is."""
+    net = network()
+
+    def blocking() -> None:
+        with pytest.raises(socket.gaierror):
+            socket.getaddrinfo(name, 7)
+
+    async def program() -> None:
+        with pytest.raises(socket.gaierror):
+            await connect(name)
+
+    net.run(program, on="laptop")
+    net.run(blocking, on="laptop")
+
+
+def test_rules_by_name() -> None:
+    """A rule by name opens a host whose address is none of the special ones, as outside of tests."""
+    net = Network(1)
+    serve(net.host("server.test", "93.184.216.34"), bytes(16))
+    serve(net.host("other.test", "93.184.216.35"), bytes(16))
+    net.router("home", Config(dns_mode="system", policy=["allow server.test:7 tls=off"]))
+    net.host("laptop", behind="home")
+    net.run(connect("server.test"), on="laptop")
+    with pytest.raises(OSError, match="known"):
+        net.run(connect("other.test"), on="laptop")
+    with pytest.raises(ConnectionRefusedError):
+        net.run(connect("93.184.216.35"), on="laptop")
 
 
 def test_same_seed_same_frames() -> None:

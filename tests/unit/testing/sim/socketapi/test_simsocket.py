@@ -245,3 +245,11 @@ def test_features_that_are_not_simulated_raise(net: Network) -> None:
         SimSocket(socket.AF_UNIX)
     with pytest.raises(StateError, match="belongs to a program"):
         SimSocket()
+    membership = socket.inet_aton("224.0.0.251") + bytes(4)
+    with on(net.host("client")):
+        for family, level, option in (
+            (socket.AF_INET, socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP),
+            (socket.AF_INET6, socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP),
+        ):
+            with pytest.raises(EscapeError, match="a multicast group is not simulated"):
+                SimSocket(family, socket.SOCK_DGRAM).setsockopt(level, option, membership)
