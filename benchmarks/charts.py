@@ -39,7 +39,7 @@ COLOURS = {
 }
 """A colour for each contender."""
 OTHERS = ("#009688", "#e08e45", "#8e7cc3", "#c2185b", "#5b8def", "#808080")
-"""Colours of what has none of its own, in turn."""
+"""Colours for all others, in turn."""
 STYLES = ("-", "--", ":", "-.")
 """Line styles of several distributions of one contender."""
 MANY = 6

@@ -246,14 +246,25 @@ def bulk_listen(address: str, congestion: str = "cubic") -> dict[str, Any]:
 
 
 def bulk_connect(address: str, port: int, count: int, congestion: str = "cubic") -> dict[str, Any]:
-    """Open connections for :func:`bulk`; only root may choose the congestion control."""
-    for _ in range(count):
-        sock = socket.socket()
-        if congestion:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
-        sock.settimeout(PATIENCE)
-        sock.connect((address, port))
-        _bulk.append(sock)
+    """Open connections for :func:`bulk`, all at once; only root may choose the congestion control."""
+    with selectors.DefaultSelector() as selector:
+        for _ in range(count):
+            sock = socket.socket()
+            if congestion:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
+            sock.setblocking(False)
+            sock.connect_ex((address, port))
+            selector.register(sock, selectors.EVENT_WRITE)
+            _bulk.append(sock)
+        end = time.monotonic() + PATIENCE
+        while selector.get_map():
+            ready = selector.select(end - time.monotonic())
+            if not ready:
+                raise TimeoutError(f"{len(selector.get_map())} of {count} connections are not open")
+            for key, _ in ready:
+                selector.unregister(key.fileobj)
+        for sock in _bulk:
+            sock.getpeername()  # an error if it has failed
     return {}
 
 

@@ -74,7 +74,7 @@ def test_equal_reports_give_equal_files(modules: tuple[ModuleType, ModuleType], 
     assert charts.write(report.Report("Nothing", "", ["what"]), tmp_path) == []
 
 
-def test_what_was_written_is_drawn_alike(modules: tuple[ModuleType, ModuleType], tmp_path: Path) -> None:
+def test_stored_results_are_drawn_as_new_ones(modules: tuple[ModuleType, ModuleType], tmp_path: Path) -> None:
     """The file of ``--json`` gives the charts of ``--svg``, or those of some rows."""
     charts, report = modules
     found = report.Report("T", "", COLUMNS, ROWS, samples={"latency, up, us": [1.0, 2.0], "up": [3.0]})
