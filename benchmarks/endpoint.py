@@ -236,10 +236,9 @@ def _serve(listener: socket.socket, kind: str) -> None:
 
 
 def bulk_listen(address: str, congestion: str = "cubic") -> dict[str, Any]:
-    """Listen for connections of :func:`bulk_connect`; an empty ``congestion`` leaves the system's."""
+    """Listen for connections of :func:`bulk_connect`."""
     listener = socket.create_server((address, 0), backlog=128)
-    if congestion:
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
     listener.settimeout(PATIENCE)
     _listeners.append(listener)
     return {"port": listener.getsockname()[1]}
@@ -250,8 +249,7 @@ def bulk_connect(address: str, port: int, count: int, congestion: str = "cubic")
     with selectors.DefaultSelector() as selector:
         for _ in range(count):
             sock = socket.socket()
-            if congestion:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
             sock.setblocking(False)
             sock.connect_ex((address, port))
             selector.register(sock, selectors.EVENT_WRITE)

@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from networks import NETWORKS, Network, missing, slirpy
-from processes import GATEWAY, BenchmarkError, Endpoint, Iperf, memory_kib
-from report import Bar, Report, count, main, median, positive, show
+from processes import GATEWAY, BenchmarkError, Endpoint, Iperf, congestion, memory_kib
+from report import Bar, Report, count, main, median, positive, ratio, show
 
 DIRECTIONS = {"guest to host": (), "host to guest": ("-R",)}
 MTU = 1500
@@ -64,6 +64,11 @@ def measure(arguments: argparse.Namespace) -> Report:
     for direction in DIRECTIONS:
         one, many = f"x1, {direction}", f"x{arguments.streams}, {direction}"
         _compare(report, f"{arguments.streams} streams to one, Gbit/s", direction, one, many, STREAMS_BAR)
+        alone, together = (
+            median(report.samples[f"loopback x{n}, {direction}"]) for n in (1, arguments.streams)
+        )
+        what = "the same on the loopback, without slirpy, Gbit/s"
+        report.rows.append((what, direction, show(alone), show(together), ratio(together, alone)))
         crowd = f"x1, {direction}, idle"
         _compare(report, f"bulk, {arguments.idle:,} idle to none, Gbit/s", direction, one, crowd, IDLE_BAR)
         index = report.median(f"Jain, {direction}")
@@ -96,10 +101,15 @@ def _round(
             with Iperf() as iperf:
                 rate, _ = iperf.client(network.guest, seconds, *flags, "-P", str(streams), "-t", str(seconds))
             report.sample(name, rate / 1e9)
+        for streams in (1, arguments.streams):
+            with Iperf() as iperf:
+                options = *flags, "-P", str(streams), "-t", str(seconds)
+                rate, _ = iperf.client(server, seconds, *options, local=True)
+            report.sample(f"loopback x{streams}, {direction}", rate / 1e9)
         shares = _equal_flows(server, bare.guest, arguments.flows, seconds, up=not flags)
         report.sample(f"Jain, {direction}", sum(shares) ** 2 / (len(shares) * sum(n * n for n in shares)))
         with Iperf() as iperf:
-            argv = ["iperf3", "-c", iperf.gateway, "-p", str(iperf.port), "-t", str(seconds + 1), *flags]
+            argv = [*iperf.tcp, "-t", str(seconds + 1), *flags]
             bare.guest.ask("begin", argv=argv)
             for each in _latencies(server, bare.guest, seconds):
                 report.sample(f"latency beside bulk, {direction}, us", each)
@@ -123,8 +133,8 @@ def _latencies(server: Endpoint, guest: Endpoint, seconds: float) -> list[float]
 
 def _equal_flows(server: Endpoint, guest: Endpoint, flows: int, seconds: float, *, up: bool) -> list[int]:
     """Return the bytes of each of some bulk flows that ran at the same time."""
-    port = server.ask("bulk_listen", address="127.0.0.1", congestion="")["port"]
-    guest.ask("bulk_connect", address=GATEWAY[4], port=port, count=flows, congestion="")
+    port = server.ask("bulk_listen", address="127.0.0.1", congestion=congestion())["port"]
+    guest.ask("bulk_connect", address=GATEWAY[4], port=port, count=flows, congestion=congestion())
     server.ask("bulk_accept", count=flows)
     with ThreadPoolExecutor(2) as pool:
         ends = [
@@ -198,7 +208,7 @@ def _slice(report: Report, server: Endpoint, network: Network, quarter: int) -> 
     """Run a few seconds of everything at once; returns how often each small exchange succeeded."""
     guest = network.guest
     with Iperf() as iperf:
-        argv = ["iperf3", "-c", iperf.gateway, "-p", str(iperf.port), "-t", str(SLICE), "--bidir", "-J"]
+        argv = [*iperf.tcp, "-t", str(SLICE), "--bidir", "-J"]
         guest.ask("begin", argv=argv)
         port = server.ask("serve", kind="echo")["port"]
         found = {

@@ -27,6 +27,7 @@ __all__ = [
     "Endpoint",
     "Iperf",
     "Process",
+    "congestion",
     "cpu_nanoseconds",
     "cpu_seconds",
     "memory_kib",
@@ -214,12 +215,34 @@ GATEWAY = {4: "10.0.2.2", 6: "fec0::2"}
 """The address by which a guest knows the host, by IP family."""
 
 
+_ALLOWED = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
+
+
+def congestion() -> str:
+    """Return the congestion control that kernels use in measurements: cubic, or reno where only root may choose that.
+
+    A system's own may be one that paces (bbr): it then sends small bursts, and the pacing is what is measured.
+    """
+    try:
+        allowed = _ALLOWED.read_text().split()
+    except OSError:  # another network namespace than the first has no such file
+        allowed = []
+    return "cubic" if "cubic" in allowed else "reno"
+
+
 class Iperf:
-    """An iperf3 server on the host's loopback, for one test over an IP family."""
+    """An iperf3 server on the host's loopback, for one test over an IP family.
+
+    Attributes:
+        gateway: its address, as guests know it.
+        port: its port.
+        tcp: command line of a client for TCP; its options follow.
+    """
 
     def __init__(self, family: int = 4) -> None:
         self.gateway = GATEWAY[family]
         kind, address = (socket.AF_INET, "127.0.0.1") if family == 4 else (socket.AF_INET6, "::1")
+        self._address = address
         for _ in range(5):
             with socket.create_server((address, 0), family=kind) as probe:
                 self.port = probe.getsockname()[1]
@@ -228,14 +251,19 @@ class Iperf:
             try:
                 while "listening" not in self._process.line(START_SECONDS):
                     pass
+                self.tcp = ["iperf3", "-c", self.gateway, "-p", str(self.port), "-C", congestion()]
                 return
             except BenchmarkError:
                 self._process.stop()  # another process took the port in between
         raise BenchmarkError("iperf3: found no free port")
 
-    def client(self, guest: Endpoint, seconds: float, *options: str) -> tuple[float, int]:
-        """Run the client in a guest; returns the bits per second and the bytes that arrived."""
-        argv = ["iperf3", "-c", self.gateway, "-p", str(self.port), "-J", *options]
+    def client(self, guest: Endpoint, seconds: float, *options: str, local: bool = False) -> tuple[float, int]:
+        """Run the client in a guest, or by the loopback if ``guest`` is ``local``; returns the bits per second and
+        the bytes that arrived.
+        """
+        argv = [*self.tcp, "-J", *options]
+        if local:
+            argv[argv.index(self.gateway)] = self._address
         limit = seconds + START_SECONDS
         answer = guest.ask("run", limit + 5, argv=argv, timeout=limit)
         try:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from processes import BenchmarkError, raise_limits
+from processes import BenchmarkError, congestion, raise_limits
 
 __all__ = [
     "Bar",
@@ -145,6 +145,8 @@ def facts() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}",
         "load before": load,
     }
+    if sys.platform == "linux":
+        found["congestion control"] = congestion()
     for tool in ("slirp4netns", "pasta", "iperf3"):
         found[tool] = _first_line(tool, "--version") or "not installed"
     return found
