@@ -52,6 +52,14 @@ def test_names_inside_the_folder(root: Path, name: str) -> None:
     assert content(root, name) == (2 if ".." in name else expected)
 
 
+@posix
+@pytest.mark.usefixtures("way")
+def test_a_colon_in_a_name(root: Path) -> None:
+    """Only Windows has another use for it: the streams of a file."""
+    (root / "boot:cfg").write_bytes(b"colon")
+    assert content(root, "boot:cfg") == b"colon"
+
+
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(
     "name", ["nothing", "/etc/passwd", "sub/nothing", "nothing/small", "small/x", "...x", "con.x.y/z"]

@@ -12,6 +12,7 @@ import pytest
 from tftpy.TftpPacketFactory import TftpPacketFactory
 
 from slirpy.services.tftp import transfer as tftp_module
+from slirpy.services.tftp.transfer import negotiate
 from tests.unit.services.tftp.client import (
     ACK,
     DATA,
@@ -338,6 +339,43 @@ def test_a_window_that_is_sent_again_in_several_turns() -> None:
     client.ack(80)
     server.net.run(1e-6)
     assert [number for _, number, _ in client.take()] == list(range(81, 161))
+
+
+def test_a_guest_that_gives_up_amid_the_turns_of_its_transfer() -> None:
+    """Nothing more is sent, and once the service is closed nothing waits for another turn."""
+    server = served(f=bytes(1_000_000))
+    client = Client(server)
+    client.ask("f", {"windowsize": 80, "blksize": 1428})
+    client.granted()
+    client.ack(0)
+    assert len(server.service._transfers._ready) == 1
+    client.take()
+    client.give(packet(ERROR, 0, b"enough\0"))
+    server.service.close()
+    assert len(server.service._transfers._ready) == 0
+    server.net.run(60)
+    client.silence()
+
+
+def test_another_turn_is_taken_only_if_something_is_left() -> None:
+    server = served(f=bytes(1_000_000), small=b"hello")
+    client = Client(server)
+    client.ask("small")
+    server.net.run(1e-6)
+    client.take()
+    assert server.service._transfers._next_turn is None
+    client.ask("f", {"windowsize": 80, "blksize": 1428})
+    client.granted()
+    client.ack(0)
+    server.service._transfers.take_turns()
+    first = server.service._transfers._next_turn
+    server.service._transfers.take_turns()
+    assert server.service._transfers._next_turn is first
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_only_a_guest_that_writes_announces_a_size(write: bool) -> None:
+    assert negotiate([("tsize", "5")], mtu=1500, size=None, write=write).size == (5 if write else None)
 
 
 def test_a_duplicate_acknowledgement_sends_nothing() -> None:
