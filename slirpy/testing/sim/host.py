@@ -11,7 +11,7 @@ from typing import Any
 from slirpy.addresses import IPAddress
 from slirpy.checks import switch
 from slirpy.config.values import as_text, function, host_name
-from slirpy.errors import StateError
+from slirpy.errors import ConfigError, StateError
 from slirpy.reprs import counted, never_raises
 from slirpy.testing.guest.dns import Lookup
 from slirpy.testing.sim.clock import Clock
@@ -28,7 +28,8 @@ from slirpy.testing.sim.world import Machine, World
 __all__ = ["Host"]
 
 DNS_PORT = 53
-
+_ANSWERS = ("NOERROR", "NXDOMAIN")
+"""Response codes that say whether a name exists."""
 
 CLOCK_READS = 1_000_000
 """Looks at the clock, at one point of time, after which a program is taken to wait for it to move."""
@@ -200,16 +201,22 @@ class Host(Machine):
         for call, args in deferred:
             self.net.scheduler.soon(self, call, *args)
 
-    def lookup(self, name: str, done: Callable[[list[bytes]], None]) -> None:
+    def lookup(self, name: str, done: Callable[[list[bytes] | None], None]) -> None:
         """Find the addresses of a name, by the DNS that the host has been given, or else in the network's table.
 
         Args:
-            name: name of a host, or an alias.
-            done: called later with the addresses, four or sixteen bytes each, IPv4 first; none: the name is unknown.
+            name: name of a host, or an alias; what cannot be one is unknown.
+            done: called later with the addresses, four or sixteen bytes each, IPv4 first; an empty list: the name is
+                unknown; None: the DNS server does not answer, or not this question.
         """
         function("done", done)
         stack = self.stack
-        key = host_name("name", name, dot=True).rstrip(".").lower()
+        as_text("name", name)
+        try:
+            key = host_name("name", name, dot=True).rstrip(".").lower()
+        except ConfigError:
+            self.soon(done, [])
+            return
         if not stack.dns or key == self.name or key.split(".")[-1] == "localhost":
             own = key == self.name
             found = [each.packed for each in self.addresses] if own else self.net.resolve(name)
@@ -219,9 +226,9 @@ class Host(Machine):
 
         def answered() -> None:
             if len(questions) == 2 and all(question.done for question in questions):
-                self.soon(
-                    done, [ip_address(each).packed for question in questions for each in question.answers]
-                )
+                found = [ip_address(each).packed for question in questions for each in question.answers]
+                known = all(question.rcode in _ANSWERS for question in questions)
+                self.soon(done, found if found or known else None)
 
         for kind in ("A", "AAAA"):
             question = Lookup(stack, stack.udp_host, key, kind, stack.dns[0], DNS_PORT)

@@ -8,11 +8,10 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
-from slirpy.errors import ConfigError
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.wellknown import ANY, LOOPBACK, MAPPED
 
-__all__ = ["AddressInfo", "asks_a_server", "getaddrinfo", "getnameinfo", "look_up", "packed", "sockaddr"]
+__all__ = ["AddressInfo", "asks_a_server", "getaddrinfo", "getnameinfo", "packed", "sockaddr", "text_of"]
 
 AddressInfo = tuple[int, int, int, str, Any]
 _FAMILY = {4: socket.AF_INET, 16: socket.AF_INET6}
@@ -79,12 +78,13 @@ def _kinds(kind: int, proto: int) -> list[tuple[int, int]]:
     ]
 
 
-def _addresses(host: Host, name: Any, flags: int, resolve: Callable[[str], list[bytes]] | None) -> list[bytes]:
-    """Return the addresses of a name, in their order."""
-    if isinstance(name, bytes):
-        name = name.decode("ascii", "replace")
-    if name is None or name == "":
+def _addresses(
+    host: Host, name: Any, flags: int, resolve: Callable[[str], list[bytes] | None] | None
+) -> list[bytes] | None:
+    """Return the addresses of a name, in their order; None: nobody answers."""
+    if not name:
         return list((ANY if flags & _PASSIVE else LOOPBACK).values())
+    name = text_of(name)
     literal = packed(name, 0)
     if literal is not None:
         return [literal]
@@ -93,19 +93,16 @@ def _addresses(host: Host, name: Any, flags: int, resolve: Callable[[str], list[
     return host.net.resolve(name) if resolve is None else resolve(name)
 
 
+def text_of(name: str | bytes) -> str:
+    """Return a name as text; what is no ASCII cannot be a name."""
+    return name.decode("ascii", "replace") if isinstance(name, bytes) else name
+
+
 def asks_a_server(host: Host, name: Any, flags: int = 0) -> bool:
     """Report whether a host asks a DNS server for a name, which takes its time."""
     if not host.stack.dns or not name or flags & _NUMERICHOST:
         return False
-    return packed(name if isinstance(name, str) else name.decode("ascii", "replace"), 0) is None
-
-
-def look_up(host: Host, name: Any, done: Callable[[list[bytes]], None]) -> None:
-    """Ask for the addresses of a name, and call ``done`` with them later; what cannot be a name has none."""
-    try:
-        host.lookup(name if isinstance(name, str) else name.decode("ascii", "replace"), done)
-    except ConfigError:
-        host.soon(done, [])
+    return packed(text_of(name), 0) is None
 
 
 def getaddrinfo(
@@ -116,7 +113,7 @@ def getaddrinfo(
     kind: int = 0,
     proto: int = 0,
     flags: int = 0,
-    resolve: Callable[[str], list[bytes]] | None = None,
+    resolve: Callable[[str], list[bytes] | None] | None = None,
 ) -> list[AddressInfo]:
     """Return addresses as :func:`socket.getaddrinfo` does, IPv4 first.
 
@@ -125,10 +122,10 @@ def getaddrinfo(
         name: a name of the network, an address, or None: the unspecified addresses with AI_PASSIVE, otherwise those
             of the loopback.
         service: a port, or the name of a service.
-        resolve: function that finds the addresses of a name; None: the network's table.
+        resolve: function that finds the addresses of a name, or None if nobody answers; None: the network's table.
 
     Raises:
-        socket.gaierror: there is no such name, or no address of that family.
+        socket.gaierror: there is no such name, no address of that family, or nobody who answers.
     """
     port, flags = _port(service), int(flags)
     if name is None and service is None:
@@ -139,6 +136,8 @@ def getaddrinfo(
     if not kinds:
         raise socket.gaierror(socket.EAI_SOCKTYPE, "ai_socktype not supported")
     found = _addresses(host, name, flags, resolve)
+    if found is None:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
     if not found:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     suitable = [each for each in found if family in (0, _FAMILY[len(each)])]

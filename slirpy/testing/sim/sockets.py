@@ -59,7 +59,9 @@ class HostSockets:
         lookup: finds the addresses of a name, and calls a function with them later.
     """
 
-    def __init__(self, stack: HostStack, lookup: Callable[[str, Callable[[list[bytes]], None]], None]) -> None:
+    def __init__(
+        self, stack: HostStack, lookup: Callable[[str, Callable[[list[bytes] | None], None]], None]
+    ) -> None:
         self._stack = stack
         self._lookup = lookup
         self._reserved: dict[int, list[_Reservation]] = {}
@@ -203,5 +205,10 @@ class HostSockets:
 
     def lookup(self, name: str, done: Callable[[NameAnswer], None]) -> bool:
         """See :meth:`slirpy.interfaces.HostNetwork.lookup`."""
-        self._lookup(name, lambda found: done(NameAnswer(tuple(found), exists=bool(found))))
+
+        def found(addresses: list[bytes] | None) -> None:
+            known = None if addresses is None else bool(addresses)
+            done(NameAnswer(tuple(addresses or ()), known))
+
+        self._lookup(name, found)
         return True

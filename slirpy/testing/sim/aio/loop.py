@@ -52,7 +52,7 @@ def loop_of(net: World[Any]) -> SimLoop:
     return loop
 
 
-def _known(found: list[bytes], name: str) -> list[bytes]:
+def _known(found: list[bytes] | None, name: str) -> list[bytes] | None:
     """Return the addresses of a name that has been looked up."""
     return found
 
@@ -301,7 +301,7 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
         asking, resolve = self.host(), None
         if names.asks_a_server(asking, host, flags):
             answer = self.create_future()
-            names.look_up(asking, host, lambda found: answer.done() or answer.set_result(found))
+            asking.lookup(names.text_of(host), lambda found: answer.done() or answer.set_result(found))
             found = await answer
             resolve = partial(_known, found)
         return names.getaddrinfo(asking, host, port, family, type, proto, flags, resolve)

@@ -48,11 +48,12 @@ class _Answer:
     def __init__(self, host: Host, name: str) -> None:
         self.host = host
         self._found: list[bytes] | None = None
+        self._waits = True
         self._calls: list[Any] = []
-        names.look_up(host, name, self._done)
+        host.lookup(name, self._done)
 
-    def _done(self, found: list[bytes]) -> None:
-        self._found = found
+    def _done(self, found: list[bytes] | None) -> None:
+        self._found, self._waits = found, False
         for call in tuple(self._calls):
             call()
 
@@ -62,14 +63,14 @@ class _Answer:
     def unwatch(self, call: Any) -> None:
         self._calls.remove(call)
 
-    def get(self) -> list[bytes]:
-        if self._found is None:
+    def get(self) -> list[bytes] | None:
+        if self._waits:
             raise BlockingIOError
         return self._found
 
 
-def _resolve(host: Host, name: str) -> list[bytes]:
-    """Return the addresses of a name, which takes its time if the host asks a DNS server."""
+def _resolve(host: Host, name: str) -> list[bytes] | None:
+    """Return the addresses of a name, which takes its time if the host asks a DNS server; None: nobody answers."""
     if current_waiter() is None or not names.asks_a_server(host, name):
         return host.net.resolve(name)
     answer = _Answer(host, name)

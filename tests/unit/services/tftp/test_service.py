@@ -342,7 +342,7 @@ def test_a_window_that_is_sent_again_in_several_turns() -> None:
 
 
 def test_a_guest_that_gives_up_amid_the_turns_of_its_transfer() -> None:
-    """Nothing more is sent, and once the service is closed nothing waits for another turn."""
+    """The rest is not sent, and once the service is closed no transfer waits for another turn."""
     server = served(f=bytes(1_000_000))
     client = Client(server)
     client.ask("f", {"windowsize": 80, "blksize": 1428})
