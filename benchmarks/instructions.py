@@ -229,7 +229,7 @@ def _exchange_tap(family: int, counted: _Counted) -> int:
         case = Case("", 1, OFFLOAD, sockets=True, family=family, tap=True)
         guest = Guest(case, listener.getsockname()[1], None, counted)
         try:
-            guest.connect()
+            guest.connect(sack=True)
             server, _ = listener.accept()
             with server:
                 _uncounted(guest, lambda: guest.converse(server, FRAMES))

@@ -132,8 +132,7 @@ def _serve(
         tell_lacking(confined.enter(reporting, removed=service.files))
         net.watch(signals.fileno(), signals.read)
         service.ready()
-        while signals.number is None:
-            net.poll(look())
+        net.poll_until(lambda: signals.number is not None, look)
         service.notifier.stopping()
         reporting.at_end(net)
-        return signals.number
+        return signals.number or 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Callable
 
 from slirpy.cli.streams import tell
 from slirpy.units import SECOND, US
@@ -70,6 +71,14 @@ class Notifier:
             self._due = now + self._every
             self._send("WATCHDOG=1")
         return self._due - now
+
+    def beside(self, others: Callable[[], float] | None) -> Callable[[], float] | None:
+        """Return a function for the loop that does what ``others`` does, and :meth:`look`. None: nothing is to do."""
+        if not self.active:
+            return others
+        if others is None:
+            return self.look
+        return lambda: min(others(), self.look())
 
     def close(self) -> None:
         """Close the socket. Harmless when repeated."""

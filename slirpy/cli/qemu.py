@@ -26,7 +26,7 @@ from slirpy.cli.flags import Command, flag
 from slirpy.cli.main import fail
 from slirpy.cli.options import CONTEXT, PLAIN_MTU, network_options, network_values, report_refused
 from slirpy.cli.qemuline import CARD, REPLACEABLE, Network, Translation, translate
-from slirpy.cli.reporting import Reporting, report_options
+from slirpy.cli.reporting import LONGEST_WAIT, Reporting, report_options
 from slirpy.cli.streams import tell
 from slirpy.config import Config, Group
 from slirpy.config.qemu import REPEATED, SWITCHES, read_qemu
@@ -243,8 +243,14 @@ def _run(configs: Sequence[Config], translation: Translation, reporting: Reporti
         machine.attach()
         look = reporting.live(first, stack)
         tell_lacking(confined.enter(reporting, signals=(process.pid,)))
-        while process.returncode is None or machine.goes_on(process.returncode):
-            _poll(first, others, look())
+
+        def over() -> bool:
+            return process.returncode is not None and not machine.goes_on(process.returncode)
+
+        if not others:
+            first.poll_until(over, look)
+        while not over():
+            _poll(first, others, LONGEST_WAIT if look is None else look())
         for net in machine.nets:
             serving.drain(net)
         for net in machine.nets:

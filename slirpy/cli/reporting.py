@@ -122,8 +122,11 @@ class Reporting:
             write_line(f"web http://{server.address}/?token={server.token}")
         stack.callback(end)  # before the servers, so that streams end well
 
-    def live(self, net: Slirp, stack: ExitStack) -> Callable[[], float]:
-        """Create a function for the loop that drives ``net``. It returns the seconds that the loop may wait."""
+    def live(self, net: Slirp, stack: ExitStack) -> Callable[[], float] | None:
+        """Create a function for the loop that drives ``net``. It returns the seconds that the loop may wait.
+
+        None: there is nothing to look at.
+        """
         looks: list[Callable[[], float]] = []
         if self.top:
             from slirpy.cli.top import Top
@@ -135,7 +138,7 @@ class Reporting:
             if isinstance(net.config.asker, Asker):
                 looks.append(stack.enter_context(net.config.asker.on(net)).look)
         if not looks:
-            return lambda: LONGEST_WAIT  # called for each event
+            return None
         return lambda: min(LONGEST_WAIT, *(look() for look in looks))
 
     def at_end(self, net: Slirp) -> None:

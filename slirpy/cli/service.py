@@ -72,8 +72,8 @@ class Service:
             self._file.write()
         self.notifier.ready(self.status())
 
-    def look(self, others: Callable[[], float]) -> Callable[[], float]:
-        """A function for the loop, which returns the seconds that it may wait.
+    def look(self, others: Callable[[], float] | None) -> Callable[[], float] | None:
+        """A function for the loop, which returns the seconds that it may wait. None: it may wait for ever.
 
         Args:
             others: the same for what else the loop does.
@@ -83,7 +83,7 @@ class Service:
 
         def look() -> float:
             self.notifier.status(self.status())
-            return min(others(), self.notifier.look())
+            return self.notifier.look() if others is None else min(others(), self.notifier.look())
 
         return look
 

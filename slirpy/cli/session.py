@@ -108,13 +108,11 @@ class Session:
             net.attach_link(link)
             net.watch(signals.fileno(), lambda _: signals.forward(sandbox))
             net.watch(sandbox.fileno(), lambda _: self._from_inside(sandbox, net))
-            look = self._reporting.live(net, stack)
-            while self._status is None:
-                net.poll(look())
+            net.poll_until(lambda: self._status is not None, self._reporting.live(net, stack))
             sandbox.close()  # kills what CMD has left in the background, which ends its connections
             drain(net)
             self._reporting.at_end(net)
-            return self._status, 0
+            return self._status or 0, 0
 
     def _from_inside(self, sandbox: Sandbox, net: Slirp) -> None:
         self._status = sandbox.read()

@@ -179,9 +179,9 @@ def _serve(
         tell(joined)
         service.status = lambda: joined
         service.ready()
-        look = service.look(lambda: LONGEST_WAIT)
+        look = service.look(None)
         while signals.number is None:
-            network.poll(look())
+            network.poll(LONGEST_WAIT if look is None else look())
         service.notifier.stopping()
         if reporting.stats:
             flows = [] if isinstance(network, PolledSwitch) else [*network.closed_flows(), *network.flows()]

@@ -34,19 +34,38 @@ from slirpy.wire.tcp import ACK, FIN, PSH
 __all__ = ["tcp_fastpath", "tcp_fastpath6"]
 
 _unpack_timestamp: Final = TIMESTAMP.unpack_from
-_from_bytes: Final = int.from_bytes
 _USUAL: Final = PSH | FIN
+_STAMPED: Final = 0x80 << 8 | ACK
+"""Data offset and flags of an ACK with timestamps alone."""
+_PLAIN: Final = 0x50 << 8 | ACK
+"""The same without options."""
 _Fastpath: TypeAlias = Callable[[Network, dict[bytes, TcpFlow], LinkPort, memoryview, bool], bool]
 
 
 def _fastpath(layout: Layout) -> _Fastpath:
     """Return the fast path of an IP family."""
-    kind, versions, whole = layout.kind, layout.versions, layout.whole
-    words = frozenset(layout.word(TCP, hops) for hops in range(2, 256))
+    kind, versions = layout.kind.to_bytes(2, "big"), layout.versions
+    places = frozenset(
+        (fragment << 16 if isinstance(fragment, int) else 0) | layout.word(TCP, hops)
+        for fragment in layout.whole
+        for hops in range(2, 256)
+    )
     transport_at, addresses_at, length_from = layout.transport_at, layout.addresses_at, layout.length_from
-    has_header_sum, unpack = layout.has_header_sum, layout.segment.unpack_from
+    has_header_sum, unpack = layout.has_header_sum, layout.segment_in.unpack_from
     plain_at = transport_at + 20
     stamped_at = plain_at + TIMESTAMP.size
+
+    def recognizes(flow: TcpFlow, port: LinkPort, head: bytes) -> bool:
+        """Report whether a frame of ``flow`` through ``port`` may begin with ``head``, and remember it."""
+        macs, neighbor = head[:12], flow.neighbor
+        version = head[14] << 8 | head[15]
+        if version not in versions or head[12:14] != kind or flow.macs != macs:
+            return False
+        if neighbor.port is not port or neighbor.mac != macs[6:]:
+            return False  # another link or MAC address has used this IP address since
+        flow.head, flow.mac = head, neighbor.mac
+        flow.words = flow.addresses + version
+        return True
 
     def short_way(
         network: Network,
@@ -55,15 +74,16 @@ def _fastpath(layout: Layout) -> _Fastpath:
         frame: memoryview,
         checksummed: bool,
         end: int,
-        head: tuple[int, int, int, int, int],
+        fields: tuple[int, int, int, int],
     ) -> bool:
         """Handle a segment of ``flow`` as the slow path does; if its headers are not usual, return False.
 
         Args:
             end: offset behind the packet.
-            head: SEQ, ACK, data offset, flags and window.
+            fields: SEQ, ACK, data offset and flags, and window.
         """
-        seq, ack, offset, flags, wnd = head
+        seq, ack, bits, wnd = fields
+        offset, flags = bits >> 8, bits & 0xFF
         if flags & ~_USUAL != ACK or end > len(frame):
             return False
         if offset == 0x80:
@@ -93,67 +113,82 @@ def _fastpath(layout: Layout) -> _Fastpath:
         network: Network, flows: dict[bytes, TcpFlow], port: LinkPort, frame: memoryview, checksummed: bool
     ) -> bool:
         """Handle ``frame``, which has all headers, in the common case. Otherwise change nothing and return False."""
-        macs, ethertype, version, total, fragment, word, key, seq, ack, offset, flags, wnd = unpack(frame)
-        if word not in words or version not in versions or ethertype != kind or fragment not in whole:
-            return False
+        head, total, identification, place, header_sum, key, seq, ack, bits, wnd = unpack(frame)
         flow = flows.get(key)
-        if flow is None or flow.macs != macs:
+        if flow is None or place not in places:
             return False
         neighbor = flow.neighbor
-        if neighbor.port is not port or neighbor.mac != macs[6:]:
-            return False  # another link or MAC address has used this IP address since
+        if (head != flow.head or neighbor.port is not port or neighbor.mac is not flow.mac) and not recognizes(
+            flow, port, head
+        ):
+            return False
         conn = flow.conn
         end = length_from + total
         # PSH changes nothing for a receiver that delivers at once.
-        if flags & ~PSH != ACK or conn.state is not ESTABLISHED or seq != conn.rcv_nxt or end > len(frame):
-            return short_way(network, flow, port, frame, checksummed, end, (seq, ack, offset, flags, wnd))
-        echoed: int | None = None
-        if offset == 0x80:
+        usual = bits & ~PSH
+        # The answer to all that is in flight, on a connection that only has small exchanges. Numbers that have
+        # wrapped around take the other way, which can do it as well.
+        answers = (
+            conn.undisturbed
+            and conn.timer_kind is RETRANSMIT
+            and usual == _STAMPED
+            and seq == conn.rcv_nxt
+            and ack == conn.snd_max
+            and ack - conn.snd_una == conn.snd_buf.length
+            and conn.cwnd_filled is None
+            and stamped_at < end <= len(frame)
+            and end - stamped_at <= conn.rcv_adv - seq
+        )
+        if answers:
             start = stamped_at
-            if not conn.ts_ok or end < start:
-                return False
-            option, value, echoed = _unpack_timestamp(frame, plain_at)
+            option, value, stamp = _unpack_timestamp(frame, plain_at)
             if option != TIMESTAMP_WORD or (value - conn.ts_recent) & MASK >= HALF:
                 return False
-        elif offset == 0x50:
-            start = plain_at
-            value = 0
-            if conn.ts_ok or end < start:
-                return False
+            length = end - start
         else:
-            return False
-        length = end - start
-        una = conn.snd_una
-        acked = (ack - una) & MASK
-        window = wnd << conn.snd_wscale
-        if (
-            acked > (conn.snd_max - una) & MASK
-            or length > (conn.rcv_adv - seq) & MASK
-            or conn.reassembly.size
-            or conn.fin_seq is not None
-            or conn.slow_path_only
-            or (not length and not acked and window == conn.snd_wnd)  # a duplicate, or a keep-alive
-        ):
-            return short_way(network, flow, port, frame, checksummed, end, (seq, ack, offset, flags, wnd))
-        if has_header_sum and _from_bytes(frame[14:34], "big") % 65535:
+            if usual & 0xFF != ACK or conn.state is not ESTABLISHED or seq != conn.rcv_nxt or end > len(frame):
+                return short_way(network, flow, port, frame, checksummed, end, (seq, ack, bits, wnd))
+            echoed: int | None = None
+            if usual == _STAMPED:
+                start = stamped_at
+                if not conn.ts_ok or end < start:
+                    return False
+                option, value, echoed = _unpack_timestamp(frame, plain_at)
+                if option != TIMESTAMP_WORD or (value - conn.ts_recent) & MASK >= HALF:
+                    return False
+            elif usual == _PLAIN:
+                start = plain_at
+                value = 0
+                if conn.ts_ok or end < start:
+                    return False
+            else:
+                return False
+            length = end - start
+            una = conn.snd_una
+            acked = (ack - una) & MASK
+            if (
+                acked > (conn.snd_max - una) & MASK
+                or length > (conn.rcv_adv - seq) & MASK
+                or conn.reassembly.size
+                or conn.fin_seq is not None
+                or conn.slow_path_only
+                # a duplicate, or a keep-alive
+                or (not length and not acked and wnd << conn.snd_wscale == conn.snd_wnd)
+            ):
+                return short_way(network, flow, port, frame, checksummed, end, (seq, ack, bits, wnd))
+        # 32-bit numbers are the sum of their halves, modulo 65535.
+        if has_header_sum and (flow.words + total + identification + place + header_sum) % 65535:
             return False
         if not checksummed and (ones_sum(frame[addresses_at:end]) + TCP + end - transport_at) % 65535:
             return False
         now = network.now
-        if echoed is not None and (conn.last_ack - seq) & MASK < HALF:
-            conn.ts_recent = value  # RFC 7323, section 4.3, (2)
-        if (
-            conn.undisturbed
-            and acked
-            and ack == conn.snd_max
-            and acked == conn.snd_buf.length
-            and conn.timer_kind is RETRANSMIT
-            and conn.cwnd_filled is None
-            and echoed is not None
-        ):
-            acknowledge_all(conn, ack, window, seq, echoed, now)
+        if answers:
+            conn.ts_recent = value
+            acknowledge_all(conn, ack, wnd << conn.snd_wscale, seq, stamp, now)
         else:
-            acknowledge(conn, ack, window, seq, length, False, echoed, now)
+            if echoed is not None and (conn.last_ack - seq) & MASK < HALF:
+                conn.ts_recent = value  # RFC 7323, section 4.3, (2)
+            acknowledge(conn, ack, wnd << conn.snd_wscale, seq, length, False, echoed, now)
         if length:  # as accept_text() does
             conn.rcv_nxt = seq = (seq + length) & MASK
             conn.rcv_queue.append(frame[start:end])

@@ -47,6 +47,9 @@ class TcpFlow(abc.ABC):
         key: the flow key (:mod:`slirpy.wire.ip`) of the **guest's** segments.
         conn: the engine's connection, of which the guest is the peer.
         macs: destination and source MAC address of the guest's frames; the fast path accepts no others.
+        head: the first 16 bytes of a frame that the fast path has accepted, with these MAC addresses.
+        mac: the neighbour's MAC address, then.
+        words: sum of the words of the guest's IP headers that stay the same while ``head`` does.
         alarm: rings when the connection is due.
         layout: the numbers of the IP family.
         front, reverse_key: constant parts of the headers of frames to the guest.
@@ -56,8 +59,8 @@ class TcpFlow(abc.ABC):
 
     __slots__ = (
         "_middle", "_virtual_mac", "addresses", "alarm", "base", "bytes_in", "bytes_out", "conn", "dirty", "front",
-        "key", "last_activity", "layout", "macs", "neighbor", "neighbors", "network", "packets_in", "packets_out",
-        "ports", "reverse_key", "started",
+        "head", "key", "last_activity", "layout", "mac", "macs", "neighbor", "neighbors", "network", "packets_in",
+        "packets_out", "ports", "reverse_key", "started", "words",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +73,7 @@ class TcpFlow(abc.ABC):
         self.conn = conn
         self._virtual_mac = network.mac_for(split_key(key).destination)
         self.macs = self._virtual_mac + (neighbor.mac or bytes(6))
+        self.head, self.mac, self.words = b"", neighbor.mac, 0
         self.layout = layout_of(split_key(key).destination)
         self.front = self._virtual_mac + self.layout.front
         self._middle = _MIDDLE[self.layout]
@@ -103,6 +107,7 @@ class TcpFlow(abc.ABC):
     def input(self, seg: Segment, arrival: Arrival) -> None:
         """Handle a segment of this connection, on the slow path."""
         self.macs = arrival.macs
+        self.head = b""
         self.neighbor = arrival.neighbor  # the old entry may have been evicted, or the guest may have moved
         self.take(seg, arrival.port)
 

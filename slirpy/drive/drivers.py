@@ -19,6 +19,8 @@ __all__ = ["LoopDriver", "ThreadDriver", "running_loop", "through_loop"]
 
 Poll: TypeAlias = Callable[[float | None], None]
 """Processes one batch; waits at most this many seconds (None: forever) for work."""
+PollUntil: TypeAlias = Callable[[float | None, Callable[[], object]], None]
+"""Processes batches until a function returns true."""
 OnFrame: TypeAlias = Callable[[bytes], object]
 
 
@@ -31,7 +33,7 @@ class ThreadDriver:
         failed: called in the thread with each exception of a poll; the thread then continues.
     """
 
-    def __init__(self, poll: Poll, mailbox: Mailbox, failed: Callable[[BaseException], None]) -> None:
+    def __init__(self, poll: PollUntil, mailbox: Mailbox, failed: Callable[[BaseException], None]) -> None:
         self._poll = poll
         self._mailbox = mailbox
         self._failed = failed
@@ -44,11 +46,14 @@ class ThreadDriver:
         try:
             while not self._halted:
                 try:
-                    self._poll(None)
+                    self._poll(None, self._is_halted)
                 except BaseException as error:
                     self._failed(error)
         finally:
             self._mailbox.close()
+
+    def _is_halted(self) -> bool:
+        return self._halted
 
     def halt(self) -> None:
         """Let the thread end after its batch. Called by that thread."""

@@ -15,7 +15,7 @@ from slirpy.drive.mailbox import LIMIT, Mailbox
 from slirpy.drive.nic import Nic
 from slirpy.errors import ConfigError, StateError
 from slirpy.errortext import strerror
-from slirpy.host.poller import SelectorPoller
+from slirpy.host.poller import MAX_EVENTS, SelectorPoller
 from slirpy.interfaces import READ, WRITE
 from slirpy.stack import Stack
 from slirpy.units import SECOND
@@ -139,38 +139,79 @@ class Polled:
         if self._thread is not None or self._foreign():
             raise StateError("another thread polls this network already: that of start(), or of an event loop")
 
-    def _poll(self, timeout: float | None) -> None:
-        # As _timeout() says; this is one of the few functions that run for each event.
-        stack, poller, clock = self._stack, self._poller, self._clock
-        network = stack.network
-        if network.dirty or poller.pending or self._inbox or self._interrupted:
-            timeout = 0.0
-        elif heap := network.timers.heap:
-            due = (heap[0][0] - clock()) / SECOND
-            if timeout is None or due < timeout:
-                timeout = due if due > 0.0 else 0.0
-        self._busy = True
-        try:
-            ready = poller.wait(timeout)
-            network.now = clock()  # as tick() does with a time from elsewhere
-            poller.serve(ready)
-            if not self._inbox and self._loop is None:  # as _run() does
-                try:
-                    stack.flush(clock())
-                except BaseException:
-                    self._interrupted = True
-                    raise
+    def poll_until(self, done: Callable[[], object], timeout: Callable[[], float | None] | None = None) -> None:
+        """Poll until ``done()`` is true. Costs less for each event than a loop of :meth:`poll`.
+
+        It also returns if the network is closed from within.
+
+        Args:
+            done: tells whether to return. It is called before each poll, so it should only look at something.
+            timeout: called before each poll, whose longest wait it returns; None: until there is work.
+
+        Raises:
+            ConfigError: an argument is not a function, or ``timeout`` returned no number.
+            StateError: the network is closed, another thread polls it, or the call comes from within ``on_frame``.
+        """
+        function("done", done, " without arguments")
+        if timeout is not None:
+            function("timeout", timeout, " without arguments")
+        self._check_may_poll()
+        while not (done() or self._closed):
+            if timeout is None:
+                self._check_may_poll()  # start() may have been called from within
+                self._poll(None, done)
+            else:
+                self.poll(timeout())
+
+    def _poll(self, timeout: float | None, done: Callable[[], object] | None = None) -> None:
+        """Poll once; with ``done``, until that is true or the network belongs to another driver.
+
+        One text with local names for all that a turn needs: it runs for each event.
+        """
+        stack, poller, clock, mailbox = self._stack, self._poller, self._clock, self._mailbox
+        network, wait, entries = stack.network, poller.wait, poller.entries
+        heap = network.timers.heap
+        now = clock() if heap else 0
+        while True:
+            # As _timeout() says.
+            limit = timeout
+            if network.dirty or poller.pending or self._inbox or self._interrupted:
+                limit = 0.0
                 self._interrupted = False
-                if not self._inbox:
+            elif heap:
+                due = (heap[0][0] - now) / SECOND
+                if limit is None or due < limit:
+                    limit = due if due > 0.0 else 0.0
+            self._busy = True
+            try:
+                ready = wait(limit, MAX_EVENTS)
+                network.now = now = clock()  # as tick() does with a time from elsewhere
+                if len(ready) == 1 and not poller.pending:  # as serve() does
+                    ((fd, bits),) = ready
+                    entry = entries.get(fd)
+                    if entry is not None:
+                        if bits == READ and entry[0] & READ:
+                            entry[1](READ)
+                        else:
+                            poller.serve(ready)
+                elif ready or poller.pending:
+                    poller.serve(ready)
+                    now = clock()
+                if self._inbox or self._loop is not None:
+                    self._run()
+                else:
+                    stack.flush(now)
                     self._busy = False
-                    return
-        except BaseException:
-            self._busy = False
-            if self._loop is not None:
-                self._loop.arm()
-            raise
-        self._busy = False
-        self._run()
+                    if self._inbox:
+                        self._run()
+            except BaseException:
+                self._busy = False
+                self._interrupted = True  # other links' frames may still wait
+                if self._loop is not None:
+                    self._loop.arm()
+                raise
+            if done is None or self._closed or self._mailbox is not mailbox or done():
+                return
 
     def _input(self, nic: Nic, views: Sequence[memoryview], checksummed: bool, gso_size: int) -> int:
         mailbox = self._mailbox

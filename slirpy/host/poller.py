@@ -13,7 +13,6 @@ import selectors
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Final, Protocol, TypeAlias
 
 from slirpy import forks
@@ -22,7 +21,7 @@ from slirpy.fair import TURN
 from slirpy.interfaces import READ, WRITE, Poller
 from slirpy.mypyc import mypyc_attr
 
-__all__ = ["HANGUP", "URGENT", "SelectorPoller"]
+__all__ = ["HANGUP", "MAX_EVENTS", "URGENT", "SelectorPoller"]
 
 HANGUP: Final = 4
 """An event in addition to READ and WRITE: the connection was reset, or has ended in both directions.
@@ -36,7 +35,8 @@ URGENT: Final = 8
 
 Handler: TypeAlias = Callable[[int], None]
 
-_MAX_EVENTS: Final = 1024  # of an ordinary wait
+MAX_EVENTS: Final = 64
+"""Events of an ordinary wait. More would cost each wait the memory for them."""
 _GROUP_EVENTS: Final = 64
 
 
@@ -55,7 +55,7 @@ class _Backend(Protocol):
 
     def change(self, fd: int, old: int, new: int) -> None: ...
 
-    def wait(self, timeout: float | None) -> list[tuple[int, int]]: ...
+    def wait(self, timeout: float | None, most: int) -> list[tuple[int, int]]: ...
 
     def fileno(self) -> int | None: ...
 
@@ -78,13 +78,7 @@ class _Epoll:
     def __init__(self) -> None:
         self.masks = _EPOLL_MASKS
         self._epoll = select.epoll()
-        self.wait: Callable[[float | None], list[tuple[int, int]]] = partial(
-            self._epoll.poll, maxevents=_MAX_EVENTS
-        )
-
-    def wait_for_all(self, count: int) -> list[tuple[int, int]]:
-        """Everything that is ready now, of ``count`` descriptors."""
-        return self._epoll.poll(0, count)
+        self.wait: Callable[[float | None, int], list[tuple[int, int]]] = self._epoll.poll
 
     def change(self, fd: int, old: int, new: int) -> None:
         bits = (1 | (new & URGENT and 2) if new & READ else 0) | (4 if new & WRITE else 0)
@@ -126,7 +120,7 @@ class _Selector:
         else:
             self._selector.register(fd, new)
 
-    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
+    def wait(self, timeout: float | None, most: int) -> list[tuple[int, int]]:
         if sys.platform == "win32" and timeout is not None and not self._selector.get_map():
             time.sleep(timeout)  # on Windows select() without any socket is an error
             return []
@@ -148,8 +142,8 @@ class SelectorPoller:
         selector: the mechanism to wait with; None uses the best of the system.
     """
 
-    __slots__ = ("_again", "_backend", "_entries", "_gone", "_made_at", "_many", "_masks", "_served",
-                 "pending", "wait")  # fmt: skip
+    __slots__ = ("_again", "_backend", "_gone", "_made_at", "_many", "_masks", "_served",
+                 "entries", "pending", "wait")  # fmt: skip
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         backend: _Backend
@@ -164,11 +158,13 @@ class SelectorPoller:
         else:
             backend = _Selector(selectors.DefaultSelector())
         self._backend = backend
-        self.wait: Callable[[float | None], list[tuple[int, int]]] = backend.wait
+        self.wait: Callable[[float | None, int], list[tuple[int, int]]] = backend.wait
         """Waits until something is ready, and returns it for :meth:`serve`: the first half of :meth:`poll`. The
-        timeout is in seconds and not negative; it is 0 if work is :attr:`pending`."""
+        timeout is in seconds and not negative; it is 0 if work is :attr:`pending`. The second argument is
+        :data:`MAX_EVENTS`."""
         self._masks = backend.masks
-        self._entries: dict[int, tuple[int, Handler]] = {}
+        self.entries: dict[int, tuple[int, Handler]] = {}
+        """Events and function of each registered descriptor. Others only look at it."""
         self._gone: set[int] = set()
         self._again: dict[int, None] = {}
         self.pending = False
@@ -190,10 +186,10 @@ class SelectorPoller:
             ValueError: it is registered already.
             OSError: the system cannot wait for such a descriptor (a regular file, for example).
         """
-        if fd in self._entries:
+        if fd in self.entries:
             raise ValueError(f"descriptor {fd} is registered already; use modify, or unregister it first")
         self._change(fd, 0, events)
-        self._entries[fd] = (events, ready)
+        self.entries[fd] = (events, ready)
 
     def modify(self, fd: int, events: int, ready: Handler) -> None:
         """Change the events to wait for; 0 waits for nothing.
@@ -201,10 +197,10 @@ class SelectorPoller:
         Raises:
             KeyError: it is not registered.
         """
-        old = self._entries[fd][0]
+        old = self.entries[fd][0]
         if old != events:
             self._change(fd, old, events)
-        self._entries[fd] = (events, ready)
+        self.entries[fd] = (events, ready)
 
     def unregister(self, fd: int) -> None:
         """Forget a descriptor. Call this before the descriptor is closed.
@@ -212,7 +208,7 @@ class SelectorPoller:
         Raises:
             KeyError: it is not registered.
         """
-        events, _ = self._entries.pop(fd)
+        events, _ = self.entries.pop(fd)
         if self._again:
             self._again.pop(fd, None)
             self.pending = bool(self._again)
@@ -244,7 +240,7 @@ class SelectorPoller:
             )
         if self.pending or (timeout_seconds is not None and timeout_seconds < 0.0):
             timeout_seconds = 0.0  # for a negative number, epoll would wait forever
-        batch = self.wait(timeout_seconds)
+        batch = self.wait(timeout_seconds, MAX_EVENTS)
         if before is not None:
             before()
         return self.serve(batch)
@@ -257,7 +253,7 @@ class SelectorPoller:
             return self._handle(batch)
         # As _call() does, for the one event of a small exchange.
         ((fd, bits),) = batch
-        events, ready = self._entries.get(fd, _UNREGISTERED)
+        events, ready = self.entries.get(fd, _UNREGISTERED)
         if bits == READ == events & READ:
             ready(READ)
         elif mask := self._masks[bits & 31] & events:
@@ -271,16 +267,16 @@ class SelectorPoller:
         count = self._handle(batch)
         ready = {fd for fd, bits in batch if self._masks[bits & 31] & READ}
         for fd in again:
-            entry = self._entries.get(fd)
+            entry = self.entries.get(fd)
             if entry is not None and entry[0] & READ and fd not in ready and fd not in self._gone:
                 entry[1](READ)
         return count + len(again)
 
     def _handle(self, batch: list[tuple[int, int]]) -> int:
         """Call the functions of ready descriptors, those of groups last; returns the number of events."""
-        if len(batch) >= _MAX_EVENTS and isinstance(self._backend, _Epoll):
+        if len(batch) >= MAX_EVENTS and isinstance(self._backend, _Epoll):
             # Without a limit, in case that a link is ready as well: it does not wait behind a thousand sockets.
-            batch = self._backend.wait_for_all(len(self._entries))
+            batch = self.wait(0.0, len(self.entries))
         # A handler may unregister a descriptor whose event is still to come in this batch, and a new socket may
         # reuse its number by then. The event is not the new socket's, which waits for the next poll.
         self._gone.clear()
@@ -297,7 +293,7 @@ class SelectorPoller:
         return len(batch)
 
     def _call(self, fd: int, bits: int) -> None:
-        entry = self._entries.get(fd)
+        entry = self.entries.get(fd)
         if entry is not None and fd not in self._gone:
             mask = self._masks[bits & 31] & entry[0]
             if mask:
@@ -339,7 +335,7 @@ class SelectorPoller:
 
     def close(self) -> None:
         """Forget everything; registered descriptors stay open. Harmless when repeated, and in a forked child."""
-        self._entries.clear()
+        self.entries.clear()
         if self._made_at == forks.count or isinstance(self._backend, _Epoll):  # a child inherits no kqueue
             self._backend.close()
 

@@ -60,7 +60,7 @@ class WindowsSelect:
             else:
                 members.pop(fd, None)
 
-    def wait(self, timeout: float | None) -> list[tuple[int, int]]:
+    def wait(self, timeout: float | None, most: int = 0) -> list[tuple[int, int]]:
         """Descriptors that are ready, with READ, WRITE or both; empty after ``timeout`` seconds."""
         if self._changed:
             self._sets = _fd_set(self._reading), _fd_set(self._writing)

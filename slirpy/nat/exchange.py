@@ -110,8 +110,11 @@ def _exchanger(layout: Layout) -> _Exchange:
                     flow.from_peer()
                 flow.finish(now)
                 return True
-            conn.consume(taken)
             flow.write_blocked = False
+            conn.rcv_pending = 0  # as consume() does
+            conn.rcv_queue.clear()
+            if conn.rcv_limit < conn.rcv_limit_max:
+                conn.grow_window(taken)
         mss, ack = conn.mss, conn.rcv_nxt
         offered = (conn.rcv_adv - ack) & MASK
         growth = conn.rcv_limit - offered

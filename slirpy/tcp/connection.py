@@ -239,11 +239,8 @@ class Connection(ControlBlock):
         self.rcv_pending -= count
         if not self.rcv_pending:
             self.rcv_queue.clear()
-            if (
-                self.rcv_limit < self.rcv_limit_max
-                and 2 * ((self.rcv_nxt - self.irs) & MASK) >= self.settings.rcv_buffer_initial
-            ):
-                self._grow_window(count)
+            if self.rcv_limit < self.rcv_limit_max:
+                self.grow_window(count)
             return
         queue = self.rcv_queue
         taken = 0
@@ -254,11 +251,13 @@ class Connection(ControlBlock):
         if count:
             queue[0] = memoryview(queue[0])[count:]
 
-    def _grow_window(self, taken: int) -> None:
-        """Let the window grow: the user has consumed everything, the last ``taken`` bytes just now.
+    def grow_window(self, taken: int) -> None:
+        """Let the window grow if it is worth it: the user has consumed everything, the last ``taken`` bytes just now.
 
         The theory is in :mod:`slirpy.tcp.window`.
         """
+        if 2 * ((self.rcv_nxt - self.irs) & MASK) < self.settings.rcv_buffer_initial:
+            return
         most = self.rcv_limit_max
         pool = self.pool
         if pool is not None:

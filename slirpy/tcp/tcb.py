@@ -474,6 +474,8 @@ class ControlBlock:
     def update_fast_path(self) -> None:
         """Derive ``slow_path_only``, when a recovery begins or ends, or when the loss timer has expired."""
         self.slow_path_only = self.in_recovery or (self.rack is not None and self.rack.unsettled)
+        if self.slow_path_only:
+            self.undisturbed = False
 
     def flight_before(self, end: int) -> int:
         """Return how many bytes up to ``end`` were in flight when a loss occurred, to reduce the window from.

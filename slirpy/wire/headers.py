@@ -43,6 +43,9 @@ class Layout:
         has_header_sum: whether the IP header has a checksum.
         front: the EtherType and the constant bytes before ``total``.
         segment: reads a frame of TCP.
+        segment_in: reads it with fewer fields: the first 16 bytes; ``total``; the identification; ``fragment`` and
+            ``word`` in one; the header's checksum; the key; SEQ and ACK; data offset and flags in one; the window.
+            IPv6 has no identification and no checksum, so these are ``b""``.
         datagram: reads a frame of UDP.
         segment_out: writes a frame of TCP, with its flow key.
         stamped_out: the same with timestamps, in their usual layout.
@@ -66,6 +69,7 @@ class Layout:
         self.has_header_sum = not six
         front = "!12sHH2xH0sH36s" if six else "!12sHHH2xHH2x12s"
         self.segment = Struct(front + "IIBBH4x")
+        self.segment_in = Struct(("!16s2xH0sH0s36s" if six else "!16sHHIH12s") + "IIHH4x")
         self.datagram = Struct(front + "HH")
         # No traffic class, and no flow label, which nothing needs on a link of its own (RFC 6437, section 3).
         self.front = b"\x86\xdd\x60\0\0\0" if six else b"\x08\0\x45\0"

@@ -105,6 +105,9 @@ def plain(value: object) -> object:
 
 
 _OBJECTS = {
+    "head",  # this and the next two: what the fast path alone remembers
+    "mac",
+    "words",
     "stats",
     "settings",
     "network",

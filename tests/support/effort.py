@@ -38,9 +38,9 @@ def record_waits(net: Slirp) -> list[float | None]:
     waits: list[float | None] = []
     wait = net._poller.wait
 
-    def recorded(timeout_seconds: float | None) -> list[tuple[int, int]]:
+    def recorded(timeout_seconds: float | None, most: int) -> list[tuple[int, int]]:
         waits.append(timeout_seconds)
-        return wait(timeout_seconds)
+        return wait(timeout_seconds, most)
 
     net._poller.wait = recorded
     return waits

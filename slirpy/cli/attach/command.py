@@ -226,13 +226,12 @@ class _Session:
                 files.append(file.path)
             serving.tell_forwards(net)
             net.attach_link(log.wrap(link, "tap0"))
-            look = self._reporting.live(net, stack)
+            look = notifier.beside(self._reporting.live(net, stack))
             tell_lacking(confined.enter(self._reporting, removed=files))
             if self.ready_fd is not None:
                 lifetime.tell_ready(self.ready_fd)
             notifier.ready("")
-            while signals.status is None and not self._ended:
-                net.poll(min(look(), notifier.look()))
+            net.poll_until(lambda: signals.status is not None or self._ended, look)
             notifier.stopping()
             self._reporting.at_end(net)
             return signals.status or 0

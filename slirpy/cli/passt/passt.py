@@ -136,8 +136,7 @@ class _Run:
             if ready is not None:
                 detach(ready)
             shut_in(given, network.config, stack, files)
-            while not self._ended and ending.status is None:
-                net.poll(None)
+            net.poll_until(lambda: self._ended or ending.status is not None)
             if self._ended:
                 serving.drain(net)
             if given.has("debug"):

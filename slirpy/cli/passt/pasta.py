@@ -284,11 +284,11 @@ def _target_of(given: Given) -> tuple[str | None, list[str]]:
 
 def serve_until(net: Slirp, over: Callable[[], bool], look: Callable[[], bool] | None) -> None:
     """Serve a network until ``over``, or until ``look``, which is called once a second, returns True."""
+    if look is None:
+        net.poll_until(over)
+        return
     due = 0.0
     while not over():
-        if look is None:
-            net.poll(None)
-            continue
         if (now := time.monotonic()) >= due:  # the kernel takes milliseconds for a table of sockets
             due = now + _TICK
             if look():

@@ -176,8 +176,7 @@ class _Session:
             self._report()
             if arguments.ready_fd is not None:
                 lifetime.tell_ready(arguments.ready_fd)
-            while signals.status is None and not self._ended:
-                net.poll(None if api is None else api.look())
+            net.poll_until(lambda: signals.status is not None or self._ended, None if api is None else api.look)
             return self._signal(signals)
 
     @staticmethod

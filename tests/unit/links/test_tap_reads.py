@@ -24,14 +24,14 @@ class Kernel:
     def __init__(self) -> None:
         self.waiting = self.arrived = self.reads = self.now = self.cost = 0
 
-    def readv(self, fd: int, buffers: Any) -> int:
+    def readinto(self, buffer: Any) -> int | None:
         self.reads += 1
         if not self.waiting:
-            raise BlockingIOError
+            return None
         self.waiting -= 1
         return len(FRAME)
 
-    def input(self, frame: Any, checksummed: bool, gso_size: int) -> bool:
+    def input(self, frame: Any, checksummed: bool = False, gso_size: int = 0) -> bool:
         self.arrived += 1
         self.now += self.cost
         return False
@@ -56,10 +56,10 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
     made: Any = Kernel()
     monkeypatch.setattr(tap, "_probe", lambda fd: (0, False, False))
     monkeypatch.setattr(tap, "monotonic_ns", lambda: made.now)
-    monkeypatch.setattr(os, "readv", made.readv)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         link = tap.TapLink(os.dup(ours.fileno()))
+        monkeypatch.setattr(link, "_readinto", made.readinto)
         link.start(made, made)
         yield made
         link.close()

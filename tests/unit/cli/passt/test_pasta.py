@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,10 @@ class Clock:
     def poll(self, timeout: float | None) -> None:
         self.turns += 1
         self.now += 0.001
+
+    def poll_until(self, done: Callable[[], object]) -> None:
+        while not done():
+            self.poll(None)
 
 
 def test_tables_are_read_once_a_second_at_any_load(monkeypatch: pytest.MonkeyPatch) -> None:
