@@ -7,11 +7,13 @@ import os
 from contextlib import ExitStack
 from typing import Any
 
-from networks import NETWORKS, Network, missing
+from networks import NETWORKS, Network, missing, relay
 from processes import Endpoint, cpu_nanoseconds, pin
 from report import Report, count, main, positive, ratio, show
 
-NAMES = ("slirpy", "slirp4netns")
+START = {"slirpy": NETWORKS["slirpy"], "slirp4netns": NETWORKS["slirp4netns"], "relay": relay}
+"""The networks: slirpy, its peer, and the least that can be done in Python."""
+NAMES = tuple(START)
 PLACES = ("one", "any")
 """Main rows: network, guest and server share one CPU. Beside them: each runs where the system puts it. Then waking
 another CPU costs more than the work, and is charged to whoever wakes it."""
@@ -67,7 +69,7 @@ def measure(arguments: argparse.Namespace) -> Report:
                 report.remarks.append(f"{name} was left out: {lacking}")
                 continue
             for idle in (0, arguments.idle):
-                network = stack.enter_context(NETWORKS[name](1500))
+                network = stack.enter_context(START[name](1500))
                 networks.append((idle, network))
                 port = server.ask("serve", kind="echo")["port"]
                 network.guest.ask("idle", PATIENCE, address="10.0.2.2", port=port, count=idle)

@@ -12,7 +12,7 @@ from types import TracebackType
 
 from processes import ENDPOINT, START_SECONDS, BenchmarkError, Endpoint, Process
 
-__all__ = ["NETWORKS", "Network", "missing", "slirpy"]
+__all__ = ["NETWORKS", "Network", "missing", "relay", "slirpy"]
 
 NOBODY = "65534"
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -31,7 +31,7 @@ class Network:
     """A guest with its network.
 
     Attributes:
-        name: ``slirpy``, ``slirp4netns`` or ``pasta``.
+        name: ``slirpy``, ``slirp4netns``, ``pasta``, or ``relay`` (``relay.py``).
         guest: the program inside.
         pid: the process that carries the traffic.
     """
@@ -102,6 +102,19 @@ def _pasta(mtu: int) -> Network:
     return Network("pasta", Endpoint(process), process)
 
 
+def relay(mtu: int) -> Network:
+    """Start the yardstick of ``relay.py``, whose MTU is 1500 whatever ``mtu`` says."""
+    guest = Endpoint(Process(["unshare", "-n", sys.executable, "-c", ENDPOINT]))
+    carrier = Process([sys.executable, str(Path(__file__).with_name("relay.py")), str(guest.process.pid)])
+    network = Network("relay", guest, carrier)
+    try:
+        carrier.line(START_SECONDS)
+    except BenchmarkError:
+        network.close()
+        raise
+    return network
+
+
 NETWORKS: dict[str, Callable[[int], Network]] = {
     "slirpy": slirpy,
     "slirp4netns": _slirp4netns,
@@ -110,13 +123,29 @@ NETWORKS: dict[str, Callable[[int], Network]] = {
 """Starts a :class:`Network` with the given MTU of the guest, by name."""
 
 
+TOOLS = {
+    "slirpy": (),
+    "slirp4netns": ("unshare", "slirp4netns"),
+    "pasta": ("pasta", "setpriv"),
+    "relay": ("unshare", "ip"),
+}
+"""Programs that a network needs, by its name."""
+
+
 def missing(name: str) -> str | None:
     """Return the reason why a network is not available on this machine, or None."""
     if sys.platform != "linux":
         return "needs Linux"
-    for tool in {"slirpy": (), "slirp4netns": ("unshare", "slirp4netns"), "pasta": ("pasta", "setpriv")}[name]:
+    for tool in {
+        "slirpy": (),
+        "slirp4netns": ("unshare", "slirp4netns"),
+        "pasta": ("pasta", "setpriv"),
+        "relay": ("unshare", "ip"),
+    }[name]:
         if shutil.which(tool) is None:
             return f"needs {tool}"
+    if name == "relay" and os.geteuid() != 0:
+        return "needs root"
     if name == "pasta" and not Path(SYSTEM_PYTHON).exists():
         return f"needs {SYSTEM_PYTHON}, for a user who may not read ours"
     return None

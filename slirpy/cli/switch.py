@@ -181,7 +181,7 @@ def _serve(
         service.ready()
         look = service.look(None)
         while signals.number is None:
-            network.poll(LONGEST_WAIT if look is None else look())
+            network.poll(LONGEST_WAIT if look is None else min(LONGEST_WAIT, look()))
         service.notifier.stopping()
         if reporting.stats:
             flows = [] if isinstance(network, PolledSwitch) else [*network.closed_flows(), *network.flows()]
