@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from slirpy.checks import octets
 from slirpy.config.text import with_port
 from slirpy.errors import StateError
-from slirpy.interfaces import Buffer
+from slirpy.interfaces import Buffer, StreamOwner
 from slirpy.reprs import counted, never_raises
 from slirpy.tcp import Connection, State
 from slirpy.testing.guest.ip import IpHost
@@ -29,19 +29,38 @@ class GuestStream(TcpStream):
         received: data that arrived and was not yet read.
         count: number of bytes received in total.
         paused: while true, arriving data stays in the engine, and the advertised window shrinks; see :meth:`resume`.
+        owner: is notified of the connection, as that of a host's stream is; None: nobody. It is ``connected`` unless
+            the stream is an accepted one; ``readable`` when data was added to ``received``, or when the end has
+            arrived; ``writable`` when everything written has been acknowledged; or it has ``failed``. After
+            :meth:`abort`, it hears nothing more.
     """
 
-    __slots__ = ("_ended", "_written", "count", "on_data", "paused", "received")
+    __slots__ = (
+        "_connected",
+        "_ended",
+        "_failed",
+        "_unsent",
+        "_written",
+        "count",
+        "on_data",
+        "owner",
+        "paused",
+        "received",
+    )
 
     def __init__(self, host: GuestTcp, key: bytes, conn: Connection, listener: object = None) -> None:
         super().__init__(host, key, conn, listener)
         self._ended = False  # on_data was called for the end
+        # What the owner does not know yet.
+        self._connected = listener is not None
+        self._failed = self._unsent = False
         self._written = 0
         self.received = bytearray()
         self.count = 0
         self.paused = False
         self.on_data: Callable[[GuestStream], None] | None = None
         """Called when data was added to ``received``, or when the end has arrived."""
+        self.owner: StreamOwner | None = None
 
     @never_raises
     def __repr__(self) -> str:
@@ -98,6 +117,7 @@ class GuestStream(TcpStream):
         copy = memoryview(data).tobytes()
         if copy:
             self._written += len(copy)
+            self._unsent = True
             self.conn.write(copy)
             self.act()
 
@@ -114,6 +134,7 @@ class GuestStream(TcpStream):
 
     def abort(self) -> None:
         """Reset the connection."""
+        self.owner = None
         self.conn.abort(errno.ECONNABORTED)
         self.act()
 
@@ -126,8 +147,10 @@ class GuestStream(TcpStream):
 
     def opened(self) -> None:
         if isinstance(self.listener, StreamListener):
-            self.listener.accepted.append(self)
-            self.listener = None
+            listener, self.listener = self.listener, None
+            listener.accepted.append(self)
+            if listener.on_accept is not None:
+                listener.on_accept(self)
 
     def service(self, now: int) -> None:
         taken = self._take()  # before sending, so that an ACK has the window that this leaves
@@ -136,6 +159,23 @@ class GuestStream(TcpStream):
         self._ended = self._ended or ends
         if self.on_data is not None and (ends or taken):
             self.on_data(self)
+        if self.owner is not None:
+            self._notify(self.owner, taken or ends)
+
+    def _notify(self, owner: StreamOwner, arrived: bool) -> None:
+        """Notify the owner of what has changed, unless it has left meanwhile."""
+        if self.established and not self._connected:
+            self._connected = True
+            owner.connected()
+        if arrived and self.owner is owner:
+            owner.readable()
+        dead = self.conn.state is State.CLOSED
+        if self._unsent and self.established and not self.unsent and not dead and self.owner is owner:
+            self._unsent = False
+            owner.writable()
+        if dead and self.error and not self._failed and self.owner is owner:
+            self._failed = True
+            owner.failed(self.error)
 
     def _take(self) -> bool:
         """Take the data received; returns whether there was any."""
@@ -158,6 +198,8 @@ class StreamListener:
         self.port = port
         self.accepted: list[GuestStream] = []
         """Established streams, in order. May be changed."""
+        self.on_accept: Callable[[GuestStream], None] | None = None
+        """Called with each stream that was added to ``accepted``."""
 
     @never_raises
     def __repr__(self) -> str:
