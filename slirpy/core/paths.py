@@ -14,6 +14,7 @@ from slirpy.core.port import LinkPort
 from slirpy.interfaces import Datagram, DatagramPeer, Service
 from slirpy.mypyc import trait
 from slirpy.wire import ethernet, ipv4
+from slirpy.wire.checksum import ones_sum
 from slirpy.wire.headers import layout_of
 from slirpy.wire.ip import V6, family_of, split_key
 
@@ -89,13 +90,15 @@ class _Path:
 
     Attributes:
         mac: the guest's MAC address alone.
+        addresses: sum of the words of both IP addresses.
     """
 
-    __slots__ = ("dont_fragment", "fragment", "key", "mac", "macs", "neighbor", "word")
+    __slots__ = ("addresses", "dont_fragment", "fragment", "key", "mac", "macs", "neighbor", "word")
 
     def __init__(self, shape: Shape) -> None:
         self.key, self.macs, self.neighbor, self.word, self.fragment, self.dont_fragment = shape
         self.mac = self.macs[6:]
+        self.addresses = ones_sum(self.key[:-4])
 
 
 class ServicePath(_Path):

@@ -24,7 +24,6 @@ from slirpy.wire.ipv4 import UDP
 
 __all__ = ["udp_fastpath", "udp_fastpath6"]
 
-_from_bytes: Final = int.from_bytes
 _Fastpath: TypeAlias = Callable[
     [Network, dict[bytes, UdpPath | ServicePath], Fragments, LinkPort, memoryview, bool], bool
 ]
@@ -49,7 +48,9 @@ def _fastpath(layout: Layout) -> _Fastpath:
         checksummed: bool,
     ) -> bool:
         """Handle ``frame``, which has all headers, in the common case. Otherwise change nothing and return False."""
-        macs, ethertype, version, total, fragment, word, key, length, field = unpack(frame)
+        macs, ethertype, version, total, identification, fragment, word, header_sum, key, length, field = (
+            unpack(frame)
+        )
         if version not in versions or ethertype != kind:
             return False
         path = paths.get(key)
@@ -65,7 +66,12 @@ def _fastpath(layout: Layout) -> _Fastpath:
             # Another MAC address has used this IP address since; the slow path returns it.
             return False
         end = transport_at + length
-        if length < 8 or end > len(frame) or (has_header_sum and _from_bytes(frame[14:34], "big") % 65535):
+        if length < 8 or end > len(frame):
+            return False
+        if (
+            has_header_sum
+            and (path.addresses + version + total + identification + fragment + word + header_sum) % 65535
+        ):
             return False
         if not checksummed:
             if field:

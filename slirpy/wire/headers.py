@@ -46,7 +46,8 @@ class Layout:
         segment_in: reads it with fewer fields: the first 16 bytes; ``total``; the identification; ``fragment`` and
             ``word`` in one; the header's checksum; the key; SEQ and ACK; data offset and flags in one; the window.
             IPv6 has no identification and no checksum, so these are ``b""``.
-        datagram: reads a frame of UDP.
+        datagram: reads a frame of UDP, with the identification before ``fragment`` and the header's checksum behind
+            ``word``; both are ``b""`` for IPv6.
         segment_out: writes a frame of TCP, with its flow key.
         stamped_out: the same with timestamps, in their usual layout.
         datagram_out: writes a frame of UDP, with its addresses.
@@ -70,7 +71,7 @@ class Layout:
         front = "!12sHH2xH0sH36s" if six else "!12sHHH2xHH2x12s"
         self.segment = Struct(front + "IIBBH4x")
         self.segment_in = Struct(("!16s2xH0sH0s36s" if six else "!16sHHIH12s") + "IIHH4x")
-        self.datagram = Struct(front + "HH")
+        self.datagram = Struct(("!12sHH2xH0s0sH0s36s" if six else "!12sHHHHHHH12s") + "HH")
         # No traffic class, and no flow label, which nothing needs on a link of its own (RFC 6437, section 3).
         self.front = b"\x86\xdd\x60\0\0\0" if six else b"\x08\0\x45\0"
         front = "!18sH2s0s" if six else "!16sH6sH"
