@@ -389,6 +389,20 @@ def test_at_the_end_the_router_takes_its_leave(net: Net) -> None:
     net.silence()
 
 
+@pytest.mark.rfc("4861", "6.2.5")
+def test_the_router_takes_its_leave_on_all_links_with_ipv6(net: Net) -> None:
+    wires = [net.wire, net.attach(), net.attach()]
+    net.send(router_solicitation())
+    mac = b"\x52\x54\0\0\0\x77"
+    net.send(router_solicitation(b"\1\1" + mac, mac=mac, source=ip6("fe80::77")), wire=wires[1])
+    for wire in wires:
+        net.take(wire)
+    before = net.stats.ndp_router_adverts
+    net.stack.close()
+    assert [len(net.take(wire)) for wire in wires] == [1, 1, 0]
+    assert net.stats.ndp_router_adverts - before == 2
+
+
 # -------------------------------------------------------------------------------------------------- ping
 
 

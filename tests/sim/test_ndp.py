@@ -230,6 +230,8 @@ OTHERS = {
     ),
     "an echo request": (icmp6(b"\x80" + bytes(7), destination=ROUTER), "drop_ipv6"),
     "an advertisement": (icmp6(b"\x86" + bytes(15), destination=ALL_NODES), "drop_ipv6"),
+    "no more than a header": (icmp6(b"\xc8\0\0\0", destination=ROUTER), "drop_ipv6"),
+    "less than a header": (icmp6(b"\xc8\0\0\0", destination=ROUTER, claimed=3), "drop_icmp_malformed"),
     "version 4": (eth(b"\x45" + bytes(60), destination=ROUTER_MAC, kind=0x86DD), "drop_ipv6_header"),
     "short": (eth(b"\x60" + bytes(20), destination=ROUTER_MAC, kind=0x86DD)[:40], "drop_ipv6_header"),
     "another station": (solicitation(to=OTHER_MAC), "drop_ipv6"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from slirpy.core import neighbor as module
-from slirpy.interfaces import Frame
+from slirpy.core.ndp import solicit
+from slirpy.core.probes import Occupant
+from slirpy.interfaces import Frame, LinkFeatures
 from slirpy.wire import ethernet
 from tests.support.harness import (
     ACK,
@@ -208,3 +210,41 @@ def test_the_flood_of_one_link_does_not_push_out_the_neighbours_of_another(
     assert GUEST in [neighbor.address for neighbor in net.stack.neighbors.known()]
     assert len(net.stack.neighbors._table) == 8
     assert net.stats.neighbor_evicted == 223
+
+
+@pytest.mark.parametrize(
+    ("place", "may"),
+    [("none", True), ("here", True), ("detached", True), ("elsewhere", False), ("nobody", False)],
+)
+def test_a_leased_address_belongs_to_its_guest(place: str, may: bool) -> None:
+    """With source_guard, the guest that has leased it: behind that link, or behind any if it is there no more."""
+    net = Net(config(source_guard=True))
+    other, gone = (net._ports[net.attach()] for _ in range(2))
+    net.stack.detach(gone)
+    links = {"none": None, "here": net.port, "detached": gone, "elsewhere": other}
+    neighbors = net.stack.neighbors
+    neighbors.tenant = lambda address: None if place == "nobody" else (GUEST_MAC, links[place])
+    assert (neighbors.learn(GUEST, GUEST_MAC, net.port) is not None) is may
+    assert net.stats.drop_source_guard == (not may)
+    assert neighbors.learn(GUEST, OTHER_MAC, net.port) is None
+
+
+def test_a_probe_ends_with_the_first_answer_that_counts() -> None:
+    net = Net()
+    answers: list[Occupant | None] = []
+    probes = net.stack.neighbors.probes
+    probes.ask(GUEST, 1_000_000_000, (OTHER_MAC,), answers.append)
+    probes.heard(GUEST, OTHER_MAC, net.port)
+    assert answers == []
+    net.run(0.1)
+    probes.heard(GUEST, GUEST_MAC, net.port)
+    probes.heard(GUEST, GUEST_MAC, net.port)
+    assert answers == [Occupant(GUEST_MAC, net.port, net.now)]
+
+
+@pytest.mark.parametrize(("mtu", "asked"), [(1280, True), (1279, False)])
+def test_links_that_can_carry_ipv6_are_asked(mtu: int, asked: bool) -> None:
+    net = Net(features=LinkFeatures(mtu=mtu))
+    solicit(net.stack._parts.network, bytes.fromhex("fec00000000000000000000000000077"))
+    net.stack.flush(net.now)
+    assert bool(net.raw()) is asked

@@ -52,6 +52,23 @@ def test_names_inside_the_folder(root: Path, name: str) -> None:
     assert content(root, name) == (2 if ".." in name else expected)
 
 
+def test_the_way_that_is_taken(root: Path, way: str) -> None:
+    place = tftp_paths.resolve(root, "sub/deep/file")
+    assert (place.folder is None) == (way == "real paths")
+    place.close()
+
+
+def test_a_system_that_reads_less_than_it_is_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it is read, and never more than was asked for."""
+    read = os.read
+    (root / "much").write_bytes(bytes(range(200)))
+    monkeypatch.setattr("slirpy.services.tftp.files.os.read", lambda fd, size: read(fd, min(size, 90)))
+    source = open_read(root, "much", False)
+    pieces = [source.read(100) for _ in range(3)]
+    source.close()
+    assert pieces == [bytes(range(100)), bytes(range(100, 200)), b""]
+
+
 @posix
 @pytest.mark.usefixtures("way")
 def test_a_colon_in_a_name(root: Path) -> None:

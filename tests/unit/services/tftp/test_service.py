@@ -378,6 +378,46 @@ def test_only_a_guest_that_writes_announces_a_size(write: bool) -> None:
     assert negotiate([("tsize", "5")], mtu=1500, size=None, write=write).size == (5 if write else None)
 
 
+def test_the_number_before_the_first_block_is_no_gap() -> None:
+    """No block can be missing while the options have not been acknowledged."""
+    server = served(f=bytes(10_000))
+    client = Client(server)
+    client.ask("f", {"windowsize": 8})
+    client.granted()
+    server.net.run(0.01)
+    client.ack(0xFFFF)
+    server.net.run(1e-6)
+    client.silence()
+    assert server.stats.drop_tftp_duplicate == 1
+
+
+def test_blocks_that_come_again_are_counted(tmp_path: Path) -> None:
+    server = Server(tmp_path, tftp_write=True)
+    client = Client(server)
+    client.ask("new", write=True)
+    client.take()
+    client.data(1, bytes(512))
+    for count in (1, 2, 3):
+        client.data(1, bytes(512))
+        assert server.stats.drop_tftp_duplicate == count
+
+
+def test_a_request_that_is_repeated_amid_the_data_begins_anew(tmp_path: Path) -> None:
+    """Only one that was repeated before the guest had our answer is the same."""
+    server = Server(tmp_path, tftp_write=True)
+    client = Client(server)
+    client.ask("new", write=True)
+    client.ask("new", write=True)
+    assert server.stats.tftp_writes == 1
+    client.take()
+    client.data(1, b"half" * 128)
+    client.ask("new", write=True)
+    assert server.stats.tftp_writes == 1, "too early"
+    server.net.run(1.5)
+    client.ask("new", write=True)
+    assert server.stats.tftp_writes == 2
+
+
 def test_a_duplicate_acknowledgement_sends_nothing() -> None:
     """The sorcerer's apprentice (RFC 1123, section 4.2.3.1)."""
     server = served(f=pattern(2000))

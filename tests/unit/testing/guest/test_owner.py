@@ -93,7 +93,7 @@ def test_failures(net: VirtualNetwork, port: int, error: str) -> None:
 
 
 @pytest.mark.parametrize("moment", ["connected", "readable"])
-def test_an_owner_that_aborts_hears_nothing_more(net: VirtualNetwork, moment: str) -> None:
+def test_an_owner_that_aborts_is_not_called_again(net: VirtualNetwork, moment: str) -> None:
     net.host.serve_tcp(SERVER, 7, Echo)
     stream = net.guest.connect(SERVER, 7)
     stream.write(b"hello")
