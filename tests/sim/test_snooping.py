@@ -9,6 +9,7 @@ import pytest
 
 from slirpy.core.snooping import LAST_LISTENER, LISTENER_INTERVAL, PORT_GROUPS_MAX, QUERIER_PRESENT
 from slirpy.core.switchnet import SwitchNetwork
+from slirpy.interfaces import LinkFeatures
 from tests.support.frames6 import (
     ALL_NODES,
     ALL_ROUTERS,
@@ -337,9 +338,9 @@ def test_a_hub_floods() -> None:
 # ----------------------------------------------------------------------------------------- other queriers
 
 
-def query(source: bytes, mac: bytes) -> bytes:
+def query(source: bytes, mac: bytes, wrong: int = 0) -> bytes:
     body = struct.pack("!HH", 1000, 0) + UNSPECIFIED + struct.pack("!BBH", 2, 125, 0)
-    return mld(body, 130, source=source, destination=ALL_NODES, mac=mac)
+    return mld(body, 130, source=source, destination=ALL_NODES, mac=mac, wrong=wrong)
 
 
 def test_a_guest_is_no_querier() -> None:
@@ -429,6 +430,8 @@ def test_groups_are_bounded() -> None:
     for number in range(PORT_GROUPS_MAX // 32):
         world.report(1, *((TO_EX, GROUP[:13] + bytes((number, 1, each))) for each in range(32)))
     assert world.net.stats.mld_groups_full == 1
+    world.report(1, (TO_EX, GROUP[:13] + b"\xff\1\1"), (TO_EX, GROUP[:13] + b"\xff\1\2"))
+    assert world.net.stats.mld_groups_full == 3
     assert world.multicast(0, OTHER) == [False, True, False]  # no group is lost by that
     snooping = world.net.stack.switch.snooping
     assert [len(listeners.groups) for listeners in snooping._ports.values()] == [1, PORT_GROUPS_MAX, 1]
@@ -493,6 +496,35 @@ def test_malformed_queries_count() -> None:
     world = World(guard=False)
     world.send(1, query(ip6("fec0::1"), MACS[1]))
     assert world.net.stats.drop_mld_malformed == 1
+
+
+def test_a_query_with_a_wrong_checksum_is_none() -> None:
+    world = Alone()
+    world.join_all()
+    assert world.send(2, query(ip6("fe80::2"), MACS[2], wrong=1)) == [False, False, False]
+    assert world.network.stats.drop_mld_malformed == 1
+    assert world.multicast(0, OTHER) == [False, True, True]
+
+
+@pytest.mark.parametrize(("early", "counts"), [(1, True), (0, False)])
+def test_the_last_moment_of_a_report(early: int, counts: bool) -> None:
+    """The group of a report is known until its time is over, and no longer."""
+    world = Alone()
+    world.join_all()
+    world.report(1, (TO_EX, GROUP))
+    world.now += LISTENER_INTERVAL - early
+    world.join_all()
+    world.send(2, query(ip6("fe80::2"), MACS[2]))
+    assert world.multicast(0, GROUP) == [False, counts, True]
+
+
+def test_a_link_that_is_too_narrow_for_ipv6_is_not_queried() -> None:
+    world = World(count=2)
+    world.wires.append(world.net.attach(LinkFeatures(mtu=1279)))
+    world.received.append([])
+    world.report(0, (TO_EX, GROUP))
+    world.net.run(1)
+    assert [bool(world.queries(number)) for number in range(3)] == [True, True, False]
 
 
 @pytest.mark.parametrize("frame", [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 
@@ -112,6 +113,33 @@ def test_frames_pass_all_of_them_in_order() -> None:
     inserted_at(bench.port).remove(b)
     inserted_at(bench.port).remove(b)
     assert (bench.up(), bench.down()) == (b"a", b"a")
+
+
+class Terse(Middleware):
+    """Passes frames on without what is known of them."""
+
+    def input(self, frame: Buffer, checksummed: bool = False, gso_size: int = 0) -> bool | None:
+        assert self._sink is not None
+        return self._sink.input(frame)
+
+
+@pytest.mark.parametrize(("kind", "known"), [(A, (True, 1000)), (Terse, (False, 0))])
+def test_offloads_of_a_frame_pass_inserted_links(
+    kind: type[Middleware], known: tuple[bool, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench()
+    inserted_at(bench.port).add(kind, bench.poller)
+    seen: list[tuple[bool, int]] = []
+
+    def forward(port: LinkPort, view: memoryview, checksummed: bool, now: int, gso_size: int = 0) -> bool:
+        seen.append((checksummed, gso_size))
+        return False
+
+    monkeypatch.setattr(bench.network, "switch", SimpleNamespace(forward=forward))
+    assert bench.card.sink is not None
+    bench.card.sink.input(FRAME, True, 1000)
+    bench.card.sink.input(FRAME)
+    assert seen == [known, (False, 0)]
 
 
 @pytest.mark.needs("interpreted", detail="reads __slots__")

@@ -376,3 +376,21 @@ def test_a_truncated_segment_has_no_layout() -> None:
     assert offload.layout(memoryview(good)) is not None
     for length in range(len(good)):
         assert offload.layout(memoryview(good[: max(length, 14)])) is None
+
+
+@pytest.mark.parametrize(("mtu", "sent"), [(80, 0), (81, 1), (79, 0)])
+def test_a_link_without_room_for_any_data(mtu: int, sent: int) -> None:
+    """A segment whose headers fill the MTU cannot be cut; with room for one byte it can."""
+    data = tcp(bytes(100), options=b"\1" * 40)
+    frames, net = through(data, LinkFeatures(mtu=mtu))
+    assert bool(frames) == bool(sent)
+    assert net.stats.drop_switch_too_long == (not sent)
+
+
+@pytest.mark.parametrize("length", range(17))
+def test_an_extension_header_that_is_cut_off(length: int) -> None:
+    """Reading ends where the packet does."""
+    whole_one = struct.pack("!BBBB", 60, 0, 1, 4) + bytes(4) + struct.pack("!BBBB", 17, 0, 1, 4) + bytes(4)
+    header = struct.pack("!IHBB", 0x60000000, length, 0, 64) + NEAR6 + FAR6
+    frame = B + A + b"\x86\xdd" + header + whole_one[:length]
+    assert offload.layout(memoryview(frame)) is None

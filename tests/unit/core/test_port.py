@@ -10,6 +10,7 @@ import pytest
 from slirpy.core.port import QUEUE_LIMIT, LinkPort
 from slirpy.core.switchnet import SwitchNetwork
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
+from tests.support.harness import NoPoller
 
 FRAMES = [bytes([2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, n, 0x88, 0xB5]).ljust(60, b"\0") for n in range(5)]
 
@@ -109,3 +110,27 @@ def test_a_waiter_is_marked_by_room_that_is_announced_inside_send() -> None:
         port.push(Frame((frame,)), len(frame))
     net.flush(1000)
     assert flow.marked == 1
+
+
+def test_a_switch_without_a_stack_starts_links_with_their_poller() -> None:
+    started: list[object] = []
+
+    class Started(EagerLink):
+        def start(self, sink: LinkSink, poller: Poller) -> None:
+            started.append(poller)
+
+    net, poller = SwitchNetwork(), NoPoller()
+    net.attach(Started(1), poller)
+    assert started == [poller]
+
+
+def test_times_may_be_whole_numbers_of_any_type() -> None:
+    class Time(int):
+        """Nanoseconds of another library."""
+
+    net, rung = SwitchNetwork(), list[int]()
+    net.call_at(Time(5), lambda: rung.append(net.now))
+    net.tick(Time(4))
+    assert (net.now, type(net.now)) == (4, int)
+    net.flush(Time(5))
+    assert (rung, type(net.now)) == ([5], int)
