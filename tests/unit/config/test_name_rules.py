@@ -241,6 +241,19 @@ def test_names_for_an_upstream_proxy(
     assert RulePolicy(rules, default).may_say_name(verdict) is may
 
 
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("a.test", {"a.test"}),
+        ("*.test", {"a.test", "b.a.test", "ba.test"}),
+        ("*.a.test", {"b.a.test"}),
+    ],
+)
+def test_names_of_a_pattern(pattern: str, names: set[str]) -> None:
+    rule = Rule(Action.ALLOW, pattern)
+    assert {name for name in ("test", "a.test", "b.a.test", "ba.test") if rule.matches_name(name)} == names
+
+
 @pytest.mark.parametrize("proxy", ["", 7, b"http://192.0.2.1"])
 def test_a_proxy_that_is_no_text(proxy: object) -> None:
     with pytest.raises(ConfigError, match='is a URL, "none", or None for that of all'):

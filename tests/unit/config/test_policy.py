@@ -114,6 +114,7 @@ def test_other_ways_to_write_it(text: str, plain: str) -> None:
         ("allow 127.0.0.1:80", "write host"),
         ("allow 127.0.0.0/8", "write host"),
         ("allow 2001:db8::/32", "brackets: [2001:db8::/32]"),
+        ("allow 2001:db8::7/32", "brackets: [2001:db8::/32]"),
         ("allow [1.2.3.4:80", "malformed"),
         ("allow a:b:c:d", "malformed"),
         ("allow sctp:1.2.3.4:5", 'protocol "sctp"'),
@@ -154,6 +155,9 @@ def test_a_malformed_rule_names_the_part(text: str, part: str) -> None:
         lambda: Rule(Action.ALLOW, "nowhere"),
         lambda: Rule(Action.ALLOW, 7),  # type: ignore[arg-type] # the mistake
         lambda: Rule(Action.ALLOW, ports=((2, 1),)),
+        lambda: Rule(Action.ALLOW, ports=((1, 2, 3),)),  # type: ignore[arg-type] # the mistake
+        lambda: Rule(Action.ALLOW, ports=(("1", "2"),)),  # type: ignore[arg-type] # the mistake
+        lambda: Rule(Action.ALLOW, ports=(7,)),  # type: ignore[arg-type] # the mistake
         lambda: Rule(Action.ALLOW, ports=((0, 65536),)),
         lambda: Rule(Action.ALLOW, protocol=IPProtocol.ICMP, ports=((1, 1),)),
         lambda: Rule(Action.DROP, redirect=(LOOPBACK, 1)),

@@ -187,6 +187,21 @@ PRIVATE = '"allow any:443" opens private networks (port 443); to shut that, put 
                 )
             ],
         ),
+        (
+            ["deny private", "deny self"],
+            Action.ALLOW,
+            [
+                "the default opens the cloud's metadata service at 169.254.169.254 (port 80); to shut that, put deny"
+                " metadata before it"
+            ],
+        ),
+        (
+            ["deny private", "allow any:80-90", "allow metadata:80"],
+            Action.REJECT,
+            [
+                '"allow any:80-90" does not open this host (its loopback, its other addresses); allow self would',
+            ],
+        ),
         (["allow any:443"], Action.ALLOW, [PRIVATE]),
         (["redirect any:443=192.0.2.1", "deny any"], Action.ALLOW, []),
         (

@@ -9,6 +9,7 @@ from slirpy.core.ndp import solicit
 from slirpy.core.probes import Occupant
 from slirpy.interfaces import Frame, LinkFeatures
 from slirpy.wire import ethernet
+from tests.support.frames6 import GUEST6, neighbor_advertisement
 from tests.support.harness import (
     ACK,
     GATEWAY_MAC,
@@ -248,3 +249,53 @@ def test_links_that_can_carry_ipv6_are_asked(mtu: int, asked: bool) -> None:
     solicit(net.stack._parts.network, bytes.fromhex("fec00000000000000000000000000077"))
     net.stack.flush(net.now)
     assert bool(net.raw()) is asked
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_answers_to_a_probe_are_frames(family: int) -> None:
+    net = Net()
+    answers: list[Occupant | None] = []
+    address = GUEST if family == 4 else GUEST6
+    net.stack.neighbors.probes.ask(address, 1_000_000_000, (), answers.append)
+    reply = arp(2, sender=GUEST, sender_mac=GUEST_MAC, to=GATEWAY_MAC)
+    net.send(reply if family == 4 else neighbor_advertisement(GUEST6, mac=GUEST_MAC))
+    assert answers == [Occupant(GUEST_MAC, net.port, net.now)]
+
+
+def test_a_link_local_address_belongs_to_its_first_guest() -> None:
+    """With source_guard, until the link of that guest is gone."""
+    net = Net(config(source_guard=True))
+    wire = net.attach()
+    other, neighbors, address = net._ports[wire], net.stack.neighbors, bytes.fromhex("fe80" + 13 * "00" + "77")
+    assert neighbors.learn(address, GUEST_MAC, net.port) is not None
+    assert neighbors.learn(address, GUEST_MAC, net.port) is not None
+    assert neighbors.learn(address, OTHER_MAC, net.port) is None
+    assert neighbors.learn(address, GUEST_MAC, other) is None
+    assert net.stats.drop_source_guard == 2
+    net.stack.detach(net.port)
+    assert neighbors.learn(address, OTHER_MAC, other) is not None
+    assert net.stats.drop_source_guard == 2
+
+
+def test_the_time_of_a_guest_is_that_of_its_address_and_link() -> None:
+    net = Net()
+    other = net._ports[net.attach()]
+    neighbors, start = net.stack.neighbors, net.now
+    neighbors.learn(GUEST, GUEST_MAC, net.port)
+    net.run(1)
+    neighbors.learn(ip("10.0.2.16"), OTHER_MAC, net.port)
+    neighbors.learn(ip("10.0.2.17"), GUEST_MAC, other)
+    assert neighbors.heard(GUEST_MAC, net.port) == start
+    assert neighbors.heard(GUEST_MAC, other) == neighbors.heard(OTHER_MAC, net.port) == net.now
+    assert neighbors.heard(OTHER_MAC, other) == 0
+
+
+def test_an_address_that_another_has_leased() -> None:
+    """Its present user keeps it; a third guest behind the same link does not get it."""
+    net = Net()
+    other, neighbors = net._ports[net.attach()], net.stack.neighbors
+    neighbors.learn(GUEST, GUEST_MAC, net.port)
+    neighbors.tenant = lambda address: (OTHER_MAC, other)
+    assert neighbors.learn(GUEST, GUEST_MAC, net.port) is not None
+    assert neighbors.learn(GUEST, bytes.fromhex("525400cccccc"), net.port) is None
+    assert net.stats.drop_neighbor_spoofed == 1
