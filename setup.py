@@ -74,7 +74,14 @@ def translated(folder: str) -> list[Extension]:
     # Without pyproject.toml's settings: `make types` checks the types, where everything is installed that they need.
     options = ["--config-file=", "--ignore-missing-imports", "--follow-imports=silent"]
     return list(
-        mypycify([*options, *paths], opt_level="1", multi_file=True, target_dir=folder, group_name="slirpy")
+        mypycify(
+            [*options, *paths],
+            opt_level="2",
+            debug_level="0",
+            multi_file=True,
+            target_dir=folder,
+            group_name="slirpy",
+        )
     )
 
 

@@ -108,6 +108,8 @@ class Case:
 class Sink:
     """A far end that accepts everything and sends nothing; its counterpart is :class:`Source`."""
 
+    level_triggered = False
+
     def send(self, buffers: Sequence[Buffer]) -> int:
         """Accept everything."""
         return sum(map(len, buffers))
@@ -306,7 +308,7 @@ class TapNetwork(RealNetwork):
         self._far, near = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._far.setblocking(False)
         near.setblocking(False)
-        with patch.object(tap, "_probe", lambda fd: (VNET.size, True, True)):
+        with patch.object(tap, "probe", lambda fd: (VNET.size, True, True)):
             self.net.attach_link(tap.TapLink(near.detach()))
         self._on_frame = on_frame
         self._taken = 0

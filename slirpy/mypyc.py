@@ -1,17 +1,21 @@
 """Marks for mypyc, which compiles a part of the package on request (docs/howto/compiled.md).
 
 mypyc finds them in the text of the program and never calls them. Interpreted, they do nothing, so the package needs
-mypy_extensions for type checkers only. ``Final`` is typing's, for modules that are loaded without :mod:`typing`.
+mypy_extensions for type checkers only. The other names are those of :mod:`typing` and :mod:`dataclasses`, or what
+:mod:`slirpy.records` has in their place: mypyc supports no choice between two imports in a module that it compiles.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
-    from typing import Final
+    from dataclasses import replace
+    from typing import Final, NamedTuple, Protocol
 
     from mypy_extensions import mypyc_attr, trait
 else:
+    from slirpy.records import NamedTuple, Protocol, replace
+
     Final = None
 
     def mypyc_attr(**attributes):
@@ -23,4 +27,4 @@ else:
         return cls
 
 
-__all__ = ["Final", "mypyc_attr", "trait"]
+__all__ = ["Final", "NamedTuple", "Protocol", "mypyc_attr", "replace", "trait"]

@@ -136,7 +136,9 @@ class Slirp(Controlled):
     def __repr__(self) -> str:
         if self._forked or self._closed:
             return f"<Slirp {self.config.net}, {'of another process' if self._forked else 'closed'}>"
-        driver = ", thread" if self._thread is not None else ", event loop" if self._loop is not None else ""
+        driver = (
+            ", thread" if self._background is not None else ", event loop" if self._loop is not None else ""
+        )
         return f"<Slirp {self._stack.summary()}{driver}>"
 
     # ---------------------------------------------------------------------------------------- links

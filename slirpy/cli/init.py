@@ -163,7 +163,7 @@ def _init(channel: Channel, job: Job, sockets: TextIO | None) -> None:
 
 def _set_up(channel: Channel, border: Border, sockets: Iterable[str]) -> bool:
     """Set up the namespaces. Returns whether the kernel ignores rights that a program's file gives to it."""
-    from slirpy.links.tap import open_tap
+    from slirpy.links.tuntap import open_tap
 
     try:
         namespace.keep_mounts_private()

@@ -16,7 +16,7 @@ constants.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from slirpy.core.network import Network
 from slirpy.core.port import LinkPort
@@ -33,12 +33,14 @@ from slirpy.wire.tcp import ACK, FIN, PSH
 
 __all__ = ["tcp_fastpath", "tcp_fastpath6"]
 
-_unpack_timestamp: Final = TIMESTAMP.unpack_from
+_unpack_timestamp: Final[Callable[[memoryview, int], tuple[int, int, int]]] = TIMESTAMP.unpack_from
 _USUAL: Final = PSH | FIN
 _STAMPED: Final = 0x80 << 8 | ACK
 """Data offset and flags of an ACK with timestamps alone."""
 _PLAIN: Final = 0x50 << 8 | ACK
 """The same without options."""
+_Fields: TypeAlias = tuple[bytes, int, Any, int, Any, bytes, int, int, int, int]
+"""Fields that ``Layout.segment_in`` reads. IPv6 has no identification and no checksum of its header."""
 _Fastpath: TypeAlias = Callable[[Network, dict[bytes, TcpFlow], LinkPort, memoryview, bool], bool]
 
 
@@ -51,7 +53,8 @@ def _fastpath(layout: Layout) -> _Fastpath:
         for hops in range(2, 256)
     )
     transport_at, addresses_at, length_from = layout.transport_at, layout.addresses_at, layout.length_from
-    has_header_sum, unpack = layout.has_header_sum, layout.segment_in.unpack_from
+    has_header_sum = layout.has_header_sum
+    unpack: Callable[[memoryview], _Fields] = layout.segment_in.unpack_from
     plain_at = transport_at + 20
     stamped_at = plain_at + TIMESTAMP.size
 

@@ -12,7 +12,7 @@ One text makes a function for each IP family, as in ``core/fastpath.py``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from slirpy.core.fragments import Fragments
 from slirpy.core.network import Network
@@ -24,6 +24,8 @@ from slirpy.wire.ipv4 import UDP
 
 __all__ = ["udp_fastpath", "udp_fastpath6"]
 
+_Fields: TypeAlias = tuple[bytes, int, int, int, Any, Any, int, Any, bytes, int, int]
+"""Fields that ``Layout.datagram`` reads."""
 _Fastpath: TypeAlias = Callable[
     [Network, dict[bytes, UdpPath | ServicePath], Fragments, LinkPort, memoryview, bool], bool
 ]
@@ -37,7 +39,8 @@ def _fastpath(layout: Layout) -> _Fastpath:
     payload_at = layout.datagram.size
     header_in_total = layout.header_in_total
     # IPv4 has a checksum of its header, and may have none of a datagram; with IPv6 it is the other way round.
-    has_header_sum, unpack = layout.has_header_sum, layout.datagram.unpack_from
+    has_header_sum = layout.has_header_sum
+    unpack: Callable[[memoryview], _Fields] = layout.datagram.unpack_from
 
     def fastpath(
         network: Network,

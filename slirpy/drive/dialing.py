@@ -144,7 +144,7 @@ class Dialing(Driven):
         """
         seconds = wait_seconds("timeout", timeout)
         self._check_open()
-        driven = self._thread is not None or self._mailbox is not None
+        driven = self._background is not None or self._mailbox is not None
         if (self._busy or driven) and not self._foreign():
             raise StateError(
                 "connect() would wait for the thread that it is called from, which drives the network;"

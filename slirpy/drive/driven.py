@@ -46,7 +46,7 @@ class Driven(Polled, abc.ABC):
         if self._busy or self._mailbox is not None:
             raise StateError("this network is driven already; call stop() first, and not from within on_frame")
         self._mailbox = Mailbox(self._poller, self._refused)
-        self._thread = ThreadDriver(self._poll, self._mailbox, self._failed)
+        self._background = ThreadDriver(self._poll, self._mailbox, self._failed)
 
     def stop(self) -> None:
         """End the background thread, after sending everything queued so far. Harmless when repeated, or without a
@@ -60,14 +60,14 @@ class Driven(Polled, abc.ABC):
                 ended.
         """
         if self._end_thread():
-            self._thread = self._mailbox = None
+            self._background = self._mailbox = None
             self._raise_failure()
 
     def _end_thread(self) -> bool:
         """Try to end the background thread; returns whether it ended. Its mailbox stays, closed, and refuses new
         calls.
         """
-        thread, mailbox = self._thread, self._mailbox
+        thread, mailbox = self._background, self._mailbox
         if thread is None or mailbox is None:
             return False
         if not mailbox.foreign():
@@ -151,7 +151,7 @@ class Driven(Polled, abc.ABC):
                 self._mailbox.close()
             self._release()
             self._poller.close()
-            self._thread = self._mailbox = None
+            self._background = self._mailbox = None
 
     def forked(self) -> None:
         """Release everything in a forked child. Called only by :mod:`slirpy.forks`.
@@ -162,7 +162,7 @@ class Driven(Polled, abc.ABC):
         mailbox = self._mailbox
         self._forked = self._closed = True
         self._busy = self._interrupted = self._closing = False
-        self._thread = self._mailbox = self._loop = None
+        self._background = self._mailbox = self._loop = None
         self._inbox = []
         for port in list(self._stack.ports):
             port.closed = True

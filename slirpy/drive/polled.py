@@ -17,6 +17,7 @@ from slirpy.errors import ConfigError, StateError
 from slirpy.errortext import strerror
 from slirpy.host.poller import MAX_EVENTS, SelectorPoller
 from slirpy.interfaces import READ, WRITE
+from slirpy.mypyc import mypyc_attr
 from slirpy.stack import Stack
 from slirpy.units import SECOND
 
@@ -30,6 +31,7 @@ BUDGET: Final = 1024
 _T = TypeVar("_T")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Polled:
     """The part of :class:`slirpy.Slirp` that works in each poll, whoever makes it.
 
@@ -46,7 +48,7 @@ class Polled:
         self._busy = self._interrupted = False
         self._closed = self._closing = False
         self._mailbox: Mailbox | None = None
-        self._thread: ThreadDriver | None = None
+        self._background: ThreadDriver | None = None
         self._loop: LoopDriver | None = None
         self._failure: BaseException | None = None
         self._pid = os.getpid()
@@ -136,7 +138,7 @@ class Polled:
         self._check_open()
         if self._busy and not self._foreign():
             raise StateError("poll() was called from within on_frame; return from there first")
-        if self._thread is not None or self._foreign():
+        if self._background is not None or self._foreign():
             raise StateError("another thread polls this network already: that of start(), or of an event loop")
 
     def poll_until(self, done: Callable[[], object], timeout: Callable[[], float | None] | None = None) -> None:

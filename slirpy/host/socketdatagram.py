@@ -32,6 +32,7 @@ from slirpy.host.ipoptions import (
 )
 from slirpy.host.opensockets import OpenSocket, OpenSockets
 from slirpy.interfaces import READ, Buffer, DatagramOwner, DatagramPeer, IcmpReport
+from slirpy.mypyc import mypyc_attr
 from slirpy.wire.udp import run_length
 
 __all__ = ["DATAGRAM_MAX", "AnsweringDatagram", "PacketSocket", "SocketDatagram", "WildcardDatagram"]
@@ -48,6 +49,7 @@ _UINT16: Final = Struct("=H")
 _can_segment: Final = sys.platform == "linux"
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class PacketSocket(OpenSocket):
     """The common part of UDP sockets and ping sockets."""
 

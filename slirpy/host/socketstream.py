@@ -38,7 +38,7 @@ _IOV_MAX: Final = 1024  # buffers per sendmsg; every system accepts at least 102
 # Linger for 0 seconds: close sends a RST.
 _LINGER_NOTHING: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 _SIOCATMARK: Final = 0x8905
-_SO_MEMINFO: Final = 55 if sys.platform == "linux" else None
+_SO_MEMINFO: Final = 55 if sys.platform == "linux" else 0
 """Not in :mod:`socket`; include/uapi/asm-generic/socket.h."""
 _MEMINFO: Final = struct.Struct("=9I")
 _RMEM_ALLOC: Final = 0
@@ -202,7 +202,7 @@ class SocketStream(OpenSocket):
         """Return the bytes of memory that the system holds for the socket: data that the far side has not taken or
         that the owner has not read, with their packets. 0 where the system does not say, and for a closed socket.
         """
-        if self._sock is None or _SO_MEMINFO is None:
+        if self._sock is None or not _SO_MEMINFO:
             return 0
         try:
             memory = _MEMINFO.unpack(self._sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from slirpy.links.seqpacket import SeqpacketLink
     from slirpy.links.stream import StreamLink
     from slirpy.links.table import LinkOptions, parse_netdev
-    from slirpy.links.tap import TapLink, open_tap
+    from slirpy.links.tap import TapLink
     from slirpy.links.trace import TraceLink
     from slirpy.links.tracefile import TraceFile
+    from slirpy.links.tuntap import open_tap
 
 __all__ = [
     "CallbackLink",
@@ -68,7 +69,8 @@ _MODULES = {
     "seqpacket": "SeqpacketLink",
     "stream": "StreamLink",
     "table": "LinkOptions parse_netdev",
-    "tap": "TapLink open_tap",
+    "tap": "TapLink",
+    "tuntap": "open_tap",
     "trace": "TraceLink",
     "tracefile": "TraceFile",
 }

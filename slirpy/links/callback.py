@@ -8,11 +8,13 @@ from slirpy.checks import instance
 from slirpy.config.values import function
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.starting import check_start, state_of
+from slirpy.mypyc import mypyc_attr
 from slirpy.reprs import never_raises
 
 __all__ = ["CallbackLink"]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class CallbackLink:
     """Calls ``on_frame`` with each frame for the guest, as ``bytes``.
 
@@ -65,4 +67,6 @@ class CallbackLink:
         self._closed = True
         self.sink = None
 
-    abandon = close
+    def abandon(self) -> None:
+        """Stop calling ``on_frame``, in a forked child."""
+        CallbackLink.close(self)

@@ -26,6 +26,7 @@ from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.endpoint import Endpoint, adopt, check_endpoint, reason
 from slirpy.links.options import Options, endpoint_keys
 from slirpy.links.starting import check_start, state_of
+from slirpy.mypyc import mypyc_attr
 from slirpy.reprs import never_raises
 
 __all__ = ["DgramLink", "dgram_netdev", "is_multicast", "multicast"]
@@ -39,6 +40,7 @@ _FULL: Final = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 _GONE: Final = (errno.ECONNREFUSED, errno.ENOTCONN, errno.EDESTADDRREQ, errno.ENOENT, errno.ECONNRESET)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class DgramLink:
     """Frames in datagrams: made by :meth:`open`, :meth:`from_fd`, :func:`multicast`, or from a connected socket.
 
@@ -248,7 +250,9 @@ class DgramLink:
             self._local.remove(self._inode)
         self._sink = self._poller = None
 
-    abandon = close
+    def abandon(self) -> None:
+        """Close the sockets, in a forked child."""
+        DgramLink.close(self)
 
 
 def is_multicast(endpoint: Endpoint) -> bool:

@@ -15,11 +15,13 @@ from slirpy.config.values import function
 from slirpy.errors import LinkError
 from slirpy.links.dgram import DgramLink
 from slirpy.links.endpoint import reason
+from slirpy.mypyc import mypyc_attr
 from slirpy.paths import PATH_MAX, bind_unix, inode_of, is_unix_path, remove_unix
 
 __all__ = ["SeqpacketLink"]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class SeqpacketLink(DgramLink):
     """A link over a connected socket; :meth:`accept` waits for a guest.
 

@@ -22,6 +22,7 @@ from slirpy.links.framing import FrameStream
 from slirpy.links.listeningsocket import ListeningSocket, tune
 from slirpy.links.options import Options, endpoint_keys
 from slirpy.links.starting import check_start
+from slirpy.mypyc import mypyc_attr
 from slirpy.reprs import never_raises
 from slirpy.units import SECOND
 
@@ -31,6 +32,7 @@ _LONGEST_WAIT: Final = 86_400  # seconds between two attempts to connect
 _UNDERWAY: Final = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class StreamLink:
     """Frames over a connection. Made by :meth:`connect`, :meth:`listen`, :meth:`from_fd`, or from a connected
     socket.

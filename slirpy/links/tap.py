@@ -8,25 +8,23 @@ this.
 
 from __future__ import annotations
 
-import errno
 import os
 import struct
-import sys
 from collections.abc import Callable, Sequence
 from io import FileIO
 from time import monotonic_ns
 from typing import Final
 
-from slirpy.checks import descriptor, switch
-from slirpy.config.values import as_text, function
-from slirpy.errors import LinkError
-from slirpy.errortext import strerror
+from slirpy.checks import descriptor
+from slirpy.config.values import function
 from slirpy.fair import PAUSE, TURN, TURN_FRAMES, TURN_LOOK
 from slirpy.interfaces import READ, WRITE, Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.starting import check_start, state_of
+from slirpy.links.tuntap import probe
+from slirpy.mypyc import mypyc_attr
 from slirpy.reprs import never_raises
 
-__all__ = ["TapLink", "open_tap"]
+__all__ = ["TapLink"]
 
 _VNET: Final = struct.Struct("=BBHHHH")
 """Flags, segmentation type, header length, segment size, checksum start and offset; in the machine's byte order."""
@@ -40,24 +38,6 @@ _GSO_NONE: Final = 0
 _GSO_TCPV4: Final = 1
 _GSO_TCPV6: Final = 4
 _GSO_UDP_L4: Final = 5
-
-# <linux/if_tun.h>
-_TUNSETIFF: Final = 0x400454CA
-_TUNGETIFF: Final = 0x800454D2
-_TUNSETOFFLOAD: Final = 0x400454D0
-_TUNGETVNETHDRSZ: Final = 0x800454D7
-_TUNSETVNETHDRSZ: Final = 0x400454D8
-_IFF_TAP: Final = 0x0002
-_IFF_MULTI_QUEUE: Final = 0x0100
-_IFF_NO_PI: Final = 0x1000
-_IFF_VNET_HDR: Final = 0x4000
-_TUN_F_CSUM: Final = 1
-_TUN_F_TSO4: Final = 2
-_TUN_F_TSO6: Final = 4
-_TUN_F_TSO_ECN: Final = 8
-_TUN_F_USO: Final = 0x60
-_OFFLOADS: Final = _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6 | _TUN_F_TSO_ECN
-_NAME_LENGTH: Final = 15
 _UDP_CSUM_OFFSET: Final = 6
 _ETHERTYPE_IPV6: Final = 0x86  # first byte of the EtherType
 
@@ -67,124 +47,7 @@ _ARENA: Final = 16 * _FRAME_ROOM
 """Bytes of the read buffer: a MiB, which stays in the processor's cache until the flush."""
 
 
-def open_tap(name: str, *, existing: bool = False, offloads: bool = True) -> tuple[int, str]:
-    """Create or open a TAP interface in the current network namespace.
-
-    An existing interface (``ip tuntap add tap0 mode tap user me``) can be opened by its user without privileges; its
-    addresses and state stay as they are.
-
-    Args:
-        name: name of the interface, up to 15 characters; it may contain ``%d`` for the first free number.
-        existing: do not create one; it is an error if there is none of this name.
-        offloads: use checksum and segmentation offload, where most of the speed comes from; False for an interface
-            whose frames have to be as on a wire.
-
-    Returns:
-        The descriptor, non-blocking, for :class:`TapLink`, and the interface's name. An interface created by this
-        call is down, and disappears with the descriptor.
-
-    Raises:
-        ConfigError: an argument of another type.
-        LinkError: there is no ``/dev/net/tun``, no right to use it, or no such interface; the text says what to do.
-    """
-    as_text("name", name)
-    switch("existing", existing)
-    switch("offloads", offloads)
-    if sys.platform != "linux":
-        raise LinkError(f"TAP links need Linux; this is {sys.platform}")
-    import fcntl
-    import socket
-
-    if not 0 < len(name.encode()) <= _NAME_LENGTH:
-        raise LinkError(f'TAP interface "{name}": a name has 1 to {_NAME_LENGTH} characters, such as tap0')
-    if existing:
-        try:
-            socket.if_nametoindex(name)
-        except OSError:
-            raise LinkError(
-                f'there is no interface "{name}" here; make it with: sudo ip tuntap add {name} mode tap user $USER'
-            ) from None
-    try:
-        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise LinkError("/dev/net/tun does not exist; load the module with: sudo modprobe tun") from None
-    except OSError as error:
-        raise LinkError(
-            f"cannot open /dev/net/tun: {_reason(error)}; allow it with: sudo chmod 666 /dev/net/tun"
-        ) from None
-    flags = _IFF_TAP | _IFF_NO_PI | (_IFF_VNET_HDR if offloads else 0)
-    try:
-        try:
-            given = fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            # An interface made for several queues can only be opened as such.
-            request = struct.pack("16sH22x", name.encode(), flags | _IFF_MULTI_QUEUE)
-            given = fcntl.ioctl(fd, _TUNSETIFF, request)
-        if offloads:
-            fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("i", _VNET.size))
-    except OSError as error:
-        os.close(fd)
-        advice = {
-            errno.EPERM: "; it takes CAP_NET_ADMIN in this network namespace, or an interface made for this user",
-            errno.EBUSY: "; it is in use, choose another name",
-            errno.EINVAL: "; there is one of this name that is no TAP interface, choose another",
-        }.get(error.errno or 0, "")
-        raise LinkError(f'cannot set up the TAP interface "{name}": {_reason(error)}{advice}') from None
-    return fd, given[:16].rstrip(b"\0").decode()
-
-
-def _probe(fd: int) -> tuple[int, bool, bool]:
-    """Detect the header of each frame on a descriptor and the supported offloads, which are then turned on.
-
-    Returns:
-        The size of the virtio-net header, 0 for none; whether checksum and segmentation offload are on; and whether
-        the kernel also does UDP segmentation.
-
-    Raises:
-        LinkError: the descriptor is not that of a TAP interface, or of one that cannot be used.
-    """
-    if sys.platform != "linux":
-        raise LinkError(f"TAP links need Linux; this is {sys.platform}")
-    import fcntl
-
-    try:
-        name, flags = struct.unpack("16sH22x", fcntl.ioctl(fd, _TUNGETIFF, bytes(40)))
-    except OSError as error:
-        raise LinkError(
-            f"descriptor {fd} is not that of a TAP interface: {_reason(error)}; get one from open_tap()"
-        ) from None
-    if not flags & _IFF_TAP:
-        shown = name.rstrip(b"\0").decode(errors="replace")
-        raise LinkError(
-            f"descriptor {fd} ({shown}) is that of a TUN interface, without Ethernet; open it with IFF_TAP"
-        )
-    os.set_blocking(fd, False)
-    if not flags & _IFF_VNET_HDR:
-        try:
-            fcntl.ioctl(fd, _TUNSETOFFLOAD, 0)  # an earlier user of the interface may have left them on
-        except OSError:
-            pass  # such an interface has none
-        return 0, False, False
-    (size,) = struct.unpack("i", fcntl.ioctl(fd, _TUNGETVNETHDRSZ, bytes(4)))
-    cuts_udp = True
-    try:
-        # Only to see whether the kernel supports it (6.2 and newer); accepting such frames needs no setting here.
-        fcntl.ioctl(fd, _TUNSETOFFLOAD, _OFFLOADS | _TUN_F_USO)
-    except OSError:
-        cuts_udp = False
-    try:
-        fcntl.ioctl(fd, _TUNSETOFFLOAD, _OFFLOADS)
-    except OSError:
-        return size, False, False
-    return size, True, cuts_udp
-
-
-def _reason(error: OSError) -> str:
-    return strerror(error.errno or 0).lower()
-
-
+@mypyc_attr(allow_interpreted_subclasses=True)
 class TapLink:
     """A TAP descriptor as a link: from :func:`open_tap`, or opened by another program.
 
@@ -209,7 +72,7 @@ class TapLink:
         if on_gone is not None:
             function("on_gone", on_gone, " without arguments")
         LinkFeatures(mtu=mtu)  # checked before the descriptor is changed
-        size, offloads, cuts_udp = _probe(fd)
+        size, offloads, cuts_udp = probe(fd)
         self.features = LinkFeatures(
             mtu=mtu,
             checksum_offload=offloads,
@@ -358,4 +221,6 @@ class TapLink:
             self._fd = -1
             self._sink = None
 
-    abandon = close
+    def abandon(self) -> None:
+        """Close the descriptor, in a forked child."""
+        TapLink.close(self)

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Final
 
 from slirpy.links.options import Options
-from slirpy.links.tap import TapLink, open_tap
+from slirpy.links.tap import TapLink
+from slirpy.links.tuntap import open_tap
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:

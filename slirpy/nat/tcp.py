@@ -15,6 +15,7 @@ from slirpy.core.port import LinkPort
 from slirpy.core.ports import free_port
 from slirpy.fair import OUTSIDE, Shares
 from slirpy.interfaces import FlowRequest, HostNetwork, Inspector, IPProtocol, StreamPeer, Verdict
+from slirpy.mypyc import replace
 from slirpy.nat.kernel import KernelBuffers
 from slirpy.nat.limits import EXHAUSTED, DescriptorLimit
 from slirpy.nat.memory import MemoryBudget
@@ -37,11 +38,6 @@ from slirpy.tcp.window import ORDINARY, WindowPool
 from slirpy.units import SECOND
 from slirpy.wire.ip import Family, family_of, flow_key, split_key
 from slirpy.wire.tcp import HEADER_LENGTH
-
-if not TYPE_CHECKING:
-    from slirpy.records import replace
-else:
-    from dataclasses import replace
 
 if TYPE_CHECKING:
     from slirpy.nat.proxies import Proxies

@@ -8,14 +8,8 @@ from struct import Struct
 from slirpy.checks import instance, switch, whole
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer
-from slirpy.mypyc import Final
+from slirpy.mypyc import Final, NamedTuple
 from slirpy.tcp.seq import MASK
-
-TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
-if TYPE_CHECKING:
-    from typing import NamedTuple
-else:
-    from slirpy.records import NamedTuple
 
 __all__ = [
     "MAX_SACK_BLOCKS",

@@ -7,15 +7,10 @@ from collections.abc import Callable
 from slirpy.checks import octets, shown, whole
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer
+from slirpy.mypyc import NamedTuple, Protocol
 from slirpy.tcp.options import NONE, TcpOptions, check_options, parse
 from slirpy.tcp.seq import MASK
 from slirpy.wire.tcp import ACK, FIN, RST
-
-TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
-if TYPE_CHECKING:
-    from typing import NamedTuple, Protocol
-else:
-    from slirpy.records import NamedTuple, Protocol
 
 __all__ = ["Emit", "Segment", "as_segments", "check_segment", "reset_for"]
 

@@ -102,13 +102,23 @@ class Family(abc.ABC):
         unspecified: the address that stands for none.
     """
 
-    version: int
-    address_length: int
-    header_length: int
-    least_mtu: int
-    ethertype: int
-    icmp: int
-    unspecified: bytes
+    def __init__(
+        self,
+        version: int,
+        address_length: int,
+        header_length: int,
+        least_mtu: int,
+        ethertype: int,
+        icmp: int,
+        unspecified: bytes,
+    ) -> None:
+        self.version = version
+        self.address_length = address_length
+        self.header_length = header_length
+        self.least_mtu = least_mtu
+        self.ethertype = ethertype
+        self.icmp = icmp
+        self.unspecified = unspecified
 
     @abc.abstractmethod
     def parse(self, packet: Buffer) -> Header | None:
@@ -163,13 +173,8 @@ class Family(abc.ABC):
 
 
 class _IPv4(Family):
-    version = 4
-    address_length = 4
-    header_length = ipv4.HEADER_LENGTH
-    least_mtu = 68
-    ethertype = ethernet.TYPE_IPV4
-    icmp = ipv4.ICMP
-    unspecified = bytes(4)
+    def __init__(self) -> None:
+        super().__init__(4, 4, ipv4.HEADER_LENGTH, 68, ethernet.TYPE_IPV4, ipv4.ICMP, bytes(4))
 
     def parse(self, packet: Buffer) -> ipv4.IPv4Header | None:
         return ipv4.parse(packet)
@@ -211,13 +216,8 @@ class _IPv4(Family):
 
 
 class _IPv6(Family):
-    version = 6
-    address_length = 16
-    header_length = ipv6.HEADER_LENGTH
-    least_mtu = 1280
-    ethertype = ethernet.TYPE_IPV6
-    icmp = ipv6.ICMPV6
-    unspecified = ipv6.UNSPECIFIED
+    def __init__(self) -> None:
+        super().__init__(6, 16, ipv6.HEADER_LENGTH, 1280, ethernet.TYPE_IPV6, ipv6.ICMPV6, ipv6.UNSPECIFIED)
 
     def parse(self, packet: Buffer) -> ipv6.IPv6Header | None:
         return ipv6.parse(packet)

@@ -22,7 +22,7 @@ import fcntl, os, socket, struct, subprocess, sys, threading
 from slirpy import Config, Slirp
 from slirpy.errors import LinkError
 from slirpy.links import TapLink
-from slirpy.links.tap import open_tap
+from slirpy.links.tuntap import open_tap
 
 SIZE = 3_000_000
 

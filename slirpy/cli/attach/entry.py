@@ -118,7 +118,7 @@ def _enter(channel: Channel, namespaces: Namespaces, tap: str) -> NoReturn:
 
 
 def _make_tap(channel: Channel, namespaces: Namespaces, tap: str) -> None:
-    from slirpy.links.tap import open_tap
+    from slirpy.links.tuntap import open_tap
 
     if namespaces.user is not None:
         _set(namespaces.user, linux.CLONE_NEWUSER, "user")

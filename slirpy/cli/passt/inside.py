@@ -196,7 +196,7 @@ def _live(channel: Channel, namespaces: Namespaces, tap: str) -> NoReturn:
 
 
 def _enter(channel: Channel, namespaces: Namespaces, tap: str) -> None:
-    from slirpy.links.tap import open_tap
+    from slirpy.links.tuntap import open_tap
 
     for descriptor, flag, kind in (
         (namespaces.user, linux.CLONE_NEWUSER, "user"),

@@ -12,6 +12,7 @@ from slirpy import ConfigError
 from tests.support.harness import Net, NoPoller, Wire, config
 
 
+@pytest.mark.needs("interpreted", detail="a compiled function checks types itself")
 @pytest.mark.parametrize("given", ["soon", 1.5, None, b"1"])
 @pytest.mark.parametrize(("method", "name"), [("tick", "now"), ("flush", "now"), ("call_at", "when")])
 def test_a_time_is_a_whole_number_of_nanoseconds(method: str, name: str, given: Any) -> None:
@@ -27,6 +28,7 @@ def test_call_at_requires_a_function() -> None:
         Net(config()).stack.call_at(0, given)
 
 
+@pytest.mark.needs("interpreted", detail="a compiled function checks types itself")
 @pytest.mark.parametrize("given", ["text", None, 5])
 def test_a_frame_is_a_buffer(given: Any) -> None:
     net = Net(config())

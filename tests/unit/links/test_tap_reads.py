@@ -54,7 +54,7 @@ class Kernel:
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
     made: Any = Kernel()
-    monkeypatch.setattr(tap, "_probe", lambda fd: (0, False, False))
+    monkeypatch.setattr(tap, "probe", lambda fd: (0, False, False))
     monkeypatch.setattr(tap, "monotonic_ns", lambda: made.now)
     ours, theirs = socket.socketpair()
     with ours, theirs:

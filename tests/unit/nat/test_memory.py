@@ -50,6 +50,7 @@ class Budget:
         return [Flow(self.shares, party, start + number) for number in range(count)]
 
 
+@pytest.mark.needs("interpreted", detail="derives from a trait")
 def test_the_largest_user_gives_way() -> None:
     world = Budget(1000)
     one, two = world.flows("greedy", 5), world.flows("modest", 2, 100)
@@ -66,6 +67,7 @@ def test_the_largest_user_gives_way() -> None:
     assert world.budget.numbers() == {"greedy": 597, "modest": 205}
 
 
+@pytest.mark.needs("interpreted", detail="derives from a trait")
 def test_thousands_of_changes_keep_the_books() -> None:
     """The sums are those of all connections, and never exceed the limit."""
     random, world = Random(5), Budget(50_000)
@@ -86,6 +88,7 @@ def test_thousands_of_changes_keep_the_books() -> None:
     assert (world.budget.total, world.budget._parties, world.budget._party_of) == (0, {}, {})
 
 
+@pytest.mark.needs("interpreted", detail="derives from a trait")
 def test_with_plenty_only_growth_is_reported() -> None:
     """From three eighths of the budget on, all connections are looked at, and each is asked for all changes."""
     world = Budget(80_000)
@@ -106,6 +109,7 @@ def test_with_plenty_only_growth_is_reported() -> None:
         assert (flow.alert, flow.unnoted) == (False, LEAST)
 
 
+@pytest.mark.needs("interpreted", detail="derives from a trait")
 def test_each_change_is_reported_until_there_is_plenty() -> None:
     world = Budget(80_000)
     one, two = world.flows("link", 2)
@@ -147,6 +151,7 @@ def held(net: Net) -> int:
     return sum(conn.snd_buf.length + conn.rcv_pending + conn.reassembly.size for conn in conns)
 
 
+@pytest.mark.needs("interpreted", detail="replaces a method")
 @pytest.mark.usefixtures("small")
 def test_data_that_guests_do_not_acknowledge() -> None:
     """512 connections to a source, 64 times fewer than may be open, and the guest acknowledges nothing of it."""
@@ -173,6 +178,7 @@ class Deaf(Remote):
         self.paused = True
 
 
+@pytest.mark.needs("interpreted", detail="replaces a method")
 @pytest.mark.parametrize("gap", [0, 1], ids=["far sides do not take", "behind a gap"])
 @pytest.mark.usefixtures("small")
 def test_data_of_guests(gap: int) -> None:

@@ -22,6 +22,8 @@ LINK = object()
 NEIGHBOR = SimpleNamespace(port=SimpleNamespace(link=LINK), mac=GUEST_MAC)
 NO, YES = Verdict(Action.REJECT), Verdict(Action.ALLOW)
 
+pytestmark = pytest.mark.needs("interpreted", detail="derives from a flow")
+
 
 class Flow(NatTcpFlow):
     """A TCP flow of which only these attributes are set."""

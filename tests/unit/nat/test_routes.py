@@ -194,6 +194,7 @@ def timed(network: Timed, **options: Any) -> Router:
     return Router(config(**options), network=cast("Any", network))
 
 
+@pytest.mark.needs("interpreted", detail="a compiled function accepts no other object in place of a network")
 def test_a_flow_is_held_for_a_bounded_time() -> None:
     network, decision = Timed(), Decision()
     pending = timed(network, policy=lambda flow: decision).route(request(WORLD))
@@ -209,6 +210,7 @@ def test_a_flow_is_held_for_a_bounded_time() -> None:
     assert pending.outcome is Refusal.PROHIBITED
 
 
+@pytest.mark.needs("interpreted", detail="a compiled function accepts no other object in place of a network")
 def test_a_decision_in_time_ends_the_alarm() -> None:
     network, decision = Timed(), Decision()
     pending = timed(network, policy=lambda flow: decision).route(request(WORLD))
@@ -217,12 +219,14 @@ def test_a_decision_in_time_ends_the_alarm() -> None:
     assert (pending.outcome, network.cancelled, network.refused) == (Route(WORLD, 80), 1, [])
 
 
+@pytest.mark.needs("interpreted", detail="a compiled function accepts no other object in place of a network")
 def test_a_flow_that_is_decided_at_once_is_not_held() -> None:
     network = Timed()
     timed(network, policy=lambda flow: Verdict(Action.ALLOW)).route(request(WORLD))
     assert (network.alarms, network.stats.flows_held) == ([], 0)
 
 
+@pytest.mark.needs("interpreted", detail="a compiled function accepts no other object in place of a network")
 @pytest.mark.parametrize(
     ("options", "reason"),
     [({"restrict": True}, "restrict"), ({"policy": lambda flow: Verdict(Action.DROP, reason="so")}, "so")],
@@ -238,6 +242,7 @@ def test_refusals_are_reported(options: dict[str, Any], reason: str, listens: bo
     assert network.refused == (heard if listens else [])
 
 
+@pytest.mark.needs("interpreted", detail="a compiled function accepts no other object in place of a network")
 def test_forbidden_host_addresses_are_reported_and_unreachable() -> None:
     for destination in (GATEWAY, ip("10.0.2.255")):
         network = Timed()
@@ -251,6 +256,7 @@ def test_forbidden_host_addresses_are_reported_and_unreachable() -> None:
     assert open_.route(request(WORLD)) == Route(WORLD, 80)
 
 
+@pytest.mark.needs("interpreted", detail="a compiled function accepts no other object in place of a network")
 @pytest.mark.parametrize(
     ("ready", "listens", "admits"), [(True, True, True), (False, True, False), (False, False, True)]
 )
@@ -271,6 +277,9 @@ def test_places_that_guests_may_not_reach() -> None:
     )
 
 
+@pytest.mark.needs(
+    "interpreted", detail="a compiled function accepts no other object in place of token buckets"
+)
 def test_new_flows_may_be_limited() -> None:
     router = Router(config())
     assert router.may_open("link", 7)
