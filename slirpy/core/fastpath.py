@@ -36,9 +36,9 @@ __all__ = ["tcp_fastpath", "tcp_fastpath6"]
 _unpack_timestamp: Final[Callable[[memoryview, int], tuple[int, int, int]]] = TIMESTAMP.unpack_from
 _USUAL: Final = PSH | FIN
 _STAMPED: Final = 0x80 << 8 | ACK
-"""Data offset and flags of an ACK with timestamps alone."""
+"""Data offset and flags of an ACK with timestamps and nothing else."""
 _PLAIN: Final = 0x50 << 8 | ACK
-"""The same without options."""
+"""Data offset and flags of an ACK without options."""
 _Fields: TypeAlias = tuple[bytes, int, Any, int, Any, bytes, int, int, int, int]
 """Fields that ``Layout.segment_in`` reads. IPv6 has no identification and no checksum of its header."""
 _Fastpath: TypeAlias = Callable[[Network, dict[bytes, TcpFlow], LinkPort, memoryview, bool], bool]

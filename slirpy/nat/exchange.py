@@ -18,6 +18,7 @@ from slirpy.interfaces import Frame
 from slirpy.nat.pumps import READS, PumpedFlow
 from slirpy.tcp import Connection
 from slirpy.tcp.connection import READ_AHEAD
+from slirpy.tcp.delivery import grow_window
 from slirpy.tcp.emit import window_field
 from slirpy.tcp.loss import probe
 from slirpy.tcp.options import TIMESTAMP, TIMESTAMP_WORD
@@ -114,7 +115,7 @@ def _exchanger(layout: Layout) -> _Exchange:
             conn.rcv_pending = 0  # as consume() does
             conn.rcv_queue.clear()
             if conn.rcv_limit < conn.rcv_limit_max:
-                conn.grow_window(taken)
+                grow_window(conn, taken)
         mss, ack = conn.mss, conn.rcv_nxt
         offered = (conn.rcv_adv - ack) & MASK
         growth = conn.rcv_limit - offered

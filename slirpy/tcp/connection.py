@@ -13,7 +13,7 @@ from slirpy.errors import StateError
 from slirpy.errortext import errno_name
 from slirpy.mypyc import Final, mypyc_attr
 from slirpy.reprs import never_raises
-from slirpy.tcp.delivery import copy_views
+from slirpy.tcp.delivery import copy_views, grow_window
 from slirpy.tcp.receive import segment_arrives
 from slirpy.tcp.segment import Segment, as_segments, check_segment, reset_for
 from slirpy.tcp.sending import expire, output
@@ -31,7 +31,7 @@ from slirpy.tcp.states import (
     SYNCHRONIZED,
 )
 from slirpy.tcp.tcb import ControlBlock
-from slirpy.tcp.window import ORDINARY, most_for
+from slirpy.tcp.window import most_for
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ class Connection(ControlBlock):
         if not self.rcv_pending:
             self.rcv_queue.clear()
             if self.rcv_limit < self.rcv_limit_max:
-                self.grow_window(count)
+                grow_window(self, count)
             return
         queue = self.rcv_queue
         taken = 0
@@ -250,35 +250,6 @@ class Connection(ControlBlock):
         del queue[:taken]
         if count:
             queue[0] = memoryview(queue[0])[count:]
-
-    def grow_window(self, taken: int) -> None:
-        """Let the window grow if it is worth it: the user has consumed everything, the last ``taken`` bytes just now.
-
-        The theory is in :mod:`slirpy.tcp.window`.
-        """
-        if 2 * ((self.rcv_nxt - self.irs) & MASK) < self.settings.rcv_buffer_initial:
-            return
-        most = self.rcv_limit_max
-        pool = self.pool
-        if pool is not None:
-            if not self.window_grown:
-                self.window_grown = True
-                pool.members += 1
-            most = min(most, pool.total // pool.members)
-        limit = self.rcv_limit
-        if limit < ORDINARY:
-            self.rcv_limit = max(limit, min(limit + 2 * taken, most, ORDINARY))
-            return
-        now = self.heard_at  # the time of the segment whose data was just taken, or of a later one
-        if self.rcv_round is None:
-            self.rcv_round = now, self.rcv_nxt, 0
-            return
-        start, first, before = self.rcv_round
-        if now - start < self.rtt.srtt:
-            return
-        arrived = (self.rcv_nxt - first) & MASK
-        self.rcv_round = now, self.rcv_nxt, arrived
-        self.rcv_limit = max(limit, min(2 * arrived + 4 * max(arrived - before, 0), most))
 
     def copy_received(self) -> None:
         """Copy the data left in ``rcv_queue``, because the frames that contain it are about to be reused."""

@@ -15,11 +15,20 @@ from slirpy.tcp.states import (
     TIME_WAIT_TIMER,
 )
 from slirpy.tcp.tcb import ControlBlock
+from slirpy.tcp.window import ORDINARY
 
 MAX_COPIED_PIECES: Final = 64
 """Maximum number of pieces of received data that are copied one by one; more are joined into one."""
 
-__all__ = ["accept_text", "copy_views", "deliver_queued", "restart_time_wait", "take_fin", "take_text"]
+__all__ = [
+    "accept_text",
+    "copy_views",
+    "deliver_queued",
+    "grow_window",
+    "restart_time_wait",
+    "take_fin",
+    "take_text",
+]
 
 
 def take_text(conn: ControlBlock, seq: int, text: Buffer, now: int) -> None:
@@ -90,6 +99,36 @@ def accept_text(conn: ControlBlock, payload: Buffer, length: int, now: int) -> N
         conn.ack_now = True
     elif not conn.delack_at:
         conn.delack_at = now + conn.settings.delayed_ack
+
+
+def grow_window(conn: ControlBlock, taken: int) -> None:
+    """Let the window grow if it is worth it: the user has consumed everything, the last ``taken`` bytes just now.
+
+    The theory is in :mod:`slirpy.tcp.window`.
+    """
+    if 2 * ((conn.rcv_nxt - conn.irs) & MASK) < conn.settings.rcv_buffer_initial:
+        return
+    most = conn.rcv_limit_max
+    pool = conn.pool
+    if pool is not None:
+        if not conn.window_grown:
+            conn.window_grown = True
+            pool.members += 1
+        most = min(most, pool.total // pool.members)
+    limit = conn.rcv_limit
+    if limit < ORDINARY:
+        conn.rcv_limit = max(limit, min(limit + 2 * taken, most, ORDINARY))
+        return
+    now = conn.heard_at  # the time of the segment whose data was just taken, or of a later one
+    if conn.rcv_round is None:
+        conn.rcv_round = now, conn.rcv_nxt, 0
+        return
+    start, first, before = conn.rcv_round
+    if now - start < conn.rtt.srtt:
+        return
+    arrived = (conn.rcv_nxt - first) & MASK
+    conn.rcv_round = now, conn.rcv_nxt, arrived
+    conn.rcv_limit = max(limit, min(2 * arrived + 4 * max(arrived - before, 0), most))
 
 
 def copy_views(queue: list[Buffer]) -> None:

@@ -287,6 +287,7 @@ GOOD: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "Slirp.attach_link": lambda scene: {"link": scene.link},
     "Slirp.mount": lambda scene: {"application": print, "server": "10.0.2.101"},
     "Polled.poll": lambda scene: {},
+    "Polled.poll_until": lambda scene: {"done": lambda: True, "timeout": lambda: 0.0},
     "Loopbacks.reach_guest_loopback": lambda scene: {"guest": "10.0.2.15", "open_socket": print},
     "Loopbacks.serve_guest_loopback": lambda scene: {"sock": scene.datagram_socket(), "port": 80},
     "Slirp.remove_guestfwd": lambda scene: {"rule": scene.slirp.add_guestfwd(RULE_IN)},
