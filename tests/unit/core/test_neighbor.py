@@ -291,7 +291,7 @@ def test_the_time_of_a_guest_is_that_of_its_address_and_link() -> None:
 
 
 def test_an_address_that_another_has_leased() -> None:
-    """Its present user keeps it; a third guest behind the same link does not get it."""
+    """The address stays with its present user; a third guest behind the same link does not get it."""
     net = Net()
     other, neighbors = net._ports[net.attach()], net.stack.neighbors
     neighbors.learn(GUEST, GUEST_MAC, net.port)

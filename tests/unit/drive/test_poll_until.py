@@ -32,7 +32,7 @@ def watched(net: Slirp, ready: Callable[[], object]) -> Iterator[socket.socket]:
         yield far
 
 
-def test_it_returns_once_the_condition_holds(net: Slirp) -> None:
+def test_polls_end_once_the_condition_holds(net: Slirp) -> None:
     seen: list[int] = []
     with watched(net, lambda: seen.append(1)) as far:
         far.send(b"xyz")
