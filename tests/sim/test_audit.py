@@ -80,6 +80,22 @@ def test_datagrams_are_counted_by_destination() -> None:
     assert found == {SERVER: [3, 15, 3, 15], "192.0.2.8": [2, 10, 0, 0]}
 
 
+def test_echo_requests_are_counted_by_destination() -> None:
+    audited = Audited()
+    audited.net.host.answer_ping(SERVER)
+    pings = [audited.net.guest.ping(SERVER, payload) for payload in (b"12345", b"1234567")]
+    audited.net.run(SECOND)
+    assert all(ping.reply is not None for ping in pings)
+    audited.end()
+    (counted,) = audited.of("end")
+    assert [counted[f"{what}_{way}"] for way in ("in", "out") for what in ("packets", "bytes")] == [
+        2,
+        12,
+        2,
+        12,
+    ]
+
+
 def test_names_of_addresses_without_any_policy() -> None:
     audited = Audited(dns_records=["web.test=192.0.2.7"])
     audited.net.guest.udp().send(dnslib.DNSRecord.question("web.test").pack(), "10.0.2.3", 53)
