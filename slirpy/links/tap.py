@@ -41,6 +41,8 @@ _GSO_UDP_L4: Final = 5
 _UDP_CSUM_OFFSET: Final = 6
 _ETHERTYPE_IPV6: Final = 0x86  # first byte of the EtherType
 
+_SMALL: Final = 1000
+"""Bytes of the largest frame that is taken for part of a small exchange."""
 _FRAME_ROOM: Final = 65535 + 14 + 4 + 64
 """Bytes of the longest frame with its header."""
 _ARENA: Final = 16 * _FRAME_ROOM
@@ -95,7 +97,7 @@ class TapLink:
         self._read_at = 0
         """Time when the last batch was read."""
         self._single = False
-        """True if the last batch was one frame, or none."""
+        """True if the last batch was a small frame or none, as in small exchanges."""
         self._headers: dict[int, bytes] = {}
         """Headers by checksum offset and start, segment size, length of the frame's headers and EtherType: 16 bits
         each, lowest first, and the last two only where there is a segment size."""
@@ -128,13 +130,14 @@ class TapLink:
         """Read a batch; its memory is reused after the flush that follows."""
         readinto, size, arena, frames = self._readinto, self._size, self._first, TURN_FRAMES
         now = monotonic_ns()
-        # After one frame and a pause there is one frame again, as a rule. The poller reports more, which are then
-        # read together. Asking for a second one here would cost a small exchange a system call.
+        # After one small frame and a pause there is one frame again, as a rule. Asking for a second one here would
+        # cost a small exchange a system call. While data passes, in either direction, all that is there is read: each
+        # turn acknowledges, or sends, as much as the turn before, so reading one frame would keep turns small.
         if self._single and now - self._read_at > PAUSE:
             frames = 1
         self._read_at = now
         end = now + TURN
-        start = number = 0
+        start = begin = over = number = 0
         while True:
             try:
                 length = readinto(arena[start:] if start else arena)
@@ -162,11 +165,13 @@ class TapLink:
             elif over > _ARENA - _FRAME_ROOM:
                 break
             start = over
-        self._single = number <= 1
+        self._single = not number or (number == 1 and over - begin <= _SMALL)
 
     def send(self, frames: Sequence[Frame]) -> int:
         """Write each frame; the kernel takes one at a time."""
         fd, writev, plain = self._fd, os.writev, self._plain
+        if len(frames) != 1 or len(frames[0].parts[-1]) > _SMALL:
+            self._single = False
         for sent, (parts, gso_size, csum_start, csum_offset) in enumerate(frames):
             if not csum_start:
                 header = plain

@@ -10,31 +10,35 @@ from typing import Any
 import pytest
 
 from slirpy.fair import PAUSE, TURN
-from slirpy.interfaces import READ
+from slirpy.interfaces import READ, Frame
 from slirpy.links import tap
 
 pytestmark = pytest.mark.needs("linux")
 
-FRAME = bytes(60)
+SMALL, LARGE = bytes(60), bytes(1514)
 
 
 class Kernel:
     """A TAP descriptor, its sink and its poller: frames wait in a queue, and a clock is set by hand."""
 
     def __init__(self) -> None:
-        self.waiting = self.arrived = self.reads = self.now = self.cost = 0
+        self.waiting = self.arrived = self.reads = self.turns = self.now = self.cost = 0
+        self.length = len(SMALL)
 
     def readinto(self, buffer: Any) -> int | None:
         self.reads += 1
         if not self.waiting:
             return None
         self.waiting -= 1
-        return len(FRAME)
+        return self.length
 
     def input(self, frame: Any, checksummed: bool = False, gso_size: int = 0) -> bool:
         self.arrived += 1
         self.now += self.cost
         return False
+
+    send: Any
+    """The link's method."""
 
     def register(self, fd: int, events: int, ready: Any) -> None:
         self.ready = ready
@@ -45,8 +49,9 @@ class Kernel:
     def poll(self, pause: int, frames: int) -> int:
         """Let frames come after a pause, and report the descriptor until it is empty; returns the reads."""
         self.now += pause
-        self.waiting, self.reads = frames, 0
+        self.waiting, self.reads, self.turns = frames, 0, 0
         while self.waiting:
+            self.turns += 1
             self.ready(READ)
         return self.reads
 
@@ -61,6 +66,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
         link = tap.TapLink(os.dup(ours.fileno()))
         monkeypatch.setattr(link, "_readinto", made.readinto)
         link.start(made, made)
+        made.send = link.send
         yield made
         link.close()
 
@@ -81,6 +87,30 @@ def test_more_than_the_expected_frame_is_read_by_the_next_poll(kernel: Kernel) -
     kernel.poll(PAUSE * 2, 1)
     assert kernel.poll(PAUSE * 2, 10) == 1 + 10
     assert kernel.arrived == 11
+
+
+def test_after_a_large_frame_all_is_read_together(kernel: Kernel) -> None:
+    kernel.poll(PAUSE * 2, 1)
+    kernel.poll(PAUSE * 2, 2)
+    assert kernel.turns == 2, "small ones"
+    kernel.length = len(LARGE)
+    kernel.poll(PAUSE * 2, 1)
+    kernel.poll(PAUSE * 2, 1)
+    kernel.poll(PAUSE * 2, 5)
+    assert kernel.turns == 1
+
+
+@pytest.mark.parametrize(
+    ("frames", "turns"),
+    [([Frame((SMALL,))], 2), ([Frame((SMALL, LARGE))], 1), ([Frame((SMALL,))] * 2, 1)],
+    ids=["small", "large", "two"],
+)
+def test_acknowledgements_of_data_are_read_together(kernel: Kernel, frames: list[Frame], turns: int) -> None:
+    kernel.poll(PAUSE * 2, 1)
+    kernel.poll(PAUSE * 2, 1)
+    kernel.send(frames)
+    kernel.poll(PAUSE * 2, 5)
+    assert kernel.turns == turns
 
 
 def test_frames_on_the_fast_path_end_a_turn_too(kernel: Kernel) -> None:
