@@ -111,10 +111,14 @@ def _of_rows(columns: list[str], rows: Sequence[Sequence[str]], names: list[int]
 def _labels(columns: list[str], rows: Sequence[Sequence[str]], names: list[int]) -> list[str]:
     """Return a label for each row, of those columns that differ. A number alone says nothing: its column precedes."""
     telling = [i for i in names if len({row[i] for row in rows}) > 1] or names[:1]
-    return [
-        "\n".join(f"{columns[i]} {row[i]}" if _NUMBER.match(row[i]) else row[i] for i in telling if row[i])
-        for row in rows
-    ]
+    return ["\n".join(_label(columns[i], row[i]) for i in telling if row[i]) for row in rows]
+
+
+def _label(column: str, value: str) -> str:
+    """Return what a cell says by itself: ``MTU 1500``, ``4 connections``, or a text as it is."""
+    if not _NUMBER.match(value):
+        return value
+    return f"{value} {column}" if column.endswith("s") else f"{column} {value}"
 
 
 def distributions_of(report: Report) -> dict[str, list[float]]:
@@ -221,6 +225,7 @@ def draw_distributions(latencies: Mapping[str, Sequence[float]], path: Path) -> 
         line = STYLES[style % len(STYLES)] if contender else "-"
         axes.ecdf(values, label=name, color=_colour(contender, number), linestyle=line)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("microseconds of a round trip (less is better)")
     axes.set_ylabel("part of the round trips")
     axes.legend(frameon=False)

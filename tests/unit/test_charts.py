@@ -15,11 +15,11 @@ import pytest
 from tests.support.repository import REPOSITORY
 
 PROGRAM = REPOSITORY / "benchmarks" / "charts.py"
-COLUMNS = ["MTU", "direction", "network", "IP", "Gbit/s", "slirpy is", "CPU s"]
+COLUMNS = ["MTU", "direction", "connections", "network", "IP", "Gbit/s", "slirpy is", "CPU s"]
 ROWS = [
-    ("1500", "up", "slirpy", "IPv4", "1,010.5", "", "0.7"),
-    ("1500", "up", "pasta", "IPv4", "7", "1.5x", "-"),
-    ("65520", "down", "slirpy", "IPv4", "11", "", "0.8"),
+    ("1500", "up", "1", "slirpy", "IPv4", "1,010.5", "", "0.7"),
+    ("1500", "up", "1", "pasta", "IPv4", "7", "1.5x", "-"),
+    ("65520", "down", "4", "slirpy", "IPv4", "11", "", "0.8"),
 ]
 
 
@@ -34,7 +34,10 @@ def test_a_row_for_each_network(modules: tuple[ModuleType, ModuleType]) -> None:
     """Each column of figures is a chart. Labels have what differs, and say what a number is."""
     charts, report = modules
     rate, cpu = charts.bars_of(report.Report("T", "", COLUMNS, ROWS))
-    assert (rate.unit, rate.cases) == ("Gbit/s", ["MTU 1500\nup", "MTU 65520\ndown"])
+    assert (rate.unit, rate.cases) == (
+        "Gbit/s",
+        ["MTU 1500\nup\n1 connections", "MTU 65520\ndown\n4 connections"],
+    )
     assert rate.figures["slirpy"] == [1010.5, 11.0]
     assert rate.figures["pasta"][0] == 7.0
     assert math.isnan(rate.figures["pasta"][1])
@@ -86,7 +89,7 @@ def test_stored_results_are_drawn_as_new_ones(modules: tuple[ModuleType, ModuleT
         path.read_text() for path in direct
     ]
     (some,) = charts.read(tmp_path / "results.json", ["1500", "up"])
-    assert [row[2] for row in some.rows] == ["slirpy", "pasta"]
+    assert [row[3] for row in some.rows] == ["slirpy", "pasta"]
     assert list(charts.read(tmp_path / "results.json", ["up"])[0].samples) == ["latency, up, us", "up"]
 
 
