@@ -68,6 +68,8 @@ class Faults:
 
 
 NONE = Faults()
+_FEW = 64
+"""Number of held frames up to which those that have arrived need not be looked for."""
 
 
 @dataclass(slots=True)
@@ -215,15 +217,17 @@ class FaultyPath(Generic[_T]):
         if not self._plain:
             return None
         # The same as the rest without chances and rate.
-        held, when = self._held, now + self._faults.delay
-        while held and held[0] <= now:
-            heapq.heappop(held)
+        faults, counters = self._faults, self.counters
+        when = now + faults.delay
         if when < self._last:
             when = self._last
-        counters = self.counters
         if when > now:
-            if len(held) >= self._faults.limit:
-                return None
+            held = self._held
+            if len(held) >= _FEW or len(held) >= faults.limit:
+                while held and held[0] <= now:
+                    heapq.heappop(held)
+                if len(held) >= faults.limit:
+                    return None
             counters.delayed += 1
             heapq.heappush(held, when)
         self._last = when

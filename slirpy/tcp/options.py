@@ -41,6 +41,7 @@ TIMESTAMP_WORD: Final = 0x0101080A
 TIMESTAMP: Final = Struct("!III")
 """Layout of the option: the word above, TSval, TSecr; twelve bytes."""
 _SYN: Final = Struct("!HHIIIHBB")
+_new: Final = tuple.__new__  # half of the time of calling TcpOptions
 _SYN_WORDS: Final = 0x0204, 0x0402080A, 0x0103, 3
 """The usual options of a SYN, ours and Linux's: MSS, SACK permitted, timestamps, NOP, window scale. Their kinds and
 lengths are between the values."""
@@ -102,7 +103,7 @@ def parse(data: Buffer) -> TcpOptions:
     if len(data) == TIMESTAMP.size:  # the usual ones: timestamps alone, after two NOPs
         word, value, echo = TIMESTAMP.unpack(data)
         if word == TIMESTAMP_WORD:
-            return TcpOptions(None, None, False, (value, echo))
+            return _new(TcpOptions, (None, None, False, (value, echo), (), False))
     if len(data) == _SYN.size:
         first, size, second, value, echo, third, fourth, shift = _SYN.unpack(data)
         if (first, second, third, fourth) == _SYN_WORDS and size and shift <= MAX_WSCALE:

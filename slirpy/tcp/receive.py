@@ -15,7 +15,7 @@ from slirpy.tcp.answers import answer, challenge, note
 from slirpy.tcp.delivery import deliver_queued, restart_time_wait, take_fin, take_text
 from slirpy.tcp.loss import newreno, rack, recovery, sack, undo
 from slirpy.tcp.segment import Segment
-from slirpy.tcp.seq import HALF, MASK, seq_gt
+from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.states import (
     CLOSED,
     CLOSING,
@@ -35,6 +35,7 @@ from slirpy.wire.tcp import ACK, FIN, RST, SYN, URG
 
 __all__ = ["acknowledge", "acknowledge_all", "segment_arrives"]
 
+_UNUSUAL: Final = ACK | RST | SYN
 TS_RECENT_LIFE: Final = 24 * 24 * 3600 * 1000 * MS
 """Silence after which ``ts_recent`` is invalid, since the peer's clock may have advanced by half of its range (RFC
 7323, section 5.5)."""
@@ -169,78 +170,85 @@ def _synchronized(conn: ControlBlock, seg: Segment, now: int) -> None:
             return
 
     # First, the sequence number. Edges are distances from RCV.NXT, negative for old data.
-    wnd = conn.rcv_wnd
+    wnd = (conn.rcv_adv - conn.rcv_nxt) & MASK
     start = (seq - conn.rcv_nxt) & MASK
-    if start >= HALF:
-        start -= MASK + 1
-    length = 0 if flags & RST else seg.length  # the payload of a reset does not affect whether it is acceptable
-    end = start + length
-    if length == 0:
-        # An ACK at the right edge is accepted, as by Linux. A peer that has filled the window, and then goes back to
-        # smaller segments, sends ACKs with that number. If both ends did, and dropped them, neither would progress.
-        acceptable = 0 <= start < wnd or (start == wnd and (not wnd or flags & (ACK | RST) == ACK))
-    else:
-        acceptable = wnd > 0 and (0 <= start < wnd or 0 < end <= wnd or (start < 0 and end > wnd))
-    if not acceptable:
-        if flags & RST:
-            stats.drop_tcp_reset += 1
-            return
-        if start < 0 and end <= 0:
-            stats.drop_tcp_old += 1
-        else:
-            stats.drop_tcp_out_of_window += 1
-        if length:
-            answer(conn, now)
-        else:
-            challenge(conn, now)  # limited, because two sides that answer each other's ACKs would never stop
-        if wnd or start:
-            if start < 0 and end <= 0 and _plausible_ack(conn, seg):
-                _on_old_segment(conn, seg, now)
-            return
-        # With a closed window, text is not accepted, but valid ACKs and RSTs are (MUST-66).
-        payload = b""
-        flags &= ~FIN
-    # From here on, only the part inside the window is used, and nothing is trusted until the ACK is validated.
+    length = len(payload) + (flags & FIN) + (flags >> 1 & 1)  # as seg.length
     again = False
-    if start < 0 and not flags & SYN:
-        # There must be text, since a FIN alone cannot extend from before the window into it.
-        payload = memoryview(payload)[-start:]
-        again = conn.sack_ok
-        start = 0
-        seq = conn.rcv_nxt
-    if end > wnd:  # cuts the FIN, too, which takes the last sequence number
-        payload = memoryview(payload)[: wnd - start]
-        flags &= ~FIN
+    # Most segments are in order, inside the window, and neither RST nor SYN: the next three steps accept all of them.
+    if start or length > wnd or flags & _UNUSUAL != ACK:
+        if start >= HALF:
+            start -= MASK + 1
+        if flags & RST:
+            length = 0  # the payload of a reset does not affect whether it is acceptable
+        end = start + length
+        if length == 0:
+            # An ACK at the right edge is accepted, as by Linux. A peer that has filled the window, and then goes back
+            # to smaller segments, sends ACKs with that number. If both ends did, and dropped them, neither would
+            # progress.
+            acceptable = 0 <= start < wnd or (start == wnd and (not wnd or flags & (ACK | RST) == ACK))
+        else:
+            acceptable = wnd > 0 and (0 <= start < wnd or 0 < end <= wnd or (start < 0 and end > wnd))
+        if not acceptable:
+            if flags & RST:
+                stats.drop_tcp_reset += 1
+                return
+            if start < 0 and end <= 0:
+                stats.drop_tcp_old += 1
+            else:
+                stats.drop_tcp_out_of_window += 1
+            if length:
+                answer(conn, now)
+            else:
+                challenge(
+                    conn, now
+                )  # limited, because two sides that answer each other's ACKs would never stop
+            if wnd or start:
+                if start < 0 and end <= 0 and _plausible_ack(conn, seg):
+                    _on_old_segment(conn, seg, now)
+                return
+            # With a closed window, text is not accepted, but valid ACKs and RSTs are (MUST-66).
+            payload = b""
+            flags &= ~FIN
+        # From here on, only the part inside the window is used, and nothing is trusted until the ACK is validated.
+        if start < 0 and not flags & SYN:
+            # There must be text, since a FIN alone cannot extend from before the window into it.
+            payload = memoryview(payload)[-start:]
+            again = conn.sack_ok
+            start = 0
+            seq = conn.rcv_nxt
+        if end > wnd:  # cuts the FIN, too, which takes the last sequence number
+            payload = memoryview(payload)[: wnd - start]
+            flags &= ~FIN
 
-    # Second, RST. RFC 5961, section 3.2: only the exact number resets; others in the window are challenged.
-    if flags & RST:
-        if seq != conn.rcv_nxt:
-            stats.drop_tcp_reset += 1
+        # Second, RST. RFC 5961, section 3.2: only the exact number resets; others in the window are challenged.
+        if flags & RST:
+            if seq != conn.rcv_nxt:
+                stats.drop_tcp_reset += 1
+                challenge(conn, now)
+                return
+            if conn.state is TIME_WAIT:
+                # Not a failure: both streams are complete, and the reset answers an old duplicate of our segments.
+                conn.close_with(0)
+                return
+            conn.peer_reset = True
+            refused = conn.state is SYN_RECEIVED and not conn.passive
+            conn.close_with(errno.ECONNREFUSED if refused else errno.ECONNRESET)
+            return
+
+        # Fourth, SYN. RFC 5961, section 4.2: challenged in every synchronized state, whatever its number.
+        if flags & SYN:
+            if conn.state is SYN_RECEIVED and conn.passive:
+                # By the RFC the connection returns to LISTEN. Here the demultiplexer listens.
+                conn.close_with(errno.ECONNABORTED)
+                return
+            stats.drop_tcp_syn += 1
             challenge(conn, now)
             return
-        if conn.state is TIME_WAIT:
-            # Not a failure: both streams are complete, and the reset answers an old duplicate of our segments.
-            conn.close_with(0)
+        if not flags & ACK:
+            stats.drop_tcp_flags += 1
             return
-        conn.peer_reset = True
-        refused = conn.state is SYN_RECEIVED and not conn.passive
-        conn.close_with(errno.ECONNREFUSED if refused else errno.ECONNRESET)
-        return
-
-    # Fourth, SYN. RFC 5961, section 4.2: challenged in every synchronized state, whatever its number.
-    if flags & SYN:
-        if conn.state is SYN_RECEIVED and conn.passive:
-            # By the RFC the connection returns to LISTEN. Here the demultiplexer listens.
-            conn.close_with(errno.ECONNABORTED)
-            return
-        stats.drop_tcp_syn += 1
-        challenge(conn, now)
-        return
 
     # Fifth, ACK.
-    if not flags & ACK:
-        stats.drop_tcp_flags += 1
-        return
     ack = seg.ack
     opens = conn.state is SYN_RECEIVED
     if opens:
@@ -261,13 +269,15 @@ def _synchronized(conn: ControlBlock, seg: Segment, now: int) -> None:
     own = again or seq != conn.rcv_nxt or conn.reassembly.size or conn.fin_seq is not None
     if own and conn.ack_now and (payload or flags & FIN):
         note(conn, now)
-    if ts is not None and conn.ts_ok and start == 0 and not seq_gt(seg.seq, conn.last_ack):
+    if ts is not None and conn.ts_ok and start == 0 and (conn.last_ack - seg.seq) & MASK < HALF:
         conn.ts_recent = ts[0]  # RFC 7323, section 4.3, (2)
     if again:
         conn.dsack = seg.seq, seq
         conn.ack_now = True
-    if conn.rack is not None:
-        recovery.on_sack(conn, conn.rack, seg, conn.snd_una != una, echoed, now)
+    state = conn.rack
+    if state is not None:
+        if seg.options.sack or state.tlp_end is not None:
+            recovery.on_sack(conn, state, seg, conn.snd_una != una, echoed, now)
     elif conn.sack_ok and seg.options.sack:
         newreno.on_sack(conn, seg.options.sack, ack)
 
@@ -281,7 +291,8 @@ def _synchronized(conn: ControlBlock, seg: Segment, now: int) -> None:
         conn.measure_path()
         deliver_queued(conn, now)  # text of the SYN
     # Eighth, FIN. It may arrive before the text that precedes it.
-    take_fin(conn, (seg.seq + length - 1) & MASK if flags & FIN else None, now)
+    if flags & FIN or conn.fin_seq is not None:
+        take_fin(conn, (seg.seq + length - 1) & MASK if flags & FIN else None, now)
 
 
 def _plausible_ack(conn: ControlBlock, seg: Segment) -> bool:

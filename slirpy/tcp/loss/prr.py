@@ -26,7 +26,7 @@ class ProportionalRate:
     __slots__ = ("delivered", "flight", "mark", "out", "target", "window")
 
     def __init__(self) -> None:
-        self.begin(0, 0, 0)
+        self.flight = self.target = self.mark = self.delivered = self.out = self.window = 0
 
     def begin(self, flight: int, target: int, snd_max: int) -> None:
         """Begin a recovery with ``flight`` bytes outstanding, to be reduced to ``target``."""

@@ -135,11 +135,21 @@ class TcpStream(abc.ABC):
             self._host.forget(self._key, self)
             alarm.cancel()
             return
-        deadline, entry = conn.deadline(), alarm.entry
-        if deadline is None or (entry is not None and deadline >= entry):
-            alarm.when = deadline  # as set() does
+        # As conn.deadline() and alarm.set() do.
+        deadline = conn.delack_at
+        early = conn.loss_timer_at
+        if early and (early < deadline or not deadline):
+            deadline = early
+        if conn.timer_kind is not NO_TIMER and (conn.timer_at < deadline or not deadline):
+            deadline = conn.timer_at
+        if deadline:
+            entry = alarm.entry
+            if entry is None or deadline < entry:
+                alarm.set(deadline)
+            else:
+                alarm.when = deadline
         else:
-            alarm.set(deadline)
+            alarm.when = None
 
     @abc.abstractmethod
     def opened(self) -> None:

@@ -59,6 +59,7 @@ class Path:
         self._cuts: list[list[int]] = []
         self._mtu: int | None = None
         self._longest = _UNLIMITED
+        self._open = True  # neither cut, nor on hold, nor slowed down
         self.source = source
         self.target = target
         self.back = back
@@ -104,11 +105,13 @@ class Path:
             hits: gets the time of each frame that is sent meanwhile.
         """
         self._rates.append((rate, hits))
+        self._open = False
         self.faults = self._faults
 
     def unslow(self, hits: list[int]) -> None:
         """Undo the :meth:`slow` with this list. Harmless without one."""
         self._rates = [each for each in self._rates if each[1] is not hits]
+        self._reopen()
         self.faults = self._faults
 
     @property
@@ -128,6 +131,7 @@ class Path:
             hits: gets the time of each frame that is lost.
         """
         self._cuts.append([] if hits is None else hits)
+        self._open = False
 
     def restore(self, hits: list[int] | None = None) -> None:
         """Undo one :meth:`cut`, that with the same ``hits`` if there are several. Harmless without one."""
@@ -135,32 +139,48 @@ class Path:
             if hits is None or cut is hits:
                 del self._cuts[number]
                 break
+        self._reopen()
 
     def hold(self) -> None:
         """Hold back every frame from now on, until :meth:`release`."""
         if self._held is None:
             self._held = []
+            self._open = False
 
     def release(self) -> None:
         """Let the held frames go, in their order. Harmless without a :meth:`hold`."""
         held, self._held = self._held, None
+        self._reopen()
         for record in held or ():
             self._put(record)
 
+    def _reopen(self) -> None:
+        self._open = not self._cuts and not self._rates and self._held is None
+
     def carry(self, frame: bytes, fields: Fields | None = None) -> None:
         """Take a frame from the source; ``fields``: those of the TCP segment in it, if they are known."""
-        record = FrameRecord(self._scheduler.now, self.source, self.target, frame)
+        scheduler = self._scheduler
+        now = scheduler.now
+        record = FrameRecord(now, self.source, self.target, frame)
         self._trace.records.append(record)
+        if self._open and self.plan is None and len(frame) <= self._longest:  # most frames
+            when = self._faulty.delayed(now)
+            if when is None:
+                self._put(record, fields)
+            else:
+                record.arrivals = (when,)
+                scheduler.at(when, self._deliver, frame, True, fields)
+            return
         if self._cuts:
             record.fault = "partition"
             for hits in self._cuts:
-                hits.append(record.time)
+                hits.append(now)
         elif self._held is not None:
             record.fault = "hold"
             self._held.append(record)
         else:
             for _, hits in self._rates:
-                hits.append(record.time)
+                hits.append(now)
             if len(frame) > self._longest and self._narrow(record):
                 return
             if self.plan is None or not self.plan(self, record):
@@ -197,16 +217,12 @@ class Path:
 
     def _put(self, record: FrameRecord, fields: Fields | None = None) -> None:
         scheduler, frame, faulty = self._scheduler, record.frame, self._faulty
-        when = faulty.delayed(scheduler.now)
-        if when is not None:  # most frames
-            scheduler.at(when, self._deliver, frame, not record.changed, fields)
-            record.arrivals += (when,)
-            return
         counters = faulty.counters
         lost = counters.lost
         arrivals = faulty.put(frame, len(frame), scheduler.now)
         for when, each in arrivals:
-            scheduler.at(when, self._deliver, each, each is frame and not record.changed, None)
+            sound = each is frame and not record.changed
+            scheduler.at(when, self._deliver, each, sound, fields if sound else None)
             record.arrivals += (when,)
         if len(arrivals) != 1 or arrivals[0][1] is not frame:
             self._explain(record, counters.lost != lost, [each for _, each in arrivals])

@@ -192,6 +192,7 @@ class Run(Topology):
         self.trace.note(self.now, program.host.name, "exception", text)
         if self._failure is None:
             self._failure = program, error
+            self.scheduler.halted = True
 
     def _drive(
         self,
@@ -210,17 +211,16 @@ class Run(Topology):
             if any(host.programs for host in self.hosts.values()):
                 self._replace()
             while True:
-                while scheduler.run_ready():
-                    rounds += 1
-                    if rounds > _ROUNDS:
-                        raise DeadlockError(
-                            f"endless events at {seconds(at)}: programs never wait: {self._spinning()}"
-                        )
+                while ran := scheduler.run_ready(_ROUNDS - rounds):
                     if self._failure is not None:
                         self._raise_failure(program)
-                for name, check in self._checks:
-                    if check() is False:
-                        raise UnmetError(f"{name} was not true at {seconds(self.now)}")
+                    rounds += ran
+                if rounds >= _ROUNDS:
+                    raise DeadlockError(
+                        f"endless events at {seconds(at)}: programs never wait: {self._spinning()}"
+                    )
+                if self._checks:
+                    self._check()
                 if predicate():
                     return True
                 following = scheduler.run_next(end)
@@ -254,6 +254,11 @@ class Run(Topology):
         ]
         return "; ".join(places[:_PLACES]) or "nothing but events of the network"
 
+    def _check(self) -> None:
+        for name, check in self._checks:
+            if check() is False:
+                raise UnmetError(f"{name} was not true at {seconds(self.now)}")
+
     def _replace(self) -> None:
         """Replace Python's modules by the versions of programs until the run pauses."""
         if self._replaced is None:
@@ -265,6 +270,7 @@ class Run(Topology):
         assert self._failure is not None
         program, error = self._failure
         self._failure = None
+        self.scheduler.halted = False
         if program is main:
             return  # its result raises
         raise ProgramError(

@@ -37,17 +37,20 @@ class Scheduler:
 
     Attributes:
         now: virtual nanoseconds.
+        ready: the calls that are ready: processor, function, arguments. :meth:`soon` appends to it.
+        halted: whether :meth:`run_ready` returns after this round.
     """
 
-    __slots__ = ("_cancelled", "_events", "_number", "_ready", "_shuffle", "now")
+    __slots__ = ("_cancelled", "_events", "_number", "_shuffle", "halted", "now", "ready")
 
     def __init__(self, shuffle: Random | None = None) -> None:
         self.now = 0
+        self.halted = False
         self._shuffle = shuffle
         self._number = 0
         self._events: list[tuple[int, int, Call, tuple[Any, ...]]] = []
         self._cancelled: set[int] = set()
-        self._ready: deque[tuple[Processor | None, Call, tuple[Any, ...]]] = deque()
+        self.ready: deque[tuple[Processor | None, Call, tuple[Any, ...]]] = deque()
 
     def at(self, when: int, call: Call, *args: Any) -> int:
         """Call ``call(*args)`` at ``when`` virtual nanoseconds, or at once if that has passed.
@@ -70,7 +73,7 @@ class Scheduler:
 
     def soon(self, owner: Processor | None, call: Call, *args: Any) -> None:
         """Call ``call(*args)`` as soon as the present call has returned, on the processor of ``owner``."""
-        self._ready.append((owner, call, args))
+        self.ready.append((owner, call, args))
 
     def pending(self) -> Iterator[Call]:
         """Yield the calls of events that are to come, in no order."""
@@ -78,27 +81,39 @@ class Scheduler:
 
     def ready_owners(self) -> set[Processor]:
         """Return the processors on which calls are ready."""
-        return {owner for owner, _, _ in self._ready if owner is not None}
+        return {owner for owner, _, _ in self.ready if owner is not None}
 
-    def run_ready(self) -> bool:
-        """Run the calls that are ready, without those that they add; returns whether there were any."""
-        ready, shuffle = self._ready, self._shuffle
-        if not ready:
-            return False
+    def run_ready(self, limit: int) -> int:
+        """Run the calls that are ready, and those that they add, until none is left, or :attr:`halted` is set.
+
+        Calls run in rounds: those that are ready, then those that they have added.
+
+        Args:
+            limit: maximum number of rounds.
+
+        Returns:
+            Number of rounds.
+        """
+        ready, shuffle = self.ready, self._shuffle
+        rounds = 0
         owner: Processor | None
         call: Any
         args: Any
-        for _ in range(len(ready)):
-            if shuffle is not None and len(ready) > 1:
-                ready.rotate(-shuffle.randrange(len(ready)))
-            owner, call, args = ready.popleft()
-            if owner is not None and owner.stalled:
-                owner.deferred.append((call, args))
-            else:
-                call(*args)
+        while ready and rounds < limit:
+            rounds += 1
+            for _ in range(len(ready)):
+                if shuffle is not None and len(ready) > 1:
+                    ready.rotate(-shuffle.randrange(len(ready)))
+                owner, call, args = ready.popleft()
+                if owner is not None and owner.stalled:
+                    owner.deferred.append((call, args))
+                else:
+                    call(*args)
+            if self.halted:
+                break
         # A traceback may keep this frame, and with it a task, which then would not report its exception.
         owner = call = args = None
-        return True
+        return rounds
 
     def run_next(self, end: int) -> int | None:
         """Go to the time of the next event, unless that is after ``end``, and run the events that are due then.

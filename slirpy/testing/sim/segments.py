@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
+from slirpy.tcp import Segment
 from slirpy.wire import ethernet, ipv4, ipv6, tcp, udp
 from slirpy.wire.checksum import checksum
 from slirpy.wire.ip import family_of
 
 __all__ = ["Fields", "Seen", "reset_frame", "seen"]
 
-Fields: TypeAlias = tuple[bytes, int, int, int, int, bytes, bytes, int]
-"""Of a TCP segment: its flow key, SEQ, ACK, flags, window as in the header, options, payload, and urgent pointer."""
+Fields: TypeAlias = tuple[bytes, Segment]
+"""The flow key of a TCP segment, and the segment."""
 
 
 class Seen(NamedTuple):

@@ -164,23 +164,27 @@ class HostStack(ProtocolHost):
     def flush(self) -> None:
         if self.dead or self._sending:
             return
-        tcp = self.tcp
         if self._out or self.mld.active:
             super().flush()
-        elif tcp.marked:  # most calls have only this to do, or nothing
+        elif marked := self.tcp.marked:  # most calls have only this to do, or nothing
             self._sending = True
             now = self._scheduler.now
             try:
-                while marked := tcp.marked:  # as service() does
-                    tcp.marked = {}
-                    for stream in marked:
-                        stream.service(now)
+                while marked:  # as service() does
+                    if len(marked) == 1:
+                        marked.popitem()[0].service(now)
+                    else:
+                        self.tcp.marked = {}
+                        for stream in marked:
+                            stream.service(now)
+                        marked = self.tcp.marked
             finally:
                 self._sending = False
             if self._out:
                 super().flush()
-        for watcher in self._watchers:
-            watcher()
+        if self._watchers:
+            for watcher in self._watchers:
+                watcher()
 
     def watch(self, watcher: Callable[[], None]) -> None:
         """Call ``watcher`` after everything that the stack does."""
@@ -207,10 +211,12 @@ class HostStack(ProtocolHost):
             return
         self.counters.frames_in += 1
         if fields is not None:
-            key, seq, ack, flags, wnd, options, payload, urg = fields
-            self.tcp.arrive(
-                key, Segment(seq, ack, flags, wnd, parse(options), payload, urg), self._scheduler.now
-            )
+            key, segment = fields
+            stream = self.tcp.streams.get(key)
+            if stream is None or segment.flags & tcp.SYN:
+                self.tcp.arrive(key, segment, self._scheduler.now)
+            else:
+                stream.input(segment, self._scheduler.now)
         elif not (sound and self._take_segment(frame)):
             self.take_frame(memoryview(frame))
         self.flush()

@@ -89,6 +89,7 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
         self._transports: Any = WeakValueDictionary()
         self.net = net
         self.scheduler = net.scheduler
+        self._ready_calls = net.scheduler.ready
         self._thread_id = get_ident()
         self._tasks: list[ref[asyncio.Task[Any]]] = []
         self._many = _MANY
@@ -122,7 +123,7 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
         if self._closed:
             self._check_closed()
         handle: SimHandle = SimHandle(callback, args, self, context)
-        self.scheduler.soon(handle.processor, handle._run)
+        self._ready_calls.append((handle.processor, handle._run, ()))  # as scheduler.soon() does
         return handle
 
     def call_soon_threadsafe(
