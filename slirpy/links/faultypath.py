@@ -8,6 +8,7 @@ generator and time is an argument, so a run in virtual time can be repeated to t
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from random import Random
@@ -224,8 +225,8 @@ class FaultyPath(Generic[_T]):
         if when > now:
             held = self._held
             if len(held) >= _FEW or len(held) >= faults.limit:
-                while held and held[0] <= now:
-                    heapq.heappop(held)
+                held.sort()  # a sorted list is a heap, too
+                del held[: bisect_right(held, now)]
                 if len(held) >= faults.limit:
                     return None
             counters.delayed += 1

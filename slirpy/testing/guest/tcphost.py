@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from slirpy.addresses import IPAddress
 from slirpy.core.timers import Alarm
 from slirpy.interfaces import Buffer
-from slirpy.stats import Stats
+from slirpy.stats import Stats, UnsetStats
 from slirpy.tcp import (
     Connection,
     Segment,
@@ -176,7 +176,7 @@ class TcpHost(abc.ABC, Generic[S]):
 
     def __init__(self, guest: IpHost) -> None:
         self.guest = guest
-        self.stats = Stats()
+        self.stats: Stats = UnsetStats()
         """Counters of the engine, of all connections."""
         self.streams: dict[bytes, S] = {}
         """Streams that are not closed, by the flow key of arriving segments."""

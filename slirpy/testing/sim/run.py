@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
 from traceback import StackSummary, walk_tb
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from slirpy.checks import shown
@@ -155,8 +156,8 @@ class Run(Topology):
     def launch(self, host: Host, program: Any, name: str) -> Program:
         """Start a program; for :meth:`Host.run`."""
         started: Program
-        if inspect.iscoroutine(program) or inspect.iscoroutinefunction(program):
-            from slirpy.testing.sim.aio import AsyncProgram
+        if type(program) is CoroutineType or inspect.iscoroutinefunction(program):
+            from slirpy.testing.sim.aio.program import AsyncProgram
 
             started = AsyncProgram(host, program, name)
         elif callable(program):
@@ -173,18 +174,15 @@ class Run(Topology):
 
     def follow(self, program: Program, coro: Coroutine[Any, Any, Any]) -> Program:
         """Run the coroutine that the function of a program has returned; the program ends with it."""
-        from slirpy.testing.sim.aio import ContinuedProgram
+        from slirpy.testing.sim.aio.program import ContinuedProgram
 
         return ContinuedProgram(program, coro)
 
-    @contextmanager
-    def replaced(self) -> Iterator[None]:
+    def replaced(self) -> AbstractContextManager[None]:
         """Return a context in which programs see their versions of Python's modules; for calls outside of a run."""
-        from slirpy.testing.sim.aio.generators import closing_generators
-        from slirpy.testing.sim.patch import patched
+        from slirpy.testing.sim.replaced import Replaced
 
-        with patched(), closing_generators(self):
-            yield
+        return Replaced(self)
 
     def failed(self, program: Program, error: BaseException) -> None:
         """Take note that an exception has ended a program; the first one ends the run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
@@ -64,6 +65,26 @@ class _PushedTimers(Timers):
         Timers.push(self, when, alarm)  # super() takes as long as the rest
         if when < self.wake_at:
             self._earlier(when)
+
+    def first(self) -> int | None:
+        """Return the time of the first alarm; None: there is none.
+
+        Entries of alarms that were moved are removed or moved, so that time does not stop at each of them.
+        """
+        heap = self.heap
+        while heap:
+            entry, _, alarm = heap[0]
+            if alarm.entry != entry:
+                heapq.heappop(heap)
+            elif alarm.when is None:
+                alarm.entry = None
+                heapq.heappop(heap)
+            elif alarm.when > entry:
+                alarm.entry = alarm.when
+                heapq.heapreplace(heap, (alarm.when, next(self._count), alarm))
+            else:
+                return entry
+        return None
 
 
 def is_loopback(address: bytes) -> bool:
@@ -146,7 +167,7 @@ class HostStack(ProtocolHost):
         timers.wake_at = _NEVER
         timers.run(self._scheduler.now)
         self.flush()
-        following = timers.deadline()
+        following = timers.first()
         if following is not None and following < timers.wake_at:
             self._earlier(following)
 

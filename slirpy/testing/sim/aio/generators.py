@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
 from contextvars import Context
 from typing import Any
 from weakref import ref
@@ -14,42 +13,51 @@ from slirpy.testing.sim.current import HOST, PROGRAM
 from slirpy.testing.sim.program import Program
 from slirpy.testing.sim.topology import Topology
 
-__all__ = ["closing_generators"]
+__all__ = ["ClosingGenerators"]
 
 _MANY = 1000
 """Number of generators from which those that have ended are forgotten."""
 
 
-@contextmanager
-def closing_generators(net: Topology) -> Iterator[None]:
-    """Close within a ``with`` block the generators of programs that nothing refers to any more."""
-    outside = sys.get_asyncgen_hooks()
-    owners: dict[int, tuple[ref[Any], Program]] = {}  # by id: a weak mapping is empty when finish() is called
+class ClosingGenerators:
+    """Hooks that close the generators of programs to which nothing refers any more.
 
-    def begin(generator: AsyncGenerator[Any, Any]) -> None:
-        program = PROGRAM.get()
+    Args:
+        net: the network of the programs.
+    """
+
+    def __init__(self, net: Topology) -> None:
+        self._net = net
+        self._owners: dict[int, tuple[ref[Any], Program]] = {}
+        """By the number of the generator: a weak mapping is empty when its finalizer is called."""
+
+    def install(self) -> None:
+        """Set the hooks."""
+        self._outside = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(self._begin, self._finish)
+
+    def remove(self) -> None:
+        """Set the earlier hooks again."""
+        sys.set_asyncgen_hooks(*self._outside)
+
+    def _begin(self, generator: AsyncGenerator[Any, Any]) -> None:
+        program, owners = PROGRAM.get(), self._owners
         if program is not None:
             if len(owners) >= _MANY:
                 for number in [number for number, (its, _) in owners.items() if its() is None]:
                     del owners[number]  # it ended by itself
             owners[id(generator)] = ref(generator), program
-        elif outside.firstiter is not None:
-            outside.firstiter(generator)
+        elif self._outside.firstiter is not None:
+            self._outside.firstiter(generator)
 
-    def finish(generator: AsyncGenerator[Any, Any]) -> None:
-        _, program = owners.pop(id(generator), (None, None))
+    def _finish(self, generator: AsyncGenerator[Any, Any]) -> None:
+        _, program = self._owners.pop(id(generator), (None, None))
         if program is None:
-            if outside.finalizer is not None:
-                outside.finalizer(generator)
+            if self._outside.finalizer is not None:
+                self._outside.finalizer(generator)
         elif not program.over:
             context = Context()
             context.run(PROGRAM.set, program)
             context.run(HOST.set, program.host)
-            loop = loop_of(net)
+            loop = loop_of(self._net)
             loop.call_soon(loop.create_task, generator.aclose(), context=context)
-
-    sys.set_asyncgen_hooks(begin, finish)
-    try:
-        yield
-    finally:
-        sys.set_asyncgen_hooks(*outside)

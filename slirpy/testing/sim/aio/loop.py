@@ -307,6 +307,10 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
             resolve = partial(_known, found)
         return names.getaddrinfo(asking, host, port, family, type, proto, flags, resolve)
 
+    def _ensure_resolved(self, address: Any, *, loop: Any, **options: Any) -> Any:
+        """Return what :meth:`getaddrinfo` returns; asyncio handles literal addresses on another way."""
+        return self.getaddrinfo(*address[:2], **options)
+
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
         """See :meth:`asyncio.loop.getnameinfo`."""
         return names.getnameinfo(self.host(), sockaddr, flags)

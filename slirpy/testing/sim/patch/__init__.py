@@ -4,6 +4,6 @@ Functions are replaced while a network runs. Programs get the simulated ones; te
 outside of programs go on with the real ones.
 """
 
-from slirpy.testing.sim.patch.patched import patched
+from slirpy.testing.sim.patch.patched import install, patched, remove
 
-__all__ = ["patched"]
+__all__ = ["install", "patched", "remove"]

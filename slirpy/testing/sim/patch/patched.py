@@ -17,7 +17,7 @@ from slirpy.testing.sim.patch.switches import Replacements
 from slirpy.testing.sim.patch.threads import replace_threads
 from slirpy.testing.sim.patch.trios import replace_trio
 
-__all__ = ["patched"]
+__all__ = ["install", "patched", "remove"]
 
 _LOCK = threading.Lock()
 _depth = 0
@@ -42,9 +42,8 @@ def _everything() -> Replacements:
     return made
 
 
-@contextmanager
-def patched() -> Iterator[None]:
-    """Replace functions of Python's modules within a ``with`` block; may be nested.
+def install() -> None:
+    """Replace functions of Python's modules until :func:`remove`; may be nested.
 
     Which of them a program sees is decided by the argument ``patch`` of its network.
     """
@@ -53,10 +52,22 @@ def patched() -> Iterator[None]:
         if not _depth:
             _everything().install()
         _depth += 1
+
+
+def remove() -> None:
+    """Undo one :func:`install`."""
+    global _depth
+    with _LOCK:
+        _depth -= 1
+        if not _depth:
+            _everything().remove()
+
+
+@contextmanager
+def patched() -> Iterator[None]:
+    """Replace functions of Python's modules within a ``with`` block; see :func:`install`."""
+    install()
     try:
         yield
     finally:
-        with _LOCK:
-            _depth -= 1
-            if not _depth:
-                _everything().remove()
+        remove()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from operator import call, itemgetter
 from types import ModuleType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -53,13 +54,13 @@ def method(part: str, real: Any, simulated: Any) -> Any:
     """Return a method that does in programs what ``simulated(host, self, ...)`` does, and elsewhere ``real``."""
 
     @functools.wraps(real)
-    def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+    def either(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         host = current_host()
         if host is None or part not in host.net.patch:
             return real(self, *args, **kwargs)
         return simulated(host, self, *args, **kwargs)
 
-    return call
+    return either
 
 
 class Replacements:
@@ -73,11 +74,19 @@ class Replacements:
         self._values: dict[int, tuple[Any, Any]] = {}
         self._back: dict[int, tuple[Any, Any]] = {}
         self._attributes: list[tuple[Any, str, Any]] = []
-        self._saved: list[tuple[Any, str, Any]] = []
+        self._saved: list[Any] = []
         self._late: dict[str, Callable[[Replacements, ModuleType], None]] = {}
         self._searched: dict[str, ModuleType] = {}
-        self._modules: dict[int, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {}
-        """Of each module: its names, and those of them that are replaced, with both values."""
+        self._numbers: dict[int, int] = {}
+        """Place of each module, by its number, in the three lists that follow."""
+        self._names: list[dict[str, Any]] = []
+        """The names of each module."""
+        self._before: list[dict[str, Any]] = []
+        """The names of each module that are replaced, with their real values."""
+        self._after: list[dict[str, Any]] = []
+        """The same names with their other values."""
+        self._getters: list[Callable[[dict[str, Any]], Any]] = []
+        """Functions that return the values of these names."""
         self._found: list[tuple[Any, str, Any, Any]] = []
         """Attributes of classes in modules."""
 
@@ -107,33 +116,41 @@ class Replacements:
         for name in [name for name in self._late if name in sys.modules]:
             self._late.pop(name)(self, sys.modules[name])
         self._search(forwards=True)
-        for names, _, replacement in self._modules.values():
-            names.update(replacement)
+        # Loops in C: a test may make hundreds of networks a second. Neither function returns anything.
+        any(map(dict.update, self._names, self._after))
         for owner, name, _, replacement in self._found:
             setattr(owner, name, replacement)
+        self._saved = [vars(owner).get(name, _MISSING) for owner, name, _ in self._attributes]
         for owner, name, replacement in self._attributes:
-            self._saved.append((owner, name, vars(owner).get(name, _MISSING)))
             setattr(owner, name, replacement)
 
     def remove(self) -> None:
         """Undo :meth:`install`."""
-        while self._saved:
-            owner, name, real = self._saved.pop()
+        for (owner, name, _), real in zip(self._attributes, self._saved, strict=True):
             if real is _MISSING:
                 delattr(owner, name)
             else:
                 setattr(owner, name, real)
         self._search(forwards=False)
-        for names, real, replacement in self._modules.values():
-            if replacement.items() <= names.items():
-                names.update(real)
-                continue
-            for name, value in replacement.items():
-                if names.get(name) is value:  # nobody else has replaced it meanwhile
-                    names[name] = real[name]
+        if self._is_intact():
+            any(map(dict.update, self._names, self._before))
+        else:  # somebody else has replaced something meanwhile
+            for names, before, after in zip(self._names, self._before, self._after, strict=True):
+                for name, value in after.items():
+                    if names.get(name) is value:
+                        names[name] = before[name]
         for owner, name, real, replacement in self._found:
             if vars(owner).get(name) is replacement:
                 setattr(owner, name, real)
+
+    def _is_intact(self) -> bool:
+        """Report whether every name in a module has the value that :meth:`install` has given it."""
+        if len(self._getters) != len(self._names):
+            self._getters = [itemgetter(*after) for after in self._after]
+        try:
+            return list(map(call, self._getters, self._names)) == list(map(call, self._getters, self._after))
+        except KeyError:  # a name was deleted
+            return False
 
     def _search(self, forwards: bool) -> None:
         """Search modules that have been imported since the last time.
@@ -155,8 +172,13 @@ class Replacements:
                 number = id(value)
                 if number in known:
                     real, replacement = known[number]
-                    _, before, after = self._modules.setdefault(id(module), (names, {}, {}))
-                    before[name], after[name] = real, replacement
+                    place = self._numbers.setdefault(id(module), len(self._names))
+                    if place == len(self._names):
+                        self._names.append(names)
+                        self._before.append({})
+                        self._after.append({})
+                    self._getters.clear()
+                    self._before[place][name], self._after[place][name] = real, replacement
                 elif isinstance(value, type) and value.__module__ == key:
                     for attribute, inner in list(vars(value).items()):
                         if id(inner) in known:

@@ -9,7 +9,8 @@ import pytest
 
 from slirpy.errors import ConfigError, StateError
 from slirpy.links.faultypath import Faults
-from slirpy.tcp import Settings
+from slirpy.tcp import Segment, Settings
+from slirpy.tcp.options import parse
 from slirpy.testing.errors import UnmetError
 from slirpy.testing.sim.clock import Clock
 from slirpy.testing.sim.network import Network
@@ -67,7 +68,9 @@ def test_segments_are_those_in_their_frames(monkeypatch: pytest.MonkeyPatch, ipv
         *_, seq, ack, offset, flags, wnd, _, urg = tcp.HEADER.unpack_from(frame, start)
         data = start + (offset >> 4 << 2)
         key = frame[22 if ipv6 else 26 : start + 4]
-        assert fields == (key, seq, ack, flags, wnd, frame[start + 20 : data], frame[data:], urg)
+        options = parse(frame[start + 20 : data])
+        assert fields == (key, Segment(seq, ack, flags, wnd, options, frame[data:], urg))
+        assert type(fields[1]) is Segment
         carry(self, frame, fields)
 
     def digest() -> str:
