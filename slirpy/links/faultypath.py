@@ -139,7 +139,8 @@ class FaultyPath(Generic[_T]):
     ) -> None:
         if not callable(random):
             instance("random", random, Random, "a random.Random, or a function that returns one")
-        function("corrupt", corrupt, " that takes a frame and a random.Random")
+        if corrupt is not corrupt_bytes:
+            function("corrupt", corrupt, " that takes a frame and a random.Random")
         self.faults = faults
         self.counters = FaultCounters()
         self._source = random

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from slirpy.interfaces import Buffer
 from slirpy.tcp import Segment
-from slirpy.tcp.options import parse
+from slirpy.tcp.options import NONE, TIMESTAMP, TIMESTAMP_WORD, TcpOptions, parse
 from slirpy.tcp.segment import Emit
 from slirpy.testing.guest.host import GuestCounters
 from slirpy.testing.sim.segments import Fields
@@ -48,6 +48,7 @@ def segment_emitter(
 def _maker(layout: Layout) -> Callable[[bytes, bytes, GuestCounters, Carry], Emit]:
     """Return :func:`segment_emitter` for an IP family, whose constants all connections share."""
     pack, has_header_sum = layout.segment_out.pack, layout.has_header_sum
+    unpack_timestamp, stamp_length = TIMESTAMP.unpack, TIMESTAMP.size
     middle, in_total, front = layout.middle(TCP, _TTL, DF), layout.header_in_total, layout.front
 
     def make(macs: bytes, key: bytes, counters: GuestCounters, carry: Carry) -> Emit:
@@ -72,8 +73,17 @@ def _maker(layout: Layout) -> Callable[[bytes, bytes, GuestCounters, Carry], Emi
             size = header_length + length
             # A 32-bit number is the sum of its halves, modulo 65535.
             total = constant + size + seq + ack + (header_length << 10) + flags + wnd + urg
-            if options:
+            word = value = echo = 0
+            if len(options) == stamp_length:
+                word, value, echo = unpack_timestamp(options)
+            if word == TIMESTAMP_WORD:
+                total += word + value + echo
+                parsed = new(TcpOptions, (None, None, False, (value, echo), (), False))  # as parse() does
+            elif options:
                 total += _from_bytes(options, "big")  # whole words, so modulo 65535 it is their sum
+                parsed = parse(options)
+            else:
+                parsed = NONE
             if length:
                 payload = b"".join(parts)
                 total += ones_sum(payload)
@@ -98,7 +108,7 @@ def _maker(layout: Layout) -> Callable[[bytes, bytes, GuestCounters, Carry], Emi
                 )
                 + options
                 + payload,
-                (key, new(Segment, (seq, ack, flags, wnd, parse(options), payload, urg, 0))),
+                (key, new(Segment, (seq, ack, flags, wnd, parsed, payload, urg, 0))),
             )
 
         return emit

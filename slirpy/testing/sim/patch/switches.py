@@ -87,6 +87,8 @@ class Replacements:
         """The same names with their other values."""
         self._getters: list[Callable[[dict[str, Any]], Any]] = []
         """Functions that return the values of these names."""
+        self._expected: list[Any] = []
+        """What these functions return after :meth:`install`."""
         self._found: list[tuple[Any, str, Any, Any]] = []
         """Attributes of classes in modules."""
 
@@ -147,8 +149,9 @@ class Replacements:
         """Report whether every name in a module has the value that :meth:`install` has given it."""
         if len(self._getters) != len(self._names):
             self._getters = [itemgetter(*after) for after in self._after]
+            self._expected = list(map(call, self._getters, self._after))
         try:
-            return list(map(call, self._getters, self._names)) == list(map(call, self._getters, self._after))
+            return list(map(call, self._getters, self._names)) == self._expected
         except KeyError:  # a name was deleted
             return False
 

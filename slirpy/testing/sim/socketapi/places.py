@@ -7,13 +7,13 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from slirpy.testing.sim.host import Host
-from slirpy.testing.sim.names import getaddrinfo, sockaddr
+from slirpy.testing.sim.names import getaddrinfo, packed, sockaddr
 from slirpy.testing.sim.wellknown import MAPPED
 
 __all__ = ["pack", "unpack"]
 
-_LENGTHS = {socket.AF_INET: 4, socket.AF_INET6: 16}
-_LONGEST = {socket.AF_INET: 2, socket.AF_INET6: 4}
+_LENGTHS: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}
+_LONGEST: dict[int, int] = {socket.AF_INET: 2, socket.AF_INET6: 4}
 
 
 def pack(host: Host, family: int, place: Any) -> tuple[bytes, int]:
@@ -29,24 +29,29 @@ def pack(host: Host, family: int, place: Any) -> tuple[bytes, int]:
         OverflowError: no port.
         socket.gaierror: there is no such name, or it has no address of the family.
     """
-    kind = socket.AddressFamily(family)
-    if not isinstance(place, tuple) or not 2 <= len(place) <= _LONGEST[kind]:
-        wanted = "a pair (host, port)" if kind == socket.AF_INET else "(host, port[, flowinfo[, scopeid]])"
-        raise TypeError(f"{kind.name} address must be {wanted}; given was {place!r}")
+    if not isinstance(place, tuple) or not 2 <= len(place) <= _LONGEST[family]:
+        wanted = "a pair (host, port)" if family == socket.AF_INET else "(host, port[, flowinfo[, scopeid]])"
+        raise TypeError(f"{_name(family)} address must be {wanted}; given was {place!r}")
     name, port = place[0], place[1]
     if isinstance(name, bytes | bytearray):
         name = bytes(name).decode("ascii")
     if not isinstance(name, str) or not isinstance(port, int):
-        raise TypeError(f"{kind.name} address must be text and a number; given was {place!r}")
+        raise TypeError(f"{_name(family)} address must be text and a number; given was {place!r}")
     if not 0 <= port <= 0xFFFF:
         raise OverflowError("port must be 0-65535.")
     if not name:
-        return bytes(_LENGTHS[kind]), port
-    if name == "<broadcast>" and kind == socket.AF_INET:
+        return bytes(_LENGTHS[family]), port
+    if name == "<broadcast>" and family == socket.AF_INET:
         return b"\xff" * 4, port
-    text = getaddrinfo(host, name, port, family, flags=socket.AI_V4MAPPED)[0][4][0]
-    address = socket.inet_pton(family, text.partition("%")[0])
+    address = packed(name, family)
+    if address is None:
+        text = getaddrinfo(host, name, port, family, flags=socket.AI_V4MAPPED)[0][4][0]
+        address = socket.inet_pton(family, text.partition("%")[0])
     return (address[12:] if address[:12] == MAPPED else address), port
+
+
+def _name(family: int) -> str:
+    return socket.AddressFamily(family).name
 
 
 def unpack(family: int, address: bytes, port: int) -> tuple[Any, ...]:
