@@ -84,7 +84,7 @@ class Replacements:
         self._before: list[dict[str, Any]] = []
         """The names of each module that are replaced, with their real values."""
         self._after: list[dict[str, Any]] = []
-        """The same names with their other values."""
+        """These names with their other values."""
         self._getters: list[Callable[[dict[str, Any]], Any]] = []
         """Functions that return the values of these names."""
         self._expected: list[Any] = []
