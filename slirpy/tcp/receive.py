@@ -199,9 +199,8 @@ def _synchronized(conn: ControlBlock, seg: Segment, now: int) -> None:
             if length:
                 answer(conn, now)
             else:
-                challenge(
-                    conn, now
-                )  # limited, because two sides that answer each other's ACKs would never stop
+                # Limited, because two sides that answer each other's ACKs would never stop.
+                challenge(conn, now)
             if wnd or start:
                 if start < 0 and end <= 0 and _plausible_ack(conn, seg):
                     _on_old_segment(conn, seg, now)
