@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from asyncio.base_events import BaseEventLoop
 from typing import Any, NoReturn
 
 from slirpy.testing.sim.errors import escaped
@@ -56,6 +55,13 @@ def _refuse_loop(host: Host, *_: Any, **__: Any) -> NoReturn:
     )
 
 
+_LOOPS: list[Any] = [
+    getattr(asyncio, name) for name in ("SelectorEventLoop", "ProactorEventLoop") if hasattr(asyncio, name)
+]
+"""The loops of asyncio, and not their base: that is the base of the network's loop, too, and after each change of it
+Python would look up all methods of that loop again."""
+
+
 class _Handlers:
     """Handlers of signals by number, for each host: kept, and never called."""
 
@@ -97,7 +103,8 @@ def replace_loops(all_of_it: Replacements) -> None:
     all_of_it.method(ALWAYS, runner, "get_loop", _runner_loop)
     all_of_it.method(ALWAYS, runner, "_lazy_init", _runner_init)
     all_of_it.value(ALWAYS, asyncio.new_event_loop, _refuse_loop)
-    for name in ("run_forever", "run_until_complete"):
-        all_of_it.method(ALWAYS, BaseEventLoop, name, _refuse_loop)
+    for kind in _LOOPS:
+        for name in ("run_forever", "run_until_complete"):
+            all_of_it.method(ALWAYS, kind, name, _refuse_loop)
     all_of_it.value(ALWAYS, signal.signal, _signal)
     all_of_it.value(ALWAYS, signal.getsignal, _getsignal)

@@ -295,6 +295,18 @@ def test_methods_that_are_not_simulated_are_refused_by_name(
         net.run(main, on="client")
 
 
+@pytest.mark.parametrize("name", ["run_forever", "run_until_complete"])
+def test_a_loop_that_a_program_has_made_does_not_run(net: Network, name: str) -> None:
+    loop = asyncio.SelectorEventLoop()
+
+    async def main() -> None:
+        getattr(loop, name)(*[None] * (name != "run_forever"))
+
+    with pytest.raises(EscapeError, match="an event loop of its own"):
+        net.run(main, on="client")
+    loop.close()
+
+
 def test_a_thread_of_an_asyncio_program_can_call_its_loop(net: Network) -> None:
     async def main() -> float:
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
