@@ -84,11 +84,11 @@ class Replacements:
         self._before: list[dict[str, Any]] = []
         """The names of each module that are replaced, with their real values."""
         self._after: list[dict[str, Any]] = []
-        """These names with their other values."""
+        """The replaced names with their other values."""
         self._getters: list[Callable[[dict[str, Any]], Any]] = []
         """Functions that return the values of these names."""
         self._expected: list[Any] = []
-        """What these functions return after :meth:`install`."""
+        """The results of these functions after :meth:`install`."""
         self._found: list[tuple[Any, str, Any, Any]] = []
         """Attributes of classes in modules."""
 
