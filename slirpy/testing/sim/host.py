@@ -168,7 +168,7 @@ class Host(Machine):
         def start() -> None:
             for program in programs:
                 if program.again is not None:
-                    self.run(program.again, name=program.name)
+                    program.successor = self.run(program.again, name=program.name)
 
         self._boot(self.stack, start)
 

@@ -31,6 +31,8 @@ class Program(abc.ABC):
         self.done = False
         self.over = False
         """True once nothing of it runs any more: it was killed, or has failed."""
+        self.successor: Program | None = None
+        """The program that has begun in its place, when its host restarted."""
         self.handler: Callable[[Any, dict[str, Any]], object] | None = None
         """Exception handler that it has given to its event loop."""
         self.error: BaseException | None = None

@@ -61,7 +61,8 @@ class Run(Topology):
         """Run a program on a host until it ends, and return its result. The programs of other hosts run beside it.
 
         Args:
-            main: a coroutine, or a function without arguments; see :meth:`Host.run`.
+            main: a coroutine, or a function without arguments; see :meth:`Host.run`. If the host crashes, a function
+                begins again when the host restarts, and its last result counts.
             on: the host, or its name; it is made if there is none.
             limit: maximum seconds of virtual time.
 
@@ -69,17 +70,26 @@ class Run(Topology):
             ProgramError: a program of another host failed.
             DeadlockError: everything waits, and nothing is left to happen.
             UnmetError: the limit was reached.
+            StateError: it was killed, and did not begin again.
             Exception: the one that ended ``main``.
         """
         __tracebackhide__ = True  # pytest shows the program, not what ran it
         host = self.host(on) if isinstance(on, str) else self._host(on)
-        program = host.run(main)
-        self._drive(self.now + in_nanoseconds("limit", limit), lambda: program.done, program)
+        program = self._drive_to_end(host.run(main), self.now + in_nanoseconds("limit", limit))
         if not program.done:
             raise UnmetError(
                 f"{program.name} did not end within {limit:g} s of virtual time: {program.where()}"
             )
         return program.result()
+
+    def _drive_to_end(self, program: Program, end: int) -> Program:
+        """Let time pass until a program has ended; returns it, or what a crash of its host has made of it."""
+        self._drive(end, lambda: program.done, program)
+        following = program.successor
+        if following is None and program.killed and program.again is not None and program.host.crashed:
+            self._drive(end, lambda: program.successor is not None)
+            following = program.successor
+        return program if following is None else self._drive_to_end(following, end)
 
     def run_for(self, duration: float) -> None:
         """Let ``duration`` seconds of virtual time pass.

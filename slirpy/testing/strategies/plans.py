@@ -62,7 +62,10 @@ def fault_plans(
         def test_the_sum_is_right(net, plan):
             net.host("server").run(serve)
             net.inject(*plan)
-            assert net.run(add(1, 2), on="client") == 3
+            assert net.run(lambda: add(1, 2), on="client") == 3
+
+    A plan may crash the host of the main program. That is a function here, so it begins again; a coroutine cannot,
+    and needs ``kinds`` without ``Crash``.
 
     Args:
         hosts: two or more hosts, or their names; those that open connections first.
