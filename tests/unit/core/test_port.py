@@ -134,3 +134,16 @@ def test_times_may_be_whole_numbers_of_any_type() -> None:
     assert (net.now, type(net.now)) == (4, int)
     net.flush(Time(5))
     assert (rung, type(net.now)) == ([5], int)
+
+
+def test_frames_to_all_are_counted_and_take_no_fast_path() -> None:
+    net, links = SwitchNetwork(), [EagerLink(100) for _ in range(3)]
+    for link in links:
+        net.attach(link, NoPoller())
+    sink = links[0].sink
+    assert sink is not None
+    for number in range(3):
+        assert sink.input(b"\xff" * 6 + FRAMES[number][6:]) is True
+    net.flush(1)
+    assert net.stats.switch_flooded == 3
+    assert [len(link.sent) for link in links] == [0, 3, 3]
