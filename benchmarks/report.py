@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -30,6 +31,10 @@ __all__ = [
     "write_json",
     "write_svg",
 ]
+
+
+_NUMBERS = re.compile(r"\[[-\d.e+,\s]+\]")
+"""A list of numbers, which takes one line in a file."""
 
 
 @dataclass
@@ -111,6 +116,8 @@ def _first_line(*argv: str) -> str | None:
     if shutil.which(argv[0]) is None:
         return None
     done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
+    if done.returncode:
+        return None
     lines = (done.stdout or done.stderr).splitlines()
     return lines[0].strip() if lines else None
 
@@ -177,8 +184,14 @@ def count(text: str) -> int:
 
 
 def write_json(path: Path, reports: Sequence[Report], machine: Mapping[str, str]) -> None:
-    """Write all facts, rows, bars and measurements."""
-    path.write_text(json.dumps({"facts": machine, "reports": [asdict(r) for r in reports]}, indent=1) + "\n")
+    """Write all facts, rows, bars and measurements, these with five digits."""
+    found = [asdict(report) for report in reports]
+    for each in found:
+        each["samples"] = {
+            name: [float(f"{value:.5g}") for value in values] for name, values in each["samples"].items()
+        }
+    text = json.dumps({"facts": machine, "reports": found}, indent=1)
+    path.write_text(_NUMBERS.sub(lambda list_: re.sub(r"\s+", " ", list_[0]), text) + "\n")
 
 
 def write_svg(folder: Path, reports: Sequence[Report]) -> None:
