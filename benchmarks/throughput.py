@@ -11,8 +11,18 @@ from report import Bar, Report, count, main, ratio, show
 
 GIB = 1 << 30
 DIRECTIONS = {"guest to host": (), "host to guest": ("-R",)}
-BARS = {"guest to host": 4.0, "host to guest": 2.0}
-"""Minimum ratio to slirp4netns at MTU 1500 with one connection."""
+SMALL, LARGE = 1500, 65520
+BARS = {
+    ("guest to host", 1, SMALL): 8.0,
+    ("host to guest", 1, SMALL): 4.0,
+    ("guest to host", 1, LARGE): 2.4,
+    ("host to guest", 1, LARGE): 1.1,
+    ("guest to host", 4, LARGE): 1.8,
+    ("host to guest", 4, LARGE): 1.1,
+}
+"""Minimum ratio by direction, connections and MTU: at MTU 1500 to slirp4netns, at 65520 to the best of all peers."""
+CPU_BARS = {"guest to host": 0.11, "host to guest": 0.25}
+"""Maximum ratio of the processor time of one connection to that of slirp4netns, at MTU 1500."""
 FAMILY_BAR = 0.95
 """Minimum ratio of IPv6 to IPv4, with one connection."""
 
@@ -98,14 +108,28 @@ def _measure(
         times = "" if network.name == "slirpy" else ratio(ours, median)
         columns = (str(mtu), direction, str(parallel), network.name, f"IPv{family}")
         report.rows.append((*columns, show(median), times, show(cpu_median)))
-        if parallel > 1 or not ours or not median:
-            continue
-        if network.name == "slirp4netns" and mtu == 1500:
-            what = f"{direction} at MTU 1500, times slirp4netns"
-            report.bars.append(Bar(what, ours / median, BARS[direction], at_least=True, unit="x"))
-        if family == 6:
+        if family == 6 and parallel == 1 and ours and median:
             what = f"{direction} at MTU {mtu}, IPv6 to IPv4"
             report.bars.append(Bar(what, median / ours, FAMILY_BAR, at_least=True, unit="x"))
+    _add_bars(report, direction, parallel, mtu)
+
+
+def _add_bars(report: Report, direction: str, connections: int, mtu: int) -> None:
+    """Compare with the peers that were measured."""
+    bar = BARS.get((direction, connections, mtu))
+    case = f"{direction} x{connections}"
+    ours = report.median(f"mtu={mtu} {case} slirpy Gbit/s")
+    peers = [name for name in NETWORKS if name == "slirp4netns" or (mtu == LARGE and name != "slirpy")]
+    rates = {name: rate for name in peers if (rate := report.median(f"mtu={mtu} {case} {name} Gbit/s"))}
+    if bar is None or not ours or not rates:
+        return
+    best = max(rates, key=lambda name: rates[name])
+    what = f"{direction} at MTU {mtu}, {connections} connection{'s' * (connections > 1)}, times {best}"
+    report.bars.append(Bar(what, ours / rates[best], bar, at_least=True, unit="x"))
+    used = [report.median(f"mtu={mtu} {case} {name} CPU s/GiB") for name in ("slirpy", best)]
+    if mtu == SMALL and connections == 1 and used[0] and used[1]:
+        what = f"processor time, {direction} at MTU {mtu}, times {best}"
+        report.bars.append(Bar(what, used[0] / used[1], CPU_BARS[direction], at_least=False, unit="x"))
 
 
 if __name__ == "__main__":
