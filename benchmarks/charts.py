@@ -35,7 +35,7 @@ COLOURS = {
     "slirp4netns": "#e08e45",
     "pasta": "#8e7cc3",
     "Linux": "#e08e45",
-    "QEMU": "#e08e45",
+    "relay": "#808080",
 }
 """A colour for each contender."""
 OTHERS = ("#009688", "#e08e45", "#8e7cc3", "#c2185b", "#5b8def", "#808080")
@@ -203,9 +203,9 @@ def draw_bars(bars: Bars, path: Path) -> None:
     scale = "log" if wide else "linear"
     if lying:
         axes.set_yticks(range(len(bars.cases)), [case.replace("\n", ", ") for case in bars.cases])
-        axes.invert_yaxis()
+        axes.set_ylim(len(bars.cases) - 0.5, -0.5)
         axes.set_xscale(scale)
-        axes.margins(x=0.12, y=0.01)
+        axes.margins(x=0.12)
         axes.set_xlabel(bars.unit)
     else:
         axes.set_xticks(range(len(bars.cases)), bars.cases)
