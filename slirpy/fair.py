@@ -18,8 +18,9 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict
 from collections.abc import Container, Hashable, Iterable
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
+from slirpy.records import Protocol
 from slirpy.units import MS, SECOND
 
 __all__ = [
@@ -125,12 +126,10 @@ class Entry(Protocol):
     @property
     def key(self) -> bytes:
         """A key that no other entry of its kind has."""
-        ...
 
     @property
     def last_activity(self) -> int:
         """Time of the last use, in nanoseconds."""
-        ...
 
 
 E = TypeVar("E", bound=Entry)

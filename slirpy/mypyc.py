@@ -10,11 +10,11 @@ from __future__ import annotations
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
     from dataclasses import replace
-    from typing import Final, NamedTuple, Protocol
+    from typing import Final
 
     from mypy_extensions import mypyc_attr, trait
 else:
-    from slirpy.records import NamedTuple, Protocol, replace
+    from slirpy.records import replace
 
     Final = None
 
@@ -27,4 +27,4 @@ else:
         return cls
 
 
-__all__ = ["Final", "NamedTuple", "Protocol", "mypyc_attr", "replace", "trait"]
+__all__ = ["Final", "mypyc_attr", "replace", "trait"]

@@ -11,7 +11,6 @@ from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any
 
 from slirpy.addresses import AnyAddress, address_object, port_number
-from slirpy.audit.trail import AuditTrail
 from slirpy.checks import amount
 from slirpy.config import Config
 from slirpy.config.dnsrecord import DnsRecord
@@ -28,13 +27,8 @@ from slirpy.host.outbound import Source
 from slirpy.host.sockets import SocketHost
 from slirpy.interfaces import Buffer, Link, LinkFeatures, Policy
 from slirpy.interfaces.links import check_link
-from slirpy.links.callback import CallbackLink
-from slirpy.links.endpoint import Endpoint, parse_listen_address
-from slirpy.links.listener import StreamListener
-from slirpy.links.stream import StreamLink
 from slirpy.logs import warn
 from slirpy.reprs import never_raises
-from slirpy.services.dhcp import LeaseFile, LeaseInfo
 from slirpy.stack import Stack
 from slirpy.stats import Stats
 from slirpy.targets.decisions import Awaiter
@@ -42,6 +36,11 @@ from slirpy.targets.opener import LocalTargetOpener
 
 if TYPE_CHECKING:
     from slirpy.audit.learning import Learner
+    from slirpy.audit.trail import AuditTrail
+    from slirpy.links.endpoint import Endpoint
+    from slirpy.links.listener import StreamListener
+    from slirpy.links.stream import StreamLink
+    from slirpy.services.dhcp import LeaseInfo, LeaseStore
 
 __all__ = ["Slirp"]
 
@@ -112,7 +111,6 @@ class Slirp(Controlled):
         self._local = LocalTargetOpener(self._host.sockets)
         self._awaiter = Awaiter(sockets, self._local.event_loop)
         try:
-            file = self.config.lease_file
             self._stack = Stack(
                 self.config,
                 self._host,
@@ -120,7 +118,7 @@ class Slirp(Controlled):
                 now=now,
                 target_opener=self._local,
                 awaiter=self._awaiter,
-                lease_store=None if file is None else LeaseFile(file, wall_clock),
+                lease_store=_lease_store(self.config, wall_clock),
                 audit=self._audit,
             )
             self._serve_smb()
@@ -166,6 +164,8 @@ class Slirp(Controlled):
         Raises:
             ConfigError: an argument has the wrong type, such as a coroutine function for ``on_frame``.
         """
+        from slirpy.links.callback import CallbackLink
+
         function("on_frame", on_frame, " that takes a frame, bytes")
         if features is not None and not isinstance(features, LinkFeatures):
             raise ConfigError(f"features must be a slirpy.LinkFeatures; given was {features!r}")
@@ -239,6 +239,9 @@ class Slirp(Controlled):
             ConfigError: an argument has the wrong type.
             LinkError: the address is in use, or not available.
         """
+        from slirpy.links.endpoint import Endpoint, parse_listen_address
+        from slirpy.links.listener import StreamListener
+
         if isinstance(at, bool) or not isinstance(at, str | Endpoint | int):
             raise ConfigError(
                 f"at must be unix:PATH, tcp:HOST:PORT, or the descriptor of a listening socket; given was {at!r}"
@@ -442,6 +445,8 @@ def _audit_trail(config: Config, wall_clock: Callable[[], int]) -> AuditTrail | 
     audit = config.audit
     if audit is None and config.learn is None:
         return None
+    from slirpy.audit.trail import AuditTrail
+
     run = os.urandom(8).hex()
     if isinstance(audit, str):
         from slirpy.audit.log import AuditLog
@@ -449,6 +454,15 @@ def _audit_trail(config: Config, wall_clock: Callable[[], int]) -> AuditTrail | 
         log = AuditLog(audit, closed=config.audit_fail == "closed")
         return AuditTrail(wall=wall_clock, run=run, log=log)
     return AuditTrail(wall=wall_clock, run=run, function=audit)
+
+
+def _lease_store(config: Config, wall_clock: Callable[[], int]) -> LeaseStore | None:
+    """The storage of leases that a configuration asks for."""
+    if config.lease_file is None:
+        return None
+    from slirpy.services.dhcp import LeaseFile
+
+    return LeaseFile(config.lease_file, wall_clock)
 
 
 def _check_wrap(wrap: object) -> None:

@@ -1,53 +1,120 @@
 """Named tuples, structural types and data classes without :mod:`typing` and :mod:`dataclasses`.
 
-Importing these two takes longer than importing the TCP engine, and :mod:`dataclasses` compiles the text of six
-methods for each class. Here the methods are closures.
+Importing these two takes longer than importing the TCP engine, and they compile text for each class: one method of a
+named tuple, six of a data class. Here the former waits for the first object of the class, the latter are closures.
 
-Type checkers and documentation must see the originals, so they come last::
+Type checkers take ``NamedTuple`` and ``Protocol`` from here for the originals. Those of data classes must stand where
+they are used, for tools that make documentation::
 
     if not TYPE_CHECKING:
-        from slirpy.records import NamedTuple, Protocol, dataclass
+        from slirpy.records import dataclass
     else:
         from dataclasses import dataclass
-        from typing import NamedTuple, Protocol
 """
 
 from __future__ import annotations
 
-from collections import namedtuple
+from collections import _tuplegetter  # type: ignore[attr-defined] # of named tuples; a property is slower
 from operator import attrgetter
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from collections.abc import Callable, Iterable
+    from typing import Any, NamedTuple, Protocol
 
 __all__ = ["NamedTuple", "Protocol", "dataclass", "field", "replace"]
 
-_make: Callable[..., Any] = namedtuple  # under this name, mypy does not want to know the fields
-_NOT_COPIED = {"__annotations__", "__module__"}
+_NOT_COPIED = {"__annotations__", "__dict__", "__weakref__"}
 
 
-class _Maker(type):
+class _NamedTupleMeta(type):
     """Metaclass that replaces a class with annotated fields by a named tuple with its methods."""
 
     def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> type:
         fields = body.get("__annotations__", {})
-        defaults = [body.pop(field) for field in fields if field in body]
-        made = _make(name, fields, defaults=defaults, module=body["__module__"])
+        namespace = {
+            "__slots__": (),
+            "__new__": _first_new,
+            "__signature__": _OnDemand(_signature_of_new),
+            "__match_args__": tuple(fields),
+            "__repr__": _repr_fields,
+            "__getnewargs__": _plain,
+            "_fields": tuple(fields),
+            "_field_defaults": {field: body[field] for field in fields if field in body},
+            "_asdict": _asdict,
+            "_make": classmethod(_make),
+            "_replace": _replace,
+        }
+        namespace |= {key: value for key, value in body.items() if key not in _NOT_COPIED}
+        namespace |= {field: _tuplegetter(number, "") for number, field in enumerate(fields)}
+        made = type(name, (tuple,), namespace)
         made.__annotations__ = fields
-        for key, value in body.items():
-            if key not in _NOT_COPIED:
-                setattr(made, key, value)
-        assert isinstance(made, type)
         return made
 
 
-NamedTuple = type.__new__(_Maker, "NamedTuple", (), {"__doc__": "Base of named tuples."})
+def _first_new(cls: type, /, *args: Any, **kwargs: Any) -> object:
+    """Make the first object of a named tuple's class."""
+    return _compile_new(cls)(cls, *args, **kwargs)
 
 
-class Protocol:
-    """Base of structural types, which only type checkers check."""
+def _compile_new(cls: Any) -> Callable[..., object]:
+    """Compile ``__new__`` of a named tuple, as :func:`collections.namedtuple` does, and put it into its class."""
+    owner = next(each for each in cls.__mro__ if "_fields" in vars(each))
+    names = ", ".join(owner._fields)
+    new: Callable[..., object] = eval(
+        f"lambda _cls, {names}: _new(_cls, ({names}{',' if len(owner._fields) == 1 else ''}))",
+        {"__builtins__": {}, "__name__": f"namedtuple_{owner.__name__}", "_new": tuple.__new__},
+    )
+    new.__name__, new.__qualname__ = "__new__", f"{owner.__qualname__}.__new__"
+    new.__defaults__ = tuple(owner._field_defaults.values())
+    owner.__new__ = staticmethod(new)
+    return new
+
+
+def _signature_of_new(cls: Any) -> object:
+    """Return the signature of a named tuple for :func:`inspect.signature`."""
+    from inspect import signature
+
+    whole = signature(_compile_new(cls))
+    return whole.replace(parameters=[*whole.parameters.values()][1:])
+
+
+def _repr_fields(self: Any) -> str:
+    values = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True))
+    return f"{type(self).__name__}({values})"
+
+
+def _plain(self: Any) -> tuple[Any, ...]:
+    """Return a plain tuple, from which copies are made."""
+    return tuple(self)
+
+
+def _asdict(self: Any) -> dict[str, Any]:
+    """Return a dict from the names of fields to their values."""
+    return dict(zip(self._fields, self, strict=True))
+
+
+def _make(cls: Any, values: Iterable[Any]) -> Any:
+    """Make a named tuple of values in the order of its fields."""
+    made = tuple.__new__(cls, values)
+    if len(made) != len(cls._fields):
+        raise TypeError(f"Expected {len(cls._fields)} arguments, got {len(made)}")
+    return made
+
+
+def _replace(self: Any, /, **changes: Any) -> Any:
+    """Return a copy with some fields changed."""
+    made = _make(type(self), map(changes.pop, self._fields, self))
+    if changes:
+        raise ValueError(f"Got unexpected field names: {list(changes)!r}")
+    return made
+
+
+if not TYPE_CHECKING:
+    NamedTuple = type.__new__(_NamedTupleMeta, "NamedTuple", (), {"__doc__": "Base of named tuples."})
+
+    class Protocol:
+        """Base of structural types, which only type checkers check."""
 
 
 _MISSING = object()

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from slirpy import forks
 from slirpy.addresses import AnyAddress, address_bytes, mac_bytes, port_number
-from slirpy.audit.trail import AuditTrail
 from slirpy.checks import instance, switch
 from slirpy.config import Config, option
 from slirpy.config.dnsrecord import DnsRecord
@@ -69,6 +68,7 @@ from slirpy.stats import Stats
 from slirpy.wire import dhcp6
 
 if TYPE_CHECKING:
+    from slirpy.audit.trail import AuditTrail
     from slirpy.services.tftp import TftpService
 
 __all__ = ["Stack"]
@@ -121,8 +121,13 @@ class Stack(IPStack):
         _check_method("host", host, "connect_tcp", optional=False)
         _check_method("lease_store", lease_store, "load")
         _check_method("target_opener", target_opener, "opener")
-        instance("audit", audit, (AuditTrail, NoneType), "an AuditTrail")
-        if audit is None and callable(config.audit):
+        if audit is not None:
+            from slirpy.audit.trail import AuditTrail
+
+            instance("audit", audit, AuditTrail, "an AuditTrail")
+        elif callable(config.audit):
+            from slirpy.audit.trail import AuditTrail
+
             audit = AuditTrail(function=config.audit)
         self._audit = audit
         self._host_network = host

@@ -11,7 +11,7 @@ import os
 import re
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from slirpy import forks
 from slirpy._version import __version__
@@ -21,6 +21,7 @@ from slirpy.config.policy import parse_rule
 from slirpy.config.text import bracketed
 from slirpy.errors import ConfigError
 from slirpy.ownfile import create_new
+from slirpy.records import NamedTuple
 
 __all__ = ["Learner"]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Any
 
 from slirpy.audit.severity import Severity
+from slirpy.records import NamedTuple
 
 __all__ = ["Filter", "Integrity", "is_refusal", "name_of", "read_records"]
 

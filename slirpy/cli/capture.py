@@ -9,17 +9,18 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from slirpy.cli.flags import KEY_AND_VALUE, names_flags
 from slirpy.cli.streams import PATIENCE, tell
 from slirpy.config.text import hint
 from slirpy.errors import ConfigError
-from slirpy.links.tracefile import TraceFile
+from slirpy.records import NamedTuple
 
 if TYPE_CHECKING:
     from slirpy.interfaces import Link
     from slirpy.links.recorder import Recorder
+    from slirpy.links.tracefile import TraceFile
 
 __all__ = [
     "STANDARD",
@@ -33,8 +34,8 @@ __all__ = [
 STANDARD = "-"
 _KEYS = ("format", "max", "files")
 _SUFFIXES = (".pcap", ".pcapng")
-_BARE_KEY = re.compile(rf",({'|'.join(_KEYS)})(?=,|$)")
-_SIZE = re.compile(r"([1-9][0-9]{0,17})([kMG]?)")
+_BARE_KEY = rf",({'|'.join(_KEYS)})(?=,|$)"
+_SIZE = r"([1-9][0-9]{0,17})([kMG]?)"
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 
 
@@ -55,17 +56,17 @@ def parse_capture(text: str) -> CaptureOption:
     Raises:
         ConfigError: a value that cannot be used, a key without a value, or keys that need others.
     """
-    if bare := _BARE_KEY.search(text):
+    if bare := re.search(_BARE_KEY, text):
         raise ConfigError(f'capture "{text}": {bare[1]} has no value; write {bare[1]}=VALUE')
     start = len(text)
-    for match in KEY_AND_VALUE.finditer(text):
+    for match in re.finditer(KEY_AND_VALUE, text):
         if match[1] in _KEYS or not match[2].endswith(_SUFFIXES):
             start = match.start()
             break
     option = CaptureOption(text[:start])
     given = set()
     rest = text[start:]
-    while found := KEY_AND_VALUE.match(rest):
+    while found := re.match(KEY_AND_VALUE, rest):
         key, value = found.groups()
         rest = rest[found.end() :]
         given.add(key)
@@ -74,9 +75,9 @@ def parse_capture(text: str) -> CaptureOption:
             raise ConfigError(f'capture "{text}": unknown option "{key}={value}"; {advice}')
         if key == "format":
             option = option._replace(file_format=value)
-        elif key == "max" and (size := _SIZE.fullmatch(value)):
+        elif key == "max" and (size := re.fullmatch(_SIZE, value)):
             option = option._replace(max_bytes=int(size[1]) * _UNITS[size[2]])
-        elif key == "files" and (size := _SIZE.fullmatch(value)) and not size[2]:
+        elif key == "files" and (size := re.fullmatch(_SIZE, value)) and not size[2]:
             option = option._replace(max_files=int(value))
         else:
             raise ConfigError(f'capture "{text}": {key}={value}: must be a number such as 5, or 10M for max')
@@ -137,6 +138,8 @@ def open_trace(name: str) -> TraceFile | TextIO:
     Raises:
         LinkError: the file cannot be written.
     """
+    from slirpy.links.tracefile import TraceFile
+
     if name != STANDARD:
         return TraceFile(name)
     try:
@@ -183,6 +186,8 @@ class FrameLog:
             stack.callback(_watched("--capture", capture, self._recorder, "frames"))
             stack.callback(self._recorder.close)
         if trace is not None:
+            from slirpy.links.tracefile import TraceFile
+
             self._trace = open_trace(trace)
             if isinstance(self._trace, TraceFile):
                 stack.callback(_watched("--trace", trace, self._trace, "lines"))
@@ -190,12 +195,13 @@ class FrameLog:
 
     def wrap(self, link: Link, name: str) -> Link:
         """Wrap a link so that all its frames are recorded, under a name."""
-        from slirpy.links.capture import CaptureLink
-        from slirpy.links.trace import TraceLink
-
         if self._recorder is not None:
+            from slirpy.links.capture import CaptureLink
+
             link = CaptureLink(link, self._recorder, name=name)
         if self._trace is not None:
+            from slirpy.links.trace import TraceLink
+
             link = TraceLink(link, self._trace, name=name if self._several else "")
         return link
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from slirpy.audit.text import plain
+from slirpy.records import NamedTuple
 
 __all__ = ["Column", "print_table", "print_values"]
 

@@ -34,14 +34,14 @@ __all__ = [
 _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., object])
 
-KEY_AND_VALUE = re.compile(r",([A-Za-z][\w.-]*)=([^,]*)")
+KEY_AND_VALUE = r",([A-Za-z][\w.-]*)=([^,]*)"
 """Pattern of an option after the name of a file."""
 
-_FILE_VALUE = re.compile(r"(FILE|DIR|PATH)\b")
+_FILE_VALUE = r"(FILE|DIR|PATH)\b"
 """Placeholders of values that are names of files."""
 COLUMN = 22
 """Characters for the flags in ``--help``: the rest of a line of 80 holds the grammar of ``--hostfwd``."""
-_RULE = re.compile(r'rule "(allow|deny|reject|drop|redirect) ')
+_RULE = r'rule "(allow|deny|reject|drop|redirect) '
 
 
 @cache
@@ -77,7 +77,7 @@ def in_flags(text: str) -> str:
     Messages begin with the name of the argument, or with the kind of rule, and write other arguments as
     ``NAME=VALUE``. Quoted text is the user's, and stays as it is.
     """
-    if rule := _RULE.match(text):
+    if rule := re.match(_RULE, text):
         return f'--{rule[1]} "{text[rule.end() :]}'
     flags = _flags()
     at_start, inside = _patterns()
@@ -169,7 +169,7 @@ class Command(click.Command):
         if general:
             self.params += _general_options()
         for parameter in self.params:  # so that shells complete names of files
-            if parameter.type is click.STRING and _FILE_VALUE.match(parameter.metavar or ""):
+            if parameter.type is click.STRING and re.match(_FILE_VALUE, parameter.metavar or ""):
                 parameter.type = click.Path(readable=False)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -305,7 +305,7 @@ def check_plain_name(option: str, name: str) -> None:
     Raises:
         ConfigError: KEY=VALUE follows a comma, and no file has that name.
     """
-    found = KEY_AND_VALUE.search(name)
+    found = re.search(KEY_AND_VALUE, name)
     if found is not None and not os.path.lexists(name):
         raise ConfigError(
             f'{option} "{name}": nothing has this name, and {option} takes no option "{found[0][1:]}"; leave it out,'

@@ -7,7 +7,6 @@ connects to its socket, such as tmux, D-Bus, Docker or an SSH agent, is a way ar
 from __future__ import annotations
 
 import errno
-import glob
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -40,6 +39,8 @@ def hidden_paths(border: Border, sockets: Iterable[str]) -> list[str]:
     """
     paths = list(border.hide)
     if border.closed:
+        import glob
+
         paths += [path for pattern in _FOLDERS for path in glob.glob(pattern)]
         paths += filter(os.path.isabs, [border.environment.get(_RUNTIME, "")])
         paths += _bound(sockets)

@@ -43,7 +43,7 @@ import os
 import select
 import signal
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, NoReturn, TextIO
+from typing import NoReturn, TextIO
 
 from slirpy.cli import border, linux, namespace
 from slirpy.cli.border import Border
@@ -51,6 +51,7 @@ from slirpy.cli.channel import Channel, GoneError, expect
 from slirpy.cli.hide import protect_kernel
 from slirpy.cli.supervisor import Supervisor
 from slirpy.errors import LinkError
+from slirpy.records import NamedTuple
 
 __all__ = ["FORWARDED", "Job", "explain_namespaces", "found"]
 

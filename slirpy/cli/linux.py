@@ -9,8 +9,8 @@ import ctypes
 import os
 from collections.abc import Iterable
 from struct import Struct
-from typing import NamedTuple
 
+from slirpy.records import NamedTuple
 from slirpy.sandbox.syscalls import call
 
 # unshare(2)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Interface
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from slirpy.cli import linux
 from slirpy.cli.border import Border
 from slirpy.cli.hide import hidden_paths, hide
 from slirpy.cli.resolvconf import PATH, add_file, read_host, resolv_conf
 from slirpy.cli.rtnetlink import Interfaces
+from slirpy.records import NamedTuple
 
 if TYPE_CHECKING:
     from slirpy import Config, Slirp

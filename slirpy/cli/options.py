@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
@@ -161,6 +160,8 @@ def network_values(given: Mapping[str, Any], *, reloads: bool = False, **default
     if isinstance(values.get("policy"), RulePolicy):
         _warn_about(values["policy"])
     if given.get("ask"):
+        from pathlib import Path
+
         from slirpy.cli.asking import Asker
 
         save = given.get("ask_save")

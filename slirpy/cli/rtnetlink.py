@@ -13,7 +13,8 @@ import sys
 from collections.abc import Iterator
 from ipaddress import ip_address
 from types import TracebackType
-from typing import NamedTuple
+
+from slirpy.records import NamedTuple
 
 __all__ = ["InterfaceAddress", "Interfaces", "Route"]
 

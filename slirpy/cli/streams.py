@@ -8,11 +8,15 @@ import select
 import sys
 from contextlib import suppress
 from io import BufferedWriter, FileIO, TextIOWrapper, UnsupportedOperation
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
+from slirpy import logs as library
 from slirpy.audit.text import plain
 from slirpy.cli import logs
 from slirpy.errortext import strerror
+
+if TYPE_CHECKING:
+    import logging
 
 __all__ = ["StandardOutput", "exhausted", "flush_errors", "relay_library", "tell", "write_line"]
 
@@ -138,6 +142,11 @@ def write_line(line: str, patience: float = PATIENCE) -> bool:
 
 def relay_library() -> None:
     """Write what the library logs as :func:`tell` does, unless the program that calls this command handles it."""
+    library.prepare = _relay
+
+
+def _relay(logger: logging.Logger) -> None:
+    """Add the handler that calls :func:`tell`, if there is none."""
     import logging
 
     class Relay(logging.Handler):
@@ -147,7 +156,6 @@ def relay_library() -> None:
             )
             tell(record.getMessage().removeprefix("slirpy: "), level=next(severe, logs.LEVELS[0]))
 
-    logger = logging.getLogger("slirpy")
     if not logger.hasHandlers():
         logger.addHandler(Relay())
         logger.propagate = False

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from slirpy.errors import ConfigError
 from slirpy.paths import PATH_MAX, is_unix_path
+from slirpy.records import NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["AuditPlace", "audit_text", "parse_audit"]
 
@@ -42,6 +45,8 @@ def parse_audit(text: str) -> AuditPlace:
         return AuditPlace(socket=path)
     if not text or "\0" in text:
         raise ConfigError(f"audit {text!r} is not a path; {_FORMS}")
+    from pathlib import Path
+
     return AuditPlace(file=Path(text))
 
 

@@ -57,9 +57,9 @@ HTTP_CLIENT = b"HTTPClient"
 IPXE = "ipxe"
 """The name of iPXE, of any architecture."""
 IPXE_OPTIONS = 175
-_RULE = re.compile(r"([A-Za-z0-9_-]+)=(.+)")
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_VENDOR_ARCHITECTURE = re.compile(rb"(?:PXE|HTTP)Client:Arch:([0-9]{5})")
+_RULE = r"([A-Za-z0-9_-]+)=(.+)"
+_URL = r"[A-Za-z][A-Za-z0-9+.-]*://"
+_VENDOR_ARCHITECTURE = rb"(?:PXE|HTTP)Client:Arch:([0-9]{5})"
 _ARCHITECTURES = {4: 93, 6: 61}
 """Codes of the option with the architectures, by the version of DHCP."""
 
@@ -99,7 +99,7 @@ def parse_bootfile(rule: str) -> BootChoice:
         ConfigError: the rule cannot be read; the text names the part.
     """
     as_text("bootfile", rule)
-    match = _RULE.fullmatch(rule)
+    match = re.fullmatch(_RULE, rule)
     if match is None:
         if rule.endswith("=") and rule[:-1] in (*ARCHITECTURES, IPXE):
             raise ConfigError(f'bootfile "{rule}": no file; write ARCH=FILE, such as efi-x64=grubx64.efi')
@@ -198,7 +198,7 @@ def choose_bootfile(choices: Iterable[BootChoice], request: DhcpRequest) -> str 
             return False
         if choice.architectures is not None and not choice.architectures & numbers:
             return False
-        return not _URL.match(choice.bootfile) or ipxe or _takes(request, choice.bootfile)
+        return not re.match(_URL, choice.bootfile) or ipxe or _takes(request, choice.bootfile)
 
     best = min(filter(suits, choices), key=rank, default=None)
     return None if best is None else best.bootfile
@@ -209,7 +209,7 @@ def _architectures(request: DhcpRequest) -> frozenset[int]:
     value = request.options.get(_ARCHITECTURES[request.version], b"")
     if len(value) >= 2:
         return frozenset(int.from_bytes(value[at : at + 2], "big") for at in range(0, len(value) - 1, 2))
-    match = _VENDOR_ARCHITECTURE.match(request.vendor_class)
+    match = re.match(_VENDOR_ARCHITECTURE, request.vendor_class)
     if match is not None:
         return frozenset((int(match[1]),))
     return frozenset((0,)) if request.vendor_class.startswith(b"PXEClient") else frozenset()

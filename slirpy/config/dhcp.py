@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 from slirpy.addresses import AnyAddress, IPAddress, address_object, ipv4, mac_bytes
 from slirpy.checks import is_whole, switch, whole
 from slirpy.config.values import as_text, host_name
 from slirpy.errors import ConfigError
+from slirpy.records import NamedTuple
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if not TYPE_CHECKING:
@@ -42,8 +43,8 @@ NOT_YOURS = frozenset((0, 50, 51, 52, 53, 54, 55, 57, 61, 82, 97, 255))
 NOT_YOURS6 = frozenset((1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 18, 19, 20, 25, 26, 39))
 """Options of DHCPv6 that carry the protocol itself."""
 
-_MAC = re.compile(r"[0-9A-Fa-f]{2}([:-])[0-9A-Fa-f]{2}(?:\1[0-9A-Fa-f]{2}){4}")
-_HEX = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+")
+_MAC = r"[0-9A-Fa-f]{2}([:-])[0-9A-Fa-f]{2}(?:\1[0-9A-Fa-f]{2}){4}"
+_HEX = r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+"
 
 
 # ---------------------------------------------------------------------------------------- static leases
@@ -125,10 +126,10 @@ def parse_lease(rule: str) -> StaticLease:
     mac = client_id = None
     if who.startswith("id:"):
         name = who[3:]
-        client_id = bytes.fromhex(name.replace(":", "")) if _HEX.fullmatch(name) else name.encode()
+        client_id = bytes.fromhex(name.replace(":", "")) if re.fullmatch(_HEX, name) else name.encode()
         if address.version == 4 and len(client_id) == 7 and client_id[0] == 1:
             mac, client_id = client_id[1:], None
-    elif _MAC.fullmatch(who):
+    elif re.fullmatch(_MAC, who):
         mac = bytes.fromhex(who.replace(":", "").replace("-", ""))
     else:
         raise ConfigError(f'lease "{rule}": "{who}" is not a MAC address; {_LEASE_HELP}')

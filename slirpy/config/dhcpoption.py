@@ -109,7 +109,7 @@ def parse_dhcp_option(rule: str) -> DhcpOption:
         elif code in OPTIONS:
             kind = OPTIONS[code][1]
         else:
-            kind = "ip" if _ADDRESSES.fullmatch(text) else "text"
+            kind = "ip" if re.fullmatch(_ADDRESSES, text) else "text"
         if not text:
             raise ConfigError(f"there is no value; {name.strip()} alone leaves the option out")
         return DhcpOption(code, _READERS[kind](text))
@@ -143,7 +143,7 @@ def _code(name: str) -> int:
 
 # ----------------------------------------------------------------------------------------------- values
 
-_ADDRESSES = re.compile(r"\s*\d+(?:\.\d+){3}(?:\s*,\s*\d+(?:\.\d+){3})*\s*")
+_ADDRESSES = r"\s*\d+(?:\.\d+){3}(?:\s*,\s*\d+(?:\.\d+){3})*\s*"
 
 
 def _addresses(text: str) -> bytes:

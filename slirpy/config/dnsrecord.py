@@ -7,11 +7,12 @@ import ipaddress
 import re
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from slirpy.checks import is_whole
 from slirpy.config.values import as_text
 from slirpy.errors import ConfigError
+from slirpy.records import NamedTuple
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if not TYPE_CHECKING:
@@ -38,8 +39,8 @@ TYPES = ("A", "AAAA", "CNAME", "TXT", "PTR", "MX", "SRV", "NS", "CAA", "HTTPS")
 _HELP = 'write NAME=ADDRESS, NAME=OTHERNAME, or "NAME [TTL] TYPE VALUE", such as "example.test TXT hello"'
 _PLAIN = bytes(set(range(0x21, 0x7F)) - set(b".\\"))
 """Bytes of a label that text shows as they are."""
-_LABEL = re.compile(rb"[A-Za-z0-9_-]{1,63}")
-_SECONDS = re.compile(r"[0-9]{1,10}")
+_LABEL = rb"[A-Za-z0-9_-]{1,63}"
+_SECONDS = r"[0-9]{1,10}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ def parse_dns_record(text: str) -> DnsRecord:
         return DnsRecord(name, _type_of(value), value)
     words = text.split(None, 3)
     ttl = TTL
-    if len(words) > 1 and _SECONDS.fullmatch(words[1]):
+    if len(words) > 1 and re.fullmatch(_SECONDS, words[1]):
         ttl = int(words.pop(1))
         rest = words[2:]
     else:
@@ -161,7 +162,7 @@ def name_to_wire(name: str) -> bytes:
         labels = [label.encode() if label.isascii() else label.encode("idna") for label in name.split(".")]
     except UnicodeError:
         raise ValueError(f'"{name}" is not the name of a host') from None
-    if not all(_LABEL.fullmatch(label) for label in labels):
+    if not all(re.fullmatch(_LABEL, label) for label in labels):
         raise ValueError(f'"{name}" is not a name of letters, digits, "-" and "_", with dots between')
     wire = b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
     if len(wire) > 255:

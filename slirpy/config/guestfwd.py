@@ -218,7 +218,7 @@ _HELP = (
 )
 
 
-_PLACE = re.compile(r"([^:]*):(\[[^\[\]]*\]|[^:]*):([^:]*)")
+_PLACE = r"([^:]*):(\[[^\[\]]*\]|[^:]*):([^:]*)"
 
 
 def parse_guestfwd(rule: str) -> GuestForward:
@@ -229,7 +229,7 @@ def parse_guestfwd(rule: str) -> GuestForward:
     """
     as_text("guestfwd", rule)
     left, dash, target = rule.partition("-")
-    parts = _PLACE.fullmatch(left)
+    parts = re.fullmatch(_PLACE, left)
     if not dash or parts is None:
         raise ConfigError(f'guestfwd "{rule}": malformed; {_HELP}')
     protocol, server, port = parts.groups()
@@ -297,21 +297,21 @@ _CHARDEVS = (
     "serial", "spicevmc", "msmouse", "braille", "testdev",
 )  # fmt: skip
 """QEMU's names for character devices. QEMU accepts each of them as a target."""
-_CLIENTS_OPTIONS = re.compile(
+_CLIENTS_OPTIONS = (
     r",(?:server=(?:off|no|false|n)|noserver|(?:no)?delay(?:=\w+)?|reconnect(?:-ms)?=\d+|ipv[46](?:=\w+)?"
     r"|wait=\w+|nowait|mux=(?:off|no|false|n))\Z"
 )
-_SERVER = re.compile(r",server(?:=(?:on|yes|true|y))?\Z")
+_SERVER = r",server(?:=(?:on|yes|true|y))?\Z"
 
 
 def _without_options(rest: str, where: str) -> str:
     """Strip QEMU's options of a client character device. They make no difference here."""
     while True:
-        if _SERVER.search(rest):
+        if re.search(_SERVER, rest):
             raise ConfigError(
                 f"{where}: with server=on QEMU waits there for a connection; slirpy connects, so leave it out"
             )
-        shorter = _CLIENTS_OPTIONS.sub("", rest)
+        shorter = re.sub(_CLIENTS_OPTIONS, "", rest)
         if shorter == rest:
             return rest
         rest = shorter

@@ -107,11 +107,11 @@ def _ports(first: int, count: int) -> str:
 
 _HEADER = "+proxy"
 _GUEST = r"(?P<guest>\[[^\[\]]*\]|[^:\[\]\-]*):(?P<gport>[^:{}]*)\Z"
-_HOSTFWD = re.compile(
+_HOSTFWD = (
     r"(?P<protocol>[^:]*):(?P<host>\[[^\[\]]*\]|[^:\[\]]*):(?P<hport>[^:\-]*(?:-[^:.\-]+(?=-))?)-"
     + _GUEST.format("")
 )
-_UNIX = re.compile(r"unix:(?P<path>.*)-" + _GUEST.format(r"\-"), re.DOTALL)
+_UNIX = r"unix:(?P<path>.*)-" + _GUEST.format(r"\-")
 _LOOPBACK = IPv4Address("127.0.0.1")
 _HELP = (
     "write [tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, such as tcp:127.0.0.1:8080-:80 or tcp:[::1]:8080-:80,"
@@ -135,7 +135,7 @@ def parse_hostfwd(rule: str) -> HostForward:
     as_text("hostfwd", rule)
     if rule.startswith("unix:"):
         return _parse_unix(rule)
-    match = _HOSTFWD.match(rule)
+    match = re.match(_HOSTFWD, rule)
     if match is None:
         raise ConfigError(f'hostfwd "{rule}": malformed; {_HELP}')
     protocol = match["protocol"].removesuffix(_HEADER) or "tcp"
@@ -159,7 +159,7 @@ def parse_hostfwd(rule: str) -> HostForward:
 
 
 def _parse_unix(rule: str) -> HostForward:
-    match = _UNIX.match(rule)
+    match = re.match(_UNIX, rule, re.DOTALL)
     if match is None:
         raise ConfigError(f'hostfwd "{rule}": malformed; {_HELP}')
     path = match["path"]

@@ -11,7 +11,6 @@ import abc
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from pathlib import Path
 from typing import Any
 
 from slirpy.addresses import ipv4, ipv6
@@ -24,6 +23,7 @@ if not TYPE_CHECKING:
     from slirpy.records import dataclass
 else:
     from dataclasses import dataclass
+    from pathlib import Path
 
 __all__ = [
     "SLAAC_PREFIX",

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from pathlib import Path
 from typing import Any
 
 from slirpy.config.boot import BootChoice
@@ -31,6 +30,7 @@ if not TYPE_CHECKING:
     from slirpy.records import dataclass
 else:
     from dataclasses import dataclass
+    from pathlib import Path
 
 __all__ = ["Config"]
 

@@ -20,7 +20,7 @@ Pairs = list[tuple[str, str | None]]
 
 _ON = ("on", "yes", "true", "y")
 _OFF = ("off", "no", "false", "n")
-_STRING = re.compile(r"""'((?:[^'\\]|\\.)*)'|"(?:[^"\\]|\\.)*\"""")
+_STRING = r"""'((?:[^'\\]|\\.)*)'|"(?:[^"\\]|\\.)*\""""
 
 
 def read_options(text: str) -> Pairs:
@@ -74,7 +74,7 @@ def _parse(text: str) -> dict[str, Any]:
     import json
 
     try:
-        found = json.loads(_STRING.sub(_double_quotes, text))  # QEMU accepts single quotes too
+        found = json.loads(re.sub(_STRING, _double_quotes, text))  # QEMU accepts single quotes too
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"netdev {text!r} is not JSON: {error}") from None
     if not isinstance(found, dict):

@@ -10,7 +10,7 @@ from slirpy.errors import ConfigError
 
 __all__ = ["MEMORY_MOST", "default_memory", "memory", "rate"]
 
-_TEXT = re.compile(r"(\d{1,15})(?:\.(\d{1,3}))? ?([kKMGT]?)(i?)B?")
+_TEXT = r"(\d{1,15})(?:\.(\d{1,3}))? ?([kKMGT]?)(i?)B?"
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 _MOST = 1 << 50
 _LEAST_MEMORY = 16 << 20
@@ -52,7 +52,7 @@ def _size(name: str, value: object, least: int, example: str, unit: str) -> int:
 
 
 def _parse(text: str) -> int | None:
-    found = _TEXT.fullmatch(text)
+    found = re.fullmatch(_TEXT, text)
     if found is None or not text.isascii():
         return None
     whole, part, prefix, binary = found.groups(default="")

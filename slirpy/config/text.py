@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 PORT_MAX = 65535
-_PLACE = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::([^:\[\]]*))?")
+_PLACE = r"(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::([^:\[\]]*))?"
 
 
 def decimal(text: str, lowest: int, highest: int) -> int | None:
@@ -84,7 +84,7 @@ def split_port(text: str) -> tuple[str, str | None] | None:
     Returns:
         The host without brackets, and the text of the port; None if there is none.
     """
-    match = _PLACE.fullmatch(text)
+    match = re.fullmatch(_PLACE, text)
     return None if match is None else (match[1] if match[1] is not None else match[2], match[3])
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from slirpy.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["TftpSource", "check_tftp"]
 
@@ -39,7 +41,7 @@ def check_tftp(
         ConfigError: the folder is missing, is not a folder, or cannot be read, or written if that is wanted; or
             another option has no use without a folder, or without TFTP.
     """
-    if given is None or not isinstance(given, Path):
+    if given is None or callable(given):
         advice = "give tftp=/srv/tftp, say" if given is None else "give that instead of a callable"
         if write:
             raise ConfigError(f"tftp_write needs a folder to write to; {advice}")
@@ -48,6 +50,8 @@ def check_tftp(
         if single_port and given is None:
             raise ConfigError(f"tftp_single_port is for TFTP, which is off; {advice}")
         return given
+    from pathlib import Path
+
     folder = Path(os.path.abspath(given))
     if not folder.exists():
         raise ConfigError(f'tftp "{folder}" does not exist; make it with: mkdir {folder}')

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from types import BuiltinFunctionType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from slirpy.checks import moment
 from slirpy.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "FOR_EVER",
@@ -35,7 +37,7 @@ _BUILT_IN: tuple[type, ...] = (BuiltinFunctionType,)
 
 FOR_EVER = 2_000_000.0
 """Seconds, 23 days. No system can wait longer than this in one call."""
-_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME_MAX = 253  # characters of a name in DNS, without the dot at its end (RFC 1035, section 2.3.4)
 _T = TypeVar("_T")
 
@@ -97,7 +99,7 @@ def host_name(what: str, value: object, *, dot: bool = False) -> str:
     name = text.removesuffix(".") if dot else text
     if len(name) > _NAME_MAX:
         raise ConfigError(f'{what} "{text}" has more than {_NAME_MAX} characters, which DNS cannot carry')
-    if not all(map(_LABEL.fullmatch, name.split("."))):
+    if not all(re.fullmatch(_LABEL, label) for label in name.split(".")):
         raise ConfigError(
             f'{what} "{text}" is not a host name, such as guest.example.test: labels of 1 to 63 letters, digits, "-"'
             ' and "_", with dots between'
@@ -116,6 +118,8 @@ def path(what: str, value: object) -> Path:
     text = os.fspath(value)
     if not isinstance(text, str) or not text or "\0" in text:
         raise ConfigError(f"{what} {text!r} is not a path; give one such as /srv/slirpy")
+    from pathlib import Path
+
     return Path(text)
 
 

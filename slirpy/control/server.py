@@ -24,6 +24,7 @@ from slirpy.control.place import bind, check_token, new_token
 from slirpy.control.subject import Subject
 from slirpy.interfaces import READ, Poller
 from slirpy.links.endpoint import Endpoint
+from slirpy.logs import logger
 from slirpy.reprs import never_raises
 
 __all__ = ["ControlServer"]
@@ -38,7 +39,7 @@ IDLE_SECONDS = 60
 END_SECONDS = 2.0
 """Time for requests that are being answered when the network ends."""
 
-_log = logging.getLogger("slirpy.control")
+_log = logger("control")
 _log.addHandler(logging.NullHandler())  # a program that logs nothing hears nothing
 
 

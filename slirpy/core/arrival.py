@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from slirpy.core.neighbor import Neighbor
 from slirpy.core.port import LinkPort
+from slirpy.records import NamedTuple
 from slirpy.tcp import Segment
 from slirpy.wire import icmp
 from slirpy.wire.ip import Header

@@ -11,10 +11,11 @@ descriptor, and everything that knows it by identity (policies, the audit log) a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from slirpy.core.port import Insertions, LinkPort, PortOwner
 from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, LinkSink, Poller, Timer
+from slirpy.records import Protocol
 from slirpy.stats import Stats
 
 __all__ = ["Inserted", "InsertedLink", "inserted_at"]

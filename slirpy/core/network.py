@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Final, Protocol
+from typing import Final
 
 from slirpy.config import Config
 from slirpy.core.port import LinkPort
 from slirpy.core.timers import Alarm, Timers
 from slirpy.interfaces import Events
+from slirpy.records import Protocol
 from slirpy.stats import Stats
 from slirpy.wire import ethernet, ipv6
 from slirpy.wire.ip import family_of

@@ -12,10 +12,11 @@ without VLAN tags (IEEE 802.1Q). Frames with a tag are always cut here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from slirpy.core.port import LinkPort
 from slirpy.interfaces import Frame
+from slirpy.records import NamedTuple
 from slirpy.stats import Stats
 from slirpy.wire import ethernet, ipv4, tcp
 from slirpy.wire.checksum import ones_sum

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import abc
-from typing import Final, NamedTuple
+from typing import Final
 
 from slirpy.core.arrival import Arrival
 from slirpy.core.neighbor import Neighbor
 from slirpy.core.port import LinkPort
 from slirpy.interfaces import Datagram, DatagramPeer, Service
 from slirpy.mypyc import trait
+from slirpy.records import NamedTuple
 from slirpy.wire import ethernet, ipv4
 from slirpy.wire.checksum import ones_sum
 from slirpy.wire.headers import layout_of

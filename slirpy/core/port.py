@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer, Frame, Link, LinkFeatures, Timer
 from slirpy.mypyc import mypyc_attr
+from slirpy.records import Protocol
 from slirpy.reprs import counted, never_raises
 from slirpy.stats import Stats
 
@@ -33,12 +34,10 @@ class PortOwner(Protocol):
     @property
     def stats(self) -> Stats:
         """Counters."""
-        ...
 
     @property
     def now(self) -> int:
         """Time of the current batch, in nanoseconds."""
-        ...
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
         """Call ``callback`` at the first flush at or after ``when``."""
@@ -48,7 +47,6 @@ class PortOwner(Protocol):
 
         Returns whether it took the slow path.
         """
-        ...
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from typing import NamedTuple
 
 from slirpy.core.network import Network
 from slirpy.core.port import LinkPort
 from slirpy.core.timers import Alarm
+from slirpy.records import NamedTuple
 
 __all__ = ["Occupant", "Probes"]
 

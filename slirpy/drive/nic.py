@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from slirpy.checks import shown, switch, whole
 from slirpy.core.port import LinkPort
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer
-from slirpy.links.callback import CallbackLink
-from slirpy.links.endpoint import Endpoint
-from slirpy.links.listener import StreamListener
 from slirpy.reprs import counted, never_raises
+
+if TYPE_CHECKING:
+    from slirpy.links.callback import CallbackLink
+    from slirpy.links.endpoint import Endpoint
+    from slirpy.links.listener import StreamListener
 
 Detach: TypeAlias = Callable[[LinkPort], None]
 """Removes a link from its network."""

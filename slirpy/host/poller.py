@@ -13,13 +13,14 @@ import selectors
 import sys
 import time
 from collections.abc import Callable
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 from slirpy import forks
 from slirpy.errors import StateError
 from slirpy.fair import TURN
 from slirpy.interfaces import READ, WRITE, Poller
 from slirpy.mypyc import mypyc_attr
+from slirpy.records import Protocol
 
 __all__ = ["HANGUP", "MAX_EVENTS", "URGENT", "SelectorPoller"]
 

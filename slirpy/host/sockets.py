@@ -6,13 +6,12 @@ import errno
 import socket
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from slirpy import forks
 from slirpy.errortext import strerror
 from slirpy.host.addresses import NON_BLOCKING, family_of, name_of, new_socket, place_of
 from slirpy.host.ipoptions import hear_errors, hear_local
-from slirpy.host.lookups import Lookups
 from slirpy.host.opensockets import OpenSocket, OpenSockets
 from slirpy.host.outbound import OutboundDatagram, Source
 from slirpy.host.ping import SocketPing, open_ping
@@ -29,6 +28,9 @@ from slirpy.interfaces import (
     StreamOwner,
 )
 from slirpy.paths import bind_unix, inode_of, remove_unix
+
+if TYPE_CHECKING:
+    from slirpy.host.lookups import Lookups
 
 __all__ = ["SocketDatagram", "SocketHost", "SocketListener", "SocketPing", "SocketStream"]
 
@@ -121,12 +123,13 @@ class SocketHost:
         sockets: the open sockets. Other modules that open sockets for the same network register them there.
     """
 
-    __slots__ = ("_lookups", "_source", "sockets")
+    __slots__ = ("_closed", "_lookups", "_source", "sockets")
 
     def __init__(self, poller: Poller, source: Source | None = None) -> None:
         self.sockets = OpenSockets(poller)
         self._source = source
-        self._lookups = Lookups(poller)
+        self._lookups: Lookups | None = None
+        self._closed = False
 
     def connect_tcp(self, address: bytes, port: int, owner: StreamOwner, ttl: int = 0) -> SocketStream:
         """Start to connect; see :meth:`slirpy.interfaces.HostNetwork.connect_tcp`."""
@@ -245,6 +248,12 @@ class SocketHost:
 
     def lookup(self, name: str, done: Callable[[NameAnswer], None]) -> bool:
         """Ask the host's resolver library; see :meth:`slirpy.interfaces.HostNetwork.lookup`."""
+        if self._lookups is None:
+            if self._closed:
+                return False
+            from slirpy.host.lookups import Lookups
+
+            self._lookups = Lookups(self.sockets.poller)
         return self._lookups.start(name, done)
 
     @staticmethod
@@ -259,7 +268,9 @@ class SocketHost:
 
     def close(self) -> None:
         """Close all open sockets. Harmless when repeated."""
-        self._lookups.close()
+        self._closed = True
+        if self._lookups is not None:
+            self._lookups.close()
         self.sockets.close()
 
     @staticmethod

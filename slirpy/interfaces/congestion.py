@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from slirpy.records import Protocol
+
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
-    from typing import Protocol, TypeAlias
-else:
-    from slirpy.records import Protocol
+    from typing import TypeAlias
 
 __all__ = ["CongestionControl", "CongestionFactory"]
 

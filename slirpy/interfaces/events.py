@@ -5,9 +5,8 @@ A network without a sink pays one comparison with None for each flow, and nothin
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from slirpy.interfaces.policies import FlowRequest, Verdict
+from slirpy.records import Protocol
 
 __all__ = ["Events"]
 
@@ -18,7 +17,6 @@ class Events(Protocol):
     @property
     def ready(self) -> bool:
         """True if new flows may start."""
-        ...
 
     def flow_opened(
         self,

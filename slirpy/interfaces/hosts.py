@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import TypeAlias
 
 from slirpy.interfaces.basics import Buffer
+from slirpy.records import NamedTuple, Protocol
 
 __all__ = [
     "AcceptedStream",
@@ -79,7 +80,6 @@ class StreamPeer(Protocol):
         Other peers get urgent data as ordinary data. A peer may deliver an urgent byte by ``owner.urgent(data)``, if
         the owner has that method, instead of by :meth:`recv`.
         """
-        ...
 
     def recv(self, limit: int) -> bytes | None:
         """Return up to ``limit`` (at least 1) bytes for the guest; ``b""`` at the end, None if nothing is available.
@@ -87,19 +87,15 @@ class StreamPeer(Protocol):
         A short piece does not mean that there is no more. After None, :meth:`StreamOwner.readable` announces the
         next data.
         """
-        ...
 
     def shutdown(self) -> None:
         """The guest has sent its FIN: no :meth:`send` follows."""
-        ...
 
     def abort(self) -> None:
         """The guest has reset the connection: reset the far side too, and release everything."""
-        ...
 
     def close(self) -> None:
         """Release everything: both directions are finished. Harmless when repeated."""
-        ...
 
 
 class IcmpReport(NamedTuple):
@@ -147,12 +143,10 @@ class DatagramPeer(Protocol):
     @property
     def address(self) -> tuple[bytes, int]:
         """Return the local address and port to which the socket is bound."""
-        ...
 
     @property
     def mtu(self) -> int:
         """The MTU that the last ``send`` refused with EMSGSIZE exceeded; 0: unknown."""
-        ...
 
     def send(
         self, payload: Buffer, address: bytes, port: int, ttl: int = 0, dont_fragment: bool | None = None
@@ -164,7 +158,6 @@ class DatagramPeer(Protocol):
             dont_fragment: True forbids fragmentation, here and on the path (DF); False allows it; None keeps the last
                 setting, or the system's default.
         """
-        ...
 
     def send_many(
         self,
@@ -178,11 +171,9 @@ class DatagramPeer(Protocol):
 
         Returns the number sent, and the ``errno`` value of the refusal, or 0.
         """
-        ...
 
     def close(self) -> None:
         """Release the socket. Harmless when repeated."""
-        ...
 
 
 class BoundDatagramPeer(DatagramPeer, Protocol):
@@ -197,7 +188,6 @@ class BoundDatagramPeer(DatagramPeer, Protocol):
         does, and ends with the socket. It is the socket itself if there is only one address, or if the system does
         not report it.
         """
-        ...
 
 
 class PingOwner(Protocol):
@@ -216,17 +206,14 @@ class PingPeer(Protocol):
     @property
     def mtu(self) -> int:
         """See :attr:`DatagramPeer.mtu`."""
-        ...
 
     def send(
         self, sequence: int, payload: Buffer, address: bytes, ttl: int = 0, dont_fragment: bool | None = None
     ) -> int:
         """Send one echo request, as :meth:`DatagramPeer.send` does. The identifier is the socket's own."""
-        ...
 
     def close(self) -> None:
         """Release the socket. Harmless when repeated."""
-        ...
 
 
 Acceptor: TypeAlias = Callable[["AcceptedStream"], StreamOwner]
@@ -248,11 +235,9 @@ class Listener(Protocol):
     @property
     def address(self) -> tuple[bytes, int]:
         """Return the local address and port; the port is the chosen one if 0 was requested."""
-        ...
 
     def close(self) -> None:
         """Stop listening; accepted connections stay open. Harmless when repeated."""
-        ...
 
 
 class NameAnswer(NamedTuple):
@@ -284,7 +269,6 @@ class HostNetwork(Protocol):
         Args:
             ttl: time to live of the connection's packets, 1 to 255; 0: the system's default.
         """
-        ...
 
     def listen_tcp(self, address: bytes, port: int, accept: Acceptor) -> Listener:
         """Listen at an address of the host; port 0 chooses a free one.
@@ -292,7 +276,6 @@ class HostNetwork(Protocol):
         Raises:
             OSError: the address cannot be bound.
         """
-        ...
 
     def listen_unix(self, path: str, accept: Acceptor) -> Listener:
         """Listen at the path of a unix socket; clients count as port 0 of the loopback address.
@@ -302,7 +285,6 @@ class HostNetwork(Protocol):
         Raises:
             OSError: the path cannot be used; :class:`FileExistsError` if it is not a socket.
         """
-        ...
 
     def open_udp(self, owner: DatagramOwner, family: int = 4) -> DatagramPeer | int:
         """Open a socket for outward datagrams at a random port, for addresses of ``family`` 4 or 6.
@@ -310,7 +292,6 @@ class HostNetwork(Protocol):
         Returns the ``errno`` value of a refusal, such as EMFILE: the system has none left, or EAFNOSUPPORT: it does
         not support the family.
         """
-        ...
 
     def bind_udp(self, address: bytes, port: int, owner: DatagramOwner) -> BoundDatagramPeer:
         """Open a UDP socket bound to an address of the host; port 0 chooses a free one.
@@ -318,7 +299,6 @@ class HostNetwork(Protocol):
         Raises:
             OSError: the address cannot be bound.
         """
-        ...
 
     def open_ping(self, owner: PingOwner, family: int = 4) -> PingPeer | int:
         """Open a socket for ICMP echo requests to addresses of ``family`` 4 or 6.
@@ -327,7 +307,6 @@ class HostNetwork(Protocol):
 
         EACCES: not allowed for this user; EPROTONOSUPPORT or EAFNOSUPPORT: not supported by this system.
         """
-        ...
 
     def lookup(self, name: str, done: Callable[[NameAnswer], None]) -> bool:
         """Ask the host's resolver library for the addresses of a name.
@@ -336,4 +315,3 @@ class HostNetwork(Protocol):
         progress. Otherwise ``done`` is called once, later, in the thread that drives the network; or never, if the
         host network is closed first.
         """
-        ...

@@ -8,9 +8,10 @@ guest meanwhile, since some protocols begin with the server.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from slirpy.interfaces.policies import FlowRequest, Verdict
+from slirpy.records import Protocol
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if not TYPE_CHECKING:
@@ -83,11 +84,9 @@ class FirstBytes(Protocol):
 
     def feed(self, data: bytes) -> Finding:
         """Take the next bytes of the client, in order, each byte once; for UDP one datagram a call."""
-        ...
 
     def end(self) -> Finding:
         """The client has sent its FIN, and said nothing that decided; :class:`Undecided` counts as refused."""
-        ...
 
 
 Inspector: TypeAlias = Callable[[FlowRequest, Verdict], FirstBytes | None]

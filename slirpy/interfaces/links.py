@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
 
 from slirpy.checks import switch, whole
 from slirpy.errors import ConfigError
 from slirpy.interfaces.basics import Buffer, Timer
+from slirpy.records import NamedTuple, Protocol
 from slirpy.stats import Stats
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
@@ -75,7 +75,6 @@ class Link(Protocol):
 
     def start(self, sink: LinkSink, poller: Poller) -> None:
         """Begin to deliver frames to ``sink``; a link with a descriptor registers it with ``poller``."""
-        ...
 
     def send(self, frames: Sequence[Frame]) -> int:
         """Send frames in order and return the number accepted.
@@ -83,11 +82,9 @@ class Link(Protocol):
         Never blocks. After a short count the link calls :meth:`LinkSink.writable` once there is room again. A frame
         that can never be sent (a dead link, too long) counts as accepted, and is counted as dropped.
         """
-        ...
 
     def close(self) -> None:
         """Release all resources of the link. Harmless when repeated."""
-        ...
 
 
 READ = 1
@@ -101,22 +98,18 @@ class Poller(Protocol):
 
     def register(self, fd: int, events: int, ready: Callable[[int], None]) -> None:
         """Call ``ready(mask)`` at each poll at which ``fd`` is ready for any of ``events``."""
-        ...
 
     def modify(self, fd: int, events: int, ready: Callable[[int], None]) -> None:
         """Change the events to wait for; 0 waits for nothing."""
-        ...
 
     def unregister(self, fd: int) -> None:
         """Forget a descriptor. Call this before the descriptor is closed."""
-        ...
 
     def again(self, fd: int) -> None:
         """Call the descriptor's function with READ at the next poll, which does not wait, whether it is ready or not.
 
         For links with data that they have read, but not handled yet.
         """
-        ...
 
 
 class LinkSink(Protocol):
@@ -133,25 +126,20 @@ class LinkSink(Protocol):
         reads many frames at a time ends its turn with such a frame after :data:`slirpy.fair.TURN`, so that other
         guests do not wait for the rest.
         """
-        ...
 
     def writable(self) -> None:
         """The link has room again after a short :meth:`Link.send`."""
-        ...
 
     def lost(self, frames: int) -> None:
         """Count frames that :meth:`Link.send` accepted but that can never be sent."""
-        ...
 
     @property
     def now(self) -> int:
         """Monotonic nanoseconds of the current batch."""
-        ...
 
     @property
     def stats(self) -> Stats:
         """Counters for errors on the link's carrier."""
-        ...
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
         """Call ``callback`` at the first flush at or after ``when``: for links that delay frames.
@@ -159,7 +147,6 @@ class LinkSink(Protocol):
         The callback may call :meth:`input`; the same flush sends the consequences. A link cancels its timers when it
         closes.
         """
-        ...
 
 
 def check_link(what: str, link: object) -> None:

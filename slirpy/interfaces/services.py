@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import TypeAlias
 
 from slirpy.interfaces.basics import Buffer, Timer
 from slirpy.interfaces.hosts import StreamOwner, StreamPeer
 from slirpy.interfaces.links import LinkSink
 from slirpy.interfaces.policies import FlowRequest
+from slirpy.records import NamedTuple, Protocol
 from slirpy.stats import Stats
 
 __all__ = ["Datagram", "Service", "ServiceNetwork", "StreamService"]
@@ -35,7 +36,6 @@ class Service(Protocol):
 
     def datagram(self, datagram: Datagram) -> None:
         """Take one datagram; answers go through :meth:`ServiceNetwork.send_datagram`, now or later."""
-        ...
 
 
 class ServiceNetwork(Protocol):
@@ -44,12 +44,10 @@ class ServiceNetwork(Protocol):
     @property
     def now(self) -> int:
         """Monotonic nanoseconds of the current batch."""
-        ...
 
     @property
     def random(self) -> Random:
         """The only source of randomness."""
-        ...
 
     @property
     def stats(self) -> Stats: ...
@@ -69,11 +67,9 @@ class ServiceNetwork(Protocol):
 
         With ``mac`` (broadcast is six 0xFF) and ``link`` the neighbour table is not used.
         """
-        ...
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
         """Call ``callback`` at the first flush at or after ``when``."""
-        ...
 
     def send_datagrams(
         self,
@@ -87,7 +83,6 @@ class ServiceNetwork(Protocol):
 
         The payloads must stay unchanged until the network's next flush has returned.
         """
-        ...
 
     def open_port(self, address: bytes, guest: bytes, guest_port: int, service: Service) -> int:
         """Reserve a port, 49152 to 65535, of a virtual address for a conversation with one port of one guest.
@@ -95,11 +90,9 @@ class ServiceNetwork(Protocol):
         Datagrams from other senders to that port are handled as if it were not reserved: most ports of the gateway
         lead to the host.
         """
-        ...
 
     def close_port(self, address: bytes, port: int, guest: bytes, guest_port: int) -> None:
         """Release a port reserved by :meth:`open_port`."""
-        ...
 
 
 StreamService: TypeAlias = Callable[[StreamOwner, FlowRequest], StreamPeer]

@@ -7,8 +7,9 @@ within that of the new one.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
+from slirpy.records import NamedTuple
 from slirpy.tcp.options import TcpOptions
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.wire.tcp import ACK, FIN, SYN

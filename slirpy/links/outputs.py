@@ -14,16 +14,19 @@ import stat
 import time
 from collections.abc import Callable
 from io import IOBase
-from pathlib import Path
-from typing import BinaryIO, Protocol, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from slirpy import forks
 from slirpy.errors import LinkError
 from slirpy.errortext import strerror
 from slirpy.interfaces import WRITE, Poller
 from slirpy.ownfile import IsOurs, check_own, open_own
+from slirpy.records import Protocol
 from slirpy.reprs import never_raises
 from slirpy.units import MS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["FileOutput", "NamedFile", "Output", "Pipe", "Written", "is_fifo"]
 
@@ -41,17 +44,14 @@ LAST_WAIT = 1.0
 class Output(Protocol):
     def write(self, records: list[bytes]) -> int:
         """Write whole records, and return the number dropped."""
-        ...
 
     def describe(self, block: bytes) -> None:
         """Write a description that every later record needs; files that begin later contain it in their header."""
-        ...
 
     def close(self) -> None: ...
 
     def abandon(self) -> None:
         """Close after a failure."""
-        ...
 
 
 class FileOutput:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from io import IOBase
-from typing import BinaryIO, Protocol, TypeAlias
+from typing import BinaryIO, TypeAlias
 
 from slirpy.checks import amount, descriptor, moment, switch
 from slirpy.config.values import as_text, function
@@ -15,6 +15,7 @@ from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer
 from slirpy.links.memory import Memory
 from slirpy.links.outputs import FileOutput, NamedFile, Pipe, Written, is_fifo
+from slirpy.records import Protocol
 from slirpy.reprs import counted
 from slirpy.wire import pcap, pcapng
 

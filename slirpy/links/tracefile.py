@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 from slirpy.checks import descriptor
 from slirpy.config.values import path as path_of
@@ -12,7 +11,7 @@ from slirpy.links.outputs import NamedFile, Pipe, Written, is_fifo
 
 __all__ = ["TraceFile"]
 
-_LINE = re.compile(rb"(\d\d:\d\d:\d\d|\d+)\.\d{6} (.{0,256} )?(in |out) ")
+_LINE = rb"(\d\d:\d\d:\d\d|\d+)\.\d{6} (.{0,256} )?(in |out) "
 
 
 class TraceFile(Written):
@@ -37,14 +36,13 @@ class TraceFile(Written):
         super().__init__()
         if not isinstance(target, str | os.PathLike):
             descriptor("target", target)
-        else:
-            path_of("target", target)
-        if isinstance(target, int):
             self._output = Pipe(bytes, self._fail, fd=target, what="trace")
-        elif is_fifo(target):
-            self._output = Pipe(bytes, self._fail, path=Path(target), what="trace")
+            return
+        path = path_of("target", target)
+        if is_fifo(path):
+            self._output = Pipe(bytes, self._fail, path=path, what="trace")
         else:
-            self._output = NamedFile(bytes, Path(target), _is_ours, what="trace")
+            self._output = NamedFile(bytes, path, _is_ours, what="trace")
 
     def write(self, lines: list[str]) -> None:
         """Write lines, without their line ends.
@@ -65,4 +63,4 @@ class TraceFile(Written):
 
 
 def _is_ours(head: bytes) -> bool:
-    return _LINE.match(head) is not None
+    return re.match(_LINE, head) is not None

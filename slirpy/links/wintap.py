@@ -15,13 +15,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from time import monotonic_ns
-from typing import Any, NamedTuple
+from typing import Any
 
 from slirpy.config.values import as_text
 from slirpy.errors import LinkError
 from slirpy.fair import TURN, TURN_FRAMES
 from slirpy.interfaces import READ, Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.starting import check_start
+from slirpy.records import NamedTuple
 
 __all__ = ["QUEUE", "Adapter", "WindowsTapLink", "open_adapter"]
 

@@ -7,7 +7,7 @@ route is found they are handled again in order, as if they had just arrived.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from slirpy.core.arrival import Arrival
 from slirpy.core.network import Network
@@ -15,6 +15,7 @@ from slirpy.fair import Tally
 from slirpy.interfaces import Action, FirstBytes, FlowRequest, Inspector, IPProtocol, Passed, Undecided, Verdict
 from slirpy.nat.outcomes import HOLD_TIME, Pending
 from slirpy.nat.routes import Refusal, Route, Router
+from slirpy.records import NamedTuple
 
 __all__ = ["Holding", "Key", "Resume"]
 

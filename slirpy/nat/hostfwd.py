@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import Protocol
 
 from slirpy.config.hostfwd import HostForward
 from slirpy.config.text import with_port
@@ -24,6 +23,7 @@ from slirpy.nat.inside import Handover, LoopbackForwards, UdpDetour
 from slirpy.nat.preceded import PrecededStream
 from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
+from slirpy.records import Protocol
 from slirpy.wire import proxyheader
 from slirpy.wire.scope import with_interface
 
@@ -42,7 +42,6 @@ class _Active(Protocol):
     @property
     def address(self) -> tuple[bytes, int]:
         """Address to listen on."""
-        ...
 
     def close(self) -> None:
         """Function that stops listening."""

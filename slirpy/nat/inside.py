@@ -18,7 +18,6 @@ import errno
 from collections import deque
 from collections.abc import Callable
 from itertools import count
-from typing import Protocol
 
 from slirpy.core.flows import FlowInfo
 from slirpy.core.parts import Parts
@@ -37,6 +36,7 @@ from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.oversight import report_end
 from slirpy.nat.routes import LOOPBACK, LOOPBACK6
 from slirpy.nat.splice import Splice
+from slirpy.records import Protocol
 from slirpy.units import SECOND
 from slirpy.wire.ip import family_of
 
@@ -67,15 +67,12 @@ class Inside(Protocol):
     @property
     def guest(self) -> bytes:
         """The address of that guest on the network, whose family is that of the loopback."""
-        ...
 
     def connect_tcp(self, port: int, owner: StreamOwner) -> StreamPeer:
         """Start to connect to the loopback inside; see :meth:`slirpy.interfaces.HostNetwork.connect_tcp`."""
-        ...
 
     def open_udp(self, owner: DatagramOwner) -> DatagramPeer | None:
         """Open a socket for datagrams inside. Datagrams sent before it exists are queued, within a bound."""
-        ...
 
 
 class Handover:

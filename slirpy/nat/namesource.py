@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from slirpy.core.pins import Pin
 from slirpy.interfaces import FlowRequest
+from slirpy.records import Protocol
 
 __all__ = ["NameSource"]
 
@@ -18,19 +18,15 @@ class NameSource(Protocol):
 
     def names(self, request: FlowRequest) -> tuple[str, ...]:
         """Return the names that the destination stands for, the latest first."""
-        ...
 
     def unpinned(self, request: FlowRequest) -> tuple[str, ...]:
         """Return the names whose answers contained a destination that they may not open."""
-        ...
 
     def may_open(self, address: bytes) -> bool:
         """Report whether an answer from outside may open an address."""
-        ...
 
     def current(self, request: FlowRequest, name: str) -> list[bytes]:
         """Return the addresses of a name now, of the destination's family; empty: none is known, so ask."""
-        ...
 
     def resolve(
         self, request: FlowRequest, name: str, done: Callable[[list[bytes]], object]
@@ -40,12 +36,9 @@ class NameSource(Protocol):
         Returns:
             None if ``done`` has been called; else a function that gives up.
         """
-        ...
 
     def use(self, request: FlowRequest, name: str) -> Pin | None:
         """Keep the pin of a name for a flow, until :meth:`release`."""
-        ...
 
     def release(self, pin: Pin) -> None:
         """End the use of a pin by one flow."""
-        ...

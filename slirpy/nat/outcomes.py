@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import NamedTuple
 
 from slirpy.interfaces import FirstBytes, FlowRequest, Verdict
+from slirpy.records import NamedTuple
 from slirpy.units import SECOND
 
 __all__ = ["HOLD_TIME", "Pending", "Refusal", "Route"]

@@ -7,9 +7,8 @@ loopback when such an error comes. An answer, or the bound of what is kept, ends
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from slirpy.nat.routes import Route
+from slirpy.records import NamedTuple
 from slirpy.units import SECOND
 
 __all__ = ["MAX_KEPT", "Trial"]

@@ -6,9 +6,9 @@ import errno
 import re
 from base64 import b64encode
 from ipaddress import ip_address
-from typing import Protocol
 
 from slirpy.config.text import with_port
+from slirpy.records import Protocol
 from slirpy.wire import socks
 
 __all__ = ["Header", "HttpConnect", "Prologue", "Socks5Connect"]
@@ -43,11 +43,9 @@ class Prologue(Protocol):
 
     def begin(self) -> bytes:
         """Return the first bytes to send."""
-        ...
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes of the far side, ``b""`` at its end. Returns bytes to send."""
-        ...
 
 
 class Header:

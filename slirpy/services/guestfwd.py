@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import Protocol
 
 from slirpy.addresses import IPAddress
 from slirpy.config import Config
@@ -24,6 +23,7 @@ from slirpy.interfaces import (
     StreamPeer,
     StreamService,
 )
+from slirpy.records import Protocol
 from slirpy.services.namedstream import NamedStream
 from slirpy.stats import Stats
 from slirpy.wire.ip import family_of
@@ -41,7 +41,6 @@ class TargetOpener(Protocol):
         Raises:
             ForwardError: the target cannot work; ``what`` begins the text.
         """
-        ...
 
 
 class _Counted:

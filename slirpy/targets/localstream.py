@@ -12,12 +12,12 @@ import errno
 import socket
 import time
 from collections.abc import Sequence
-from typing import Protocol
 
 from slirpy.fair import RoundRobin
 from slirpy.host.opensockets import OpenSockets
 from slirpy.host.socketstream import SocketStream
 from slirpy.interfaces import Buffer, ServiceNetwork, StreamOwner, Timer
+from slirpy.records import Protocol
 from slirpy.units import MS
 
 __all__ = ["LocalStream", "Worker", "WorkerPool", "tcp_pair"]
@@ -50,23 +50,18 @@ class Worker(Protocol):
         Raises:
             OSError: the worker cannot be started.
         """
-        ...
 
     def hang_up(self, reset: bool, now: int) -> None:
         """End the worker's connection; with ``reset``, by an error."""
-        ...
 
     def ended(self, now: int) -> bool:
         """Report whether all of the worker has ended; called at intervals, with the time in nanoseconds."""
-        ...
 
     def kill(self, until: float) -> None:
         """End the worker by ``until`` of :func:`time.monotonic`; the network is closed already."""
-        ...
 
     def abandon(self) -> None:
         """Close this process's copy of the socket, in a forked child; the rest belongs to the parent."""
-        ...
 
 
 class WorkerPool:

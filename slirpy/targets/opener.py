@@ -1,4 +1,7 @@
-"""Opener of guestfwd targets on this machine: commands, Unix sockets, functions of this process, and Samba."""
+"""Opener of guestfwd targets on this machine: commands, Unix sockets, functions of this process, and Samba.
+
+Each kind of target is imported when it is first used.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +9,23 @@ import errno
 import os
 import socket
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slirpy import forks
 from slirpy.config.guestfwd import Command, HostTarget, StreamFactory, TcpTarget, UnixTarget
 from slirpy.errors import ForwardError
 from slirpy.host.opensockets import OpenSockets
-from slirpy.host.socketstream import SocketStream
 from slirpy.interfaces import FlowRequest, ServiceNetwork, StreamOwner, StreamPeer, StreamService
 from slirpy.paths import PATH_MAX, is_unix_path
 from slirpy.sandbox import spawner
-from slirpy.targets.commands import PROCESSES, ProcessWorker, find_program
-from slirpy.targets.localstream import LocalStream, Worker, WorkerPool
-from slirpy.targets.tasks import TASKS, BackgroundLoop, TaskWorker, is_coroutine_function
-from slirpy.targets.threads import THREADS, ThreadWorker
-from slirpy.targets.unix import UnixStream
 
 if TYPE_CHECKING:
     import asyncio
+    from pathlib import Path
 
+    from slirpy.targets.localstream import Worker, WorkerPool
     from slirpy.targets.smb import SmbServer
+    from slirpy.targets.tasks import BackgroundLoop
 
 __all__ = ["LocalTargetOpener"]
 
@@ -61,6 +60,8 @@ class LocalTargetOpener:
             ForwardError: the target certainly cannot work.
         """
         if isinstance(target, Command):
+            from slirpy.targets.commands import PROCESSES, ProcessWorker, find_program
+
             path = find_program(target.argv[0], what)
             if spawner.active is not None:
                 spawner.active.register(path, target.argv, target.quiet)
@@ -71,13 +72,19 @@ class LocalTargetOpener:
             return lambda owner, flow: self._unix(target.path, owner, network)
         assert callable(target)
         assert not isinstance(target, TcpTarget | HostTarget | StreamFactory)
+        from slirpy.targets.tasks import TASKS, TaskWorker, is_coroutine_function
+
         if is_coroutine_function(target):
             pool = self._pool(TaskWorker, network, TASKS)
             return self._starter(pool, lambda flow: TaskWorker(self.event_loop(), target, flow))
+        from slirpy.targets.threads import THREADS, ThreadWorker
+
         pool = self._pool(ThreadWorker, network, THREADS)
         return self._starter(pool, lambda flow: ThreadWorker(target, flow))
 
     def _starter(self, pool: WorkerPool, make: Callable[[FlowRequest], Worker]) -> StreamService:
+        from slirpy.targets.localstream import LocalStream
+
         sockets = self._sockets
         return lambda owner, flow: LocalStream(sockets, owner, pool, make(flow), flow.source_bytes)
 
@@ -94,6 +101,8 @@ class LocalTargetOpener:
 
     def _pool(self, kind: type[Any], network: ServiceNetwork, limit: int) -> WorkerPool:
         if kind not in self._pools:
+            from slirpy.targets.localstream import WorkerPool
+
             self._pools[kind] = WorkerPool(network, limit)
         return self._pools[kind]
 
@@ -102,6 +111,8 @@ class LocalTargetOpener:
         if self.loop is not None:
             return self.loop
         if self._background is None:
+            from slirpy.targets.tasks import BackgroundLoop
+
             self._background = BackgroundLoop()
         return self._background.loop
 
@@ -117,6 +128,9 @@ class LocalTargetOpener:
             raise ForwardError(f'{what}: the path "{path}" is not absolute; write unix:{os.path.abspath(path)}')
 
     def _unix(self, path: str, owner: StreamOwner, network: ServiceNetwork) -> StreamPeer:
+        from slirpy.host.socketstream import SocketStream
+        from slirpy.targets.unix import UnixStream
+
         try:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         except OSError as error:

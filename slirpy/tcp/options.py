@@ -8,7 +8,8 @@ from struct import Struct
 from slirpy.checks import instance, switch, whole
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer
-from slirpy.mypyc import Final, NamedTuple
+from slirpy.mypyc import Final
+from slirpy.records import NamedTuple
 from slirpy.tcp.seq import MASK
 
 __all__ = [

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from slirpy.checks import octets, shown, whole
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Buffer
-from slirpy.mypyc import NamedTuple, Protocol
+from slirpy.records import NamedTuple, Protocol
 from slirpy.tcp.options import NONE, TcpOptions, check_options, parse
 from slirpy.tcp.seq import MASK
 from slirpy.wire.tcp import ACK, FIN, RST

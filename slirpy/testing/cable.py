@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from slirpy.checks import instance
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
 from slirpy.links.faultypath import NONE, FaultCounters, Faults, FaultyPath
+from slirpy.records import NamedTuple
 
 __all__ = ["Cable", "Cables", "Captured", "Carry", "Fault", "NoPoller"]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from slirpy.checks import instance, switch, whole
 from slirpy.config.values import function
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Link, LinkSink
 from slirpy.interfaces.links import check_link
+from slirpy.records import Protocol
 from slirpy.reprs import counted, never_raises
 from slirpy.wire.ethernet import HEADER_LENGTH
 
@@ -22,15 +23,12 @@ class LinkPeer(Protocol):
 
     def send(self, frame: bytes) -> bool:
         """Send a frame to the link; False: there is no room now."""
-        ...
 
     def receive(self) -> list[bytes]:
         """Return the complete frames received from the link since the last call."""
-        ...
 
     def close(self) -> None:
         """Disconnect. Harmless when repeated."""
-        ...
 
 
 class LocalPeer:

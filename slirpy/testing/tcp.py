@@ -22,11 +22,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from slirpy.checks import instance, is_whole, nanoseconds, octets, switch, whole
 from slirpy.config.values import as_text, function
 from slirpy.errors import ConfigError
+from slirpy.records import NamedTuple
 from slirpy.reprs import counted, never_raises
 from slirpy.tcp import Connection, Segment, Settings, State, TcpOptions
 from slirpy.tcp.segment import check_segment

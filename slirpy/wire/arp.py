@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from struct import Struct
-from typing import NamedTuple
 
 from slirpy.interfaces import Buffer
+from slirpy.records import NamedTuple
 
 __all__ = ["REPLY", "REQUEST", "ArpPacket", "build", "parse"]
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from slirpy.interfaces import Datagram
+from slirpy.records import NamedTuple
 from slirpy.wire.domainname import labels_of
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ _BOOT_TEXTS = frozenset((17, 18, TFTP_SERVER, BOOT_FILE, 209, 210))
 """Options that old boot ROMs read as text up to a zero byte."""
 _PIECE = 255
 """The most bytes of one option; a longer value is split (RFC 3396)."""
-_HOSTNAME = re.compile(rb"[A-Za-z0-9._-]{1,255}")
+_HOSTNAME = rb"[A-Za-z0-9._-]{1,255}"
 _EMPTY = memoryview(b"")
 
 
@@ -133,7 +134,7 @@ def read_request(datagram: Datagram) -> Message | None:
     if identifier is not None and (not 2 <= len(identifier) <= 255 or identifier == b"\1" + mac):
         identifier = None
     name = options.get(HOSTNAME, b"").rstrip(b"\0")
-    hostname = name.decode("ascii") if _HOSTNAME.fullmatch(name) else None
+    hostname = name.decode("ascii") if re.fullmatch(_HOSTNAME, name) else None
     size = len(datagram.payload)
     # The reply may be delayed, and the payload's buffer is valid during this call only.
     return Message(header, options, datagram._replace(payload=_EMPTY), mac, identifier, hostname, size)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from struct import Struct
-from typing import NamedTuple
 
 from slirpy.interfaces import Buffer
+from slirpy.records import NamedTuple
 from slirpy.wire.domainname import labels_of, read_names
 
 __all__ = [

@@ -12,9 +12,10 @@ limits here are far above what any system sends, and keep a packet's cost below 
 from __future__ import annotations
 
 import enum
-from typing import Final, NamedTuple
+from typing import Final
 
 from slirpy.interfaces import Buffer
+from slirpy.records import NamedTuple
 from slirpy.wire import ipv6
 from slirpy.wire.ipv6 import HEADER_LENGTH, IPv6Header
 

@@ -21,9 +21,9 @@ WebSocket. Such a request must be the first of its connection: then the first re
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from slirpy.interfaces import Buffer
+from slirpy.records import NamedTuple
 from slirpy.wire.unreadable import UnreadableError, host_name
 
 __all__ = ["MAX_HEAD", "METHODS", "Request", "RequestReader", "UpgradeAnswer", "authority_host", "forbidden"]

@@ -8,9 +8,10 @@ from __future__ import annotations
 import enum
 import errno
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
 
 from slirpy.interfaces import Buffer
+from slirpy.records import NamedTuple
 from slirpy.wire import ipv4
 from slirpy.wire.checksum import checksum
 

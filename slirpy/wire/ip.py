@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import abc
 from struct import Struct
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
 from slirpy.interfaces import Buffer
+from slirpy.records import NamedTuple, Protocol
 from slirpy.wire import ethernet, ipv4, ipv6
 from slirpy.wire.checksum import checksum, ones_sum
 
@@ -46,47 +47,38 @@ class Header(Protocol):
     @property
     def protocol(self) -> int:
         """Protocol number of the payload: 6 for TCP, 17 for UDP, 1 or 58 for ICMP."""
-        ...
 
     @property
     def hop_limit(self) -> int:
         """Number of hops that are left; IPv4 calls them time to live."""
-        ...
 
     @property
     def traffic_class(self) -> int:
         """DSCP and ECN; IPv4 calls them type of service."""
-        ...
 
     @property
     def dont_fragment(self) -> bool:
         """True if no router may cut the packet; always so with IPv6."""
-        ...
 
     @property
     def header_length(self) -> int:
         """Bytes before the payload."""
-        ...
 
     @property
     def total_length(self) -> int:
         """Bytes of the packet with its header."""
-        ...
 
     @property
     def is_fragment(self) -> bool:
         """True if this is a part of a packet."""
-        ...
 
     @property
     def more_fragments(self) -> bool:
         """True if this is not the last part of a packet."""
-        ...
 
     @property
     def fragment_offset(self) -> int:
         """Position of the payload in that of the whole packet, in bytes."""
-        ...
 
 
 class Family(abc.ABC):

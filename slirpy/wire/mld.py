@@ -9,9 +9,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable
 from struct import Struct
-from typing import NamedTuple
 
 from slirpy.interfaces import Buffer
+from slirpy.records import NamedTuple
 from slirpy.wire import icmpv6, ipv6
 from slirpy.wire.ipv6 import UNSPECIFIED, IPv6Header
 from slirpy.wire.scope import is_link_local

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from struct import Struct
-from typing import NamedTuple
 
+from slirpy.records import NamedTuple
 from slirpy.wire import icmpv6, ipv6
 from slirpy.wire.ipv6 import UNSPECIFIED, IPv6Header
 from slirpy.wire.ndpoption import (

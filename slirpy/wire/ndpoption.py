@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from struct import Struct
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import TypeAlias
 
 from slirpy.interfaces import Buffer
+from slirpy.records import NamedTuple, Protocol
 from slirpy.wire.domainname import pack_names, read_names
 
 __all__ = [
@@ -44,7 +45,6 @@ class NdpOption(Protocol):
 
     def pack(self) -> bytes:
         """Encode the option with its type and its length, filled up to a multiple of eight bytes."""
-        ...
 
 
 def _packed(kind: int, value: bytes) -> bytes:

@@ -12,7 +12,9 @@ import enum
 import functools
 import struct
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from slirpy.records import NamedTuple
 
 __all__ = ["ACK", "DATA", "ERROR", "HEADER", "OACK", "RRQ", "WRQ", "Code", "RefusalError", "Request", "codec",
            "error", "oack", "read_request"]  # fmt: skip

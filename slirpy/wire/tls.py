@@ -16,9 +16,9 @@ with random content (GREASE), so that observers cannot distinguish the two. :att
 from __future__ import annotations
 
 from struct import Struct
-from typing import NamedTuple
 
 from slirpy.interfaces import Buffer
+from slirpy.records import NamedTuple
 from slirpy.wire.unreadable import UnreadableError, host_name
 
 __all__ = ["ALERT_ACCESS_DENIED", "MAX_HELLO", "ClientHello", "HelloReader", "parse_client_hello"]

@@ -52,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
     "checks": {"errors", "mypyc", "units"},
     "addresses": {"checks", "errors"},
     "interfaces": {"addresses", "checks", "errors", "lazy", "records", "stats"},
-    "fair": {"units"},
+    "fair": {"records", "units"},
     "paths": set(),
     "reprs": set(),
     "winapi": set(),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from typing import NamedTuple
 
 from slirpy.cli import linux
 from slirpy.config.text import hint
 from slirpy.errors import LinkError
+from slirpy.records import NamedTuple
 
 __all__ = ["NAMED", "Namespaces", "find_namespaces", "same_namespace"]
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import getopt
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from slirpy.config.text import hint
 from slirpy.errors import ConfigError
+from slirpy.records import NamedTuple
 
 __all__ = ["OPTIONS", "Given", "OptionRow", "read_arguments"]
 

@@ -7,7 +7,7 @@ import resource
 import socket
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from slirpy.addresses import IPAddress
 from slirpy.cli.passt.arguments import Given
@@ -24,6 +24,7 @@ from slirpy.cli.passt.ports import (
 )
 from slirpy.config.hostfwd import HostForward
 from slirpy.errors import ConfigError, ForwardError
+from slirpy.records import NamedTuple
 
 if TYPE_CHECKING:
     from slirpy import Slirp

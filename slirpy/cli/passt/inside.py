@@ -29,13 +29,14 @@ import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Interface
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from slirpy.cli import linux
 from slirpy.cli.attach.target import Namespaces
 from slirpy.cli.channel import Channel, GoneError, Message, answer, expect, whole
 from slirpy.cli.rtnetlink import Interfaces, Route
 from slirpy.errors import LinkError
+from slirpy.records import NamedTuple
 
 __all__ = ["TABLES", "Inside", "InsideSettings"]
 

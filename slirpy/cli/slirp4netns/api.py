@@ -13,11 +13,12 @@ import socket
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from slirpy.errors import LinkError, SlirpyError
 from slirpy.interfaces import READ, WRITE
 from slirpy.paths import PATH_MAX, bind_unix, inode_of, is_unix_path, remove_unix
+from slirpy.records import NamedTuple
 
 if TYPE_CHECKING:
     from slirpy import HostForward, Slirp

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import NamedTuple
 
 from slirpy.config.policy.rules import RulePolicy
 from slirpy.config.policy.text import parse_rule
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Action, FlowRequest, IPProtocol, Verdict
+from slirpy.records import NamedTuple
 
 __all__ = ["FlowDecision", "check_flow"]
 

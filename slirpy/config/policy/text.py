@@ -25,7 +25,7 @@ _VERBS = {
     "ask": Action.ASK,
 }
 _PROTOCOLS = {"tcp": IPProtocol.TCP, "udp": IPProtocol.UDP, "icmp": IPProtocol.ICMP}
-_PARTS = re.compile(r"(?:([^:\[\]]*):)??(\[[^\[\]]*\]|[^:\[\]]*)(?::([^:\[\]]*))?")
+_PARTS = r"(?:([^:\[\]]*):)??(\[[^\[\]]*\]|[^:\[\]]*)(?::([^:\[\]]*))?"
 _LOOPBACK = IPv4Address("127.0.0.1")
 _OPTIONS = ("tls=", "proxy=", "proxy-protocol")
 _HELP = "write [tcp:|udp:|icmp:]DESTINATION[:PORTS], such as tcp:203.0.113.0/24:443 or example.org:443"
@@ -94,7 +94,7 @@ def _split(text: str) -> tuple[IPProtocol | None, str, tuple[tuple[int, int], ..
     """Split into protocol, destination and ports. The first of two parts is the protocol if it names one."""
     if text in _PROTOCOLS:
         return _PROTOCOLS[text], ANY, ()
-    match = _PARTS.fullmatch(text)
+    match = re.fullmatch(_PARTS, text)
     if match is None:
         try:
             network = ip_network(text, strict=False)

@@ -26,9 +26,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum, auto
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from slirpy.interfaces import ServiceNetwork
+from slirpy.records import NamedTuple
 from slirpy.services.dhcp.lease import Client, Lease, LeaseState
 from slirpy.services.dhcp.leases import LeaseTable
 from slirpy.units import MS, SECOND

@@ -9,11 +9,11 @@ zero byte. ``sname`` and option 66 carry the name of the TFTP server in the same
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
-from typing import NamedTuple
 
 from slirpy.config import Config
 from slirpy.config.boot import HTTP_CLIENT, bootfile_for, is_http, takes_http, waits_for_pxe
 from slirpy.config.dhcp import LEASE_TIME_FOREVER, DhcpAnswer, DhcpRequest, check_text, encoded_search
+from slirpy.records import NamedTuple
 from slirpy.wire import dhcp
 from slirpy.wire.dhcp import FILE_SIZE, SNAME_SIZE, Message, reply_header, write_message
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from slirpy.config import Config
 from slirpy.config.dhcp import DhcpAnswer, DhcpRequest
 from slirpy.errors import ConfigError
+from slirpy.records import NamedTuple
 from slirpy.services.dhcp.lease import Client
 from slirpy.services.dhcp.leases import LeaseTable
 

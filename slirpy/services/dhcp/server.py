@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import IPv4Address
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from slirpy.config import Config
 from slirpy.config.dhcp import DhcpAnswer, DhcpRequest
 from slirpy.interfaces import Datagram, ServiceNetwork
+from slirpy.records import NamedTuple
 from slirpy.services.dhcp.book import LeaseBook
 from slirpy.services.dhcp.lease import Client, Lease
 from slirpy.services.dhcp.occupancy import Verdict

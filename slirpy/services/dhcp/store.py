@@ -17,21 +17,24 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from slirpy.config.dhcp import LEASE_TIME_FOREVER
 from slirpy.errors import ConfigError
 from slirpy.interfaces import ServiceNetwork, Timer
 from slirpy.ownfile import check_own
+from slirpy.records import Protocol
 from slirpy.services.dhcp.lease import FOREVER, Lease, LeaseState
 from slirpy.services.dhcp.leases import LeaseTable
 from slirpy.units import MS, SECOND
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 __all__ = ["LeaseFile", "LeaseKeeper", "LeaseStore"]
 
 FORMAT = 1
-_BEGINNING = re.compile(rb'\s*\{\s*"(format|leases)"\s*:')
+_BEGINNING = rb'\s*\{\s*"(format|leases)"\s*:'
 _LONGEST_PREFIX = 200
 """Characters of the file's name in the temporary file's; a name has at most 255 bytes."""
 
@@ -48,7 +51,6 @@ class LeaseStore(Protocol):
         Raises:
             OSError: the store cannot be used.
         """
-        ...
 
     def save(self, leases: Sequence[Lease], now: int) -> None:
         """Replace the saved leases by these, all or none of them.
@@ -56,7 +58,6 @@ class LeaseStore(Protocol):
         Raises:
             OSError: saving failed; the previous leases are still there.
         """
-        ...
 
 
 class LeaseKeeper:
@@ -194,6 +195,7 @@ class LeaseFile:
         """
         import json
         import tempfile
+        from pathlib import Path
 
         offset = self._wall() - now
         lines = ",\n".join(json.dumps(_entry(lease, offset)) for lease in leases)
@@ -216,7 +218,7 @@ class LeaseFile:
 
 def _is_ours(head: bytes) -> bool:
     """Report whether a file starts like a lease file, or contains only a part of such a start."""
-    return _BEGINNING.match(head) is not None or b'{"format": '.startswith(head)
+    return re.match(_BEGINNING, head) is not None or b'{"format": '.startswith(head)
 
 
 def _entry(lease: Lease, offset: int) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from ipaddress import IPv6Address
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from slirpy.config import Config
 from slirpy.config.dhcp import DhcpRequest
 from slirpy.interfaces import Datagram
+from slirpy.records import NamedTuple
 from slirpy.services.dhcp.lease import Client
 from slirpy.services.dhcp.leases import LeaseTable
 from slirpy.services.dhcp.rules import Ruling, rule_on
@@ -29,7 +30,7 @@ else:
 
 __all__ = ["Decision", "Exchange", "decide", "read_exchange"]
 
-_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_LABEL = r"[A-Za-z0-9_-]{1,63}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Exchange:
     def hostname(self) -> str | None:
         """The first label of the client's name, if it is a host name."""
         fqdn = self.message.fqdn
-        return fqdn.labels[0] if fqdn is not None and _LABEL.fullmatch(fqdn.labels[0]) else None
+        return fqdn.labels[0] if fqdn is not None and re.fullmatch(_LABEL, fqdn.labels[0]) else None
 
     @property
     def firmware(self) -> bool:

@@ -17,7 +17,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Address
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import TypeAlias
 
 from slirpy.config import Config
 from slirpy.config.dnsrecord import (
@@ -30,6 +30,7 @@ from slirpy.config.dnsrecord import (
 )
 from slirpy.core.translation import Translation
 from slirpy.errors import ConfigError
+from slirpy.records import NamedTuple, Protocol
 from slirpy.wire.dns import NXDOMAIN, REFUSED, SERVFAIL, Query
 
 __all__ = ["Alias", "GuestNames", "LocalNames", "with_alias"]
@@ -58,7 +59,7 @@ _IPV4_ONLY = b"\x08ipv4only\x04arpa\0"
 """The name whose IPv6 addresses tell the prefix of NAT64 (RFC 7050; RFC 8880, section 7.1)."""
 _TAKEN = frozenset(("gateway", "host", "localhost", "wpad", "isatap", "_gateway"))
 """Names that no guest gets. Programs trust any host called WPAD or ISATAP."""
-_HOSTNAME = re.compile(r"[a-z0-9_-]{1,63}")
+_HOSTNAME = r"[a-z0-9_-]{1,63}"
 
 _ZONE_TYPES = frozenset((2, 6, 43, 48))
 """Types of records about zones: NS, SOA, DS, DNSKEY."""
@@ -69,11 +70,9 @@ class GuestNames(Protocol):
 
     def addresses_of(self, label: str) -> Mapping[int, bytes]:
         """Return the addresses of the guest with this name, by their length."""
-        ...
 
     def label_at(self, address: bytes) -> str | None:
         """Return the name of the guest with this address."""
-        ...
 
 
 class _Entry(NamedTuple):
@@ -281,7 +280,7 @@ _NOWHERE: list[_Entry] = []
 
 def _is_allowed(label: str) -> bool:
     """Report whether a guest may have this name."""
-    return label not in _TAKEN and _HOSTNAME.fullmatch(label) is not None
+    return label not in _TAKEN and re.fullmatch(_HOSTNAME, label) is not None
 
 
 def _domain(config: Config) -> tuple[str, ...]:

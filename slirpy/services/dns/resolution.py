@@ -25,8 +25,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import NamedTuple
 
+from slirpy.records import NamedTuple
 from slirpy.services.dns.servers import PATIENCE, Server, Servers
 from slirpy.stats import Stats
 from slirpy.units import SECOND

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from slirpy.config import Config
 from slirpy.config.dnsrecord import name_from_wire
@@ -29,6 +29,7 @@ from slirpy.interfaces import (
     StreamOwner,
     StreamPeer,
 )
+from slirpy.records import NamedTuple
 from slirpy.services.dns.cache import DnsCache
 from slirpy.services.dns.filter import OutsideFilter
 from slirpy.services.dns.local import GuestNames, LocalNames, with_alias

@@ -22,9 +22,9 @@ TTL = 30
 TIMEOUT = 10 * SECOND
 """Nanoseconds; the library's own timeouts may be longer."""
 ADDRESSES_MAX = 64
-_NAME = re.compile(r"(?:[A-Za-z0-9_-]+\.)*[A-Za-z0-9_-]*[A-Za-z_-][A-Za-z0-9_-]*")
+_NAME = r"(?:[A-Za-z0-9_-]+\.)*[A-Za-z0-9_-]*[A-Za-z_-][A-Za-z0-9_-]*"
 """A host name whose last label is not a number: the library would read that as an address."""
-_HEX = re.compile(r"0[xX][0-9a-fA-F]*")
+_HEX = r"0[xX][0-9a-fA-F]*"
 """A last label that the library would read as an address too: ``0x7f000001``."""
 
 
@@ -49,7 +49,7 @@ class SystemLookup(Lookup):
     def start(self) -> None:
         """Ask the library."""
         name = name_from_wire(self.query.name)
-        if not _NAME.fullmatch(name) or _HEX.fullmatch(name.rpartition(".")[2]):
+        if not re.fullmatch(_NAME, name) or re.fullmatch(_HEX, name.rpartition(".")[2]):
             self._finish_with(self.query.reply(NXDOMAIN))  # not a host name, and the root has no numbers
             return
         self._network.stats.dns_system_lookups += 1

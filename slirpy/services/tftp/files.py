@@ -14,6 +14,7 @@ from random import Random
 from typing import Any, Protocol, runtime_checkable
 
 from slirpy.config.tftp import TftpSource
+from slirpy.logs import logger
 from slirpy.services.tftp.paths import PARTIAL, Place, refusal, resolve
 from slirpy.wire.tftp import Code, RefusalError
 
@@ -285,9 +286,7 @@ def _guarded(call: object, *arguments: object) -> object:
     except OSError as problem:
         raise refusal(problem) from None
     except Exception as problem:  # the program's function may raise anything
-        import logging
-
-        logging.getLogger("slirpy.tftp").exception("the TFTP source %r has failed", call)
+        logger("tftp").exception("the TFTP source %r has failed", call)
         raise RefusalError(Code.UNDEFINED, f"{type(problem).__name__} in the source") from None
 
 
@@ -303,11 +302,7 @@ def open_callable(serve: TftpSource, name: str) -> Source:
     if isinstance(found, bytes | bytearray | memoryview):
         return _BytesSource(bytes(found))
     if not isinstance(found, _Readable):
-        import logging
-
-        logging.getLogger("slirpy.tftp").error(
-            "the TFTP source gave %r for %r; give bytes, a binary file or None", found, name
-        )
+        logger("tftp").error("the TFTP source gave %r for %r; give bytes, a binary file or None", found, name)
         raise RefusalError(Code.UNDEFINED, "the source gives neither bytes nor a file")
     return _ObjectSource(found)
 

@@ -21,9 +21,9 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from slirpy.errortext import strerror
+from slirpy.records import NamedTuple
 from slirpy.wire.tftp import Code, RefusalError
 
 __all__ = ["PARTIAL", "Place", "refusal", "resolve"]

@@ -22,10 +22,10 @@ from __future__ import annotations
 import abc
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from slirpy.fair import RoundRobin
 from slirpy.interfaces import ServiceNetwork, Timer
+from slirpy.records import NamedTuple
 from slirpy.units import SECOND
 from slirpy.wire.tftp import Code, RefusalError, error
 

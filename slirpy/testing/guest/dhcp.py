@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
 from struct import Struct
-from typing import NamedTuple
 
 from slirpy.core.timers import Alarm
+from slirpy.records import NamedTuple
 from slirpy.reprs import never_raises
 from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.udp import Message, UdpHost

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv6Address
-from typing import NamedTuple
 
 from slirpy.checks import switch
 from slirpy.core.timers import Alarm
+from slirpy.records import NamedTuple
 from slirpy.reprs import never_raises
 from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.udp import Message as Datagram

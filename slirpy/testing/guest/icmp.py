@@ -6,10 +6,11 @@ import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, NamedTuple
+from typing import Any
 
 from slirpy.addresses import IPAddress
 from slirpy.interfaces import Buffer
+from slirpy.records import NamedTuple
 from slirpy.testing.guest.fragments import Packet
 from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.tcphost import TcpHost

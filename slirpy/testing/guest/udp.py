@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import NamedTuple
 
 from slirpy.addresses import AnyAddress, IPAddress, port_number
 from slirpy.checks import octets
 from slirpy.errors import StateError
+from slirpy.records import NamedTuple
 from slirpy.reprs import counted, never_raises
 from slirpy.testing.guest.fragments import Packet
 from slirpy.testing.guest.host import packed

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
 
+from slirpy.records import NamedTuple
 from slirpy.testing.packetdrill.report import Result
 
 __all__ = ["OPENING", "Ran", "junit"]

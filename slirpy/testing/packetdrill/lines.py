@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
+from slirpy.records import NamedTuple
 from slirpy.testing.packetdrill.script import ScriptError
 
 __all__ = ["Statement", "rules_of", "statements"]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from slirpy.errors import SlirpyError
+from slirpy.records import NamedTuple
 
 __all__ = [
     "ANY",

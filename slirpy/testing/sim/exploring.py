@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from slirpy.checks import instance, shown
 from slirpy.config.values import function, listed
 from slirpy.errors import ConfigError
+from slirpy.records import NamedTuple
 from slirpy.testing.sim.network import Network
 
 __all__ = ["Failure", "explore"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
-from typing import NamedTuple
 
 from slirpy.config.text import with_port
 from slirpy.ladder.numbering import Place
+from slirpy.records import NamedTuple
 from slirpy.testing.sim.connections import TraceConnection
 from slirpy.testing.sim.stack import HostStack
 from slirpy.units import MS

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import NamedTuple
 
+from slirpy.records import NamedTuple
 from slirpy.tcp import Settings
 from slirpy.tcp.congestion import ALGORITHMS
 from slirpy.tcp.seq import MASK

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from slirpy.records import NamedTuple
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.testing.sim.faults import (
     Corrupt,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
+from slirpy.records import NamedTuple
 from slirpy.tcp import Segment
 from slirpy.wire import ethernet, ipv4, ipv6, tcp, udp
 from slirpy.wire.checksum import checksum

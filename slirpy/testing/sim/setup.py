@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from slirpy.checks import amount, instance, shown, whole
 from slirpy.errors import ConfigError
 from slirpy.links.faultypath import Faults
+from slirpy.records import NamedTuple
 from slirpy.units import MS, US
 
 __all__ = ["DEFAULT_PATH", "EPOCH", "PATCH", "Setup"]

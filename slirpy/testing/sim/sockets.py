@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import NamedTuple
 
 from slirpy.errors import StateError
 from slirpy.interfaces import Acceptor, DatagramOwner, Listener, NameAnswer, PingOwner, PingPeer, StreamOwner
+from slirpy.records import NamedTuple
 from slirpy.testing.sim.datagrams import HostDatagram
 from slirpy.testing.sim.pings import HostPing
 from slirpy.testing.sim.ports import free_port, in_use, overlap

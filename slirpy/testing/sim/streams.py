@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import NamedTuple
 
 from slirpy.config.text import with_port
 from slirpy.interfaces import AcceptedStream, Acceptor, Buffer, StreamOwner
+from slirpy.records import NamedTuple
 from slirpy.reprs import never_raises
 from slirpy.tcp import Connection, Settings
 from slirpy.tcp.segment import Emit

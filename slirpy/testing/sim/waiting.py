@@ -6,8 +6,9 @@ import abc
 import math
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from slirpy.records import Protocol
 from slirpy.testing.sim.errors import escaped
 from slirpy.units import SECOND
 
@@ -79,11 +80,9 @@ class Watchable(Protocol):
 
     def watch(self, call: Callable[[], object]) -> None:
         """Call ``call()`` whenever its state may have changed."""
-        ...
 
     def unwatch(self, call: Callable[[], object]) -> None:
         """Undo one :meth:`watch`."""
-        ...
 
 
 def wait_for(what: Watchable, call: str, attempt: Callable[[], T], limit: float | None) -> T:

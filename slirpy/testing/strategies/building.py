@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import pairwise
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 from hypothesis import strategies as st
 
 from slirpy.addresses import address_bytes, mac_bytes
 from slirpy.checks import switch
 from slirpy.errors import ConfigError
+from slirpy.records import NamedTuple
 from slirpy.wire import ethernet, ipv4, ipv6
 from slirpy.wire.checksum import checksum
 from slirpy.wire.ip import V4, V6, Family, family_of

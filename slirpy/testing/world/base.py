@@ -10,12 +10,12 @@ import errno
 from collections import deque
 from collections.abc import Sequence
 from random import Random
-from typing import NamedTuple
 
 from slirpy.addresses import AnyAddress, address_bytes
 from slirpy.checks import ERRNO_MAX, instance, nanoseconds, switch, whole
 from slirpy.config.values import listed
 from slirpy.errors import ConfigError
+from slirpy.records import NamedTuple
 from slirpy.testing.world.clock import SimClock
 from slirpy.testing.world.path import DIRECT, Path
 from slirpy.testing.world.places import Key, Place, find, is_loopback, key_of

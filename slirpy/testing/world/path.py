@@ -7,9 +7,9 @@ result.
 from __future__ import annotations
 
 import errno
-from typing import NamedTuple
 
 from slirpy.interfaces import IcmpReport
+from slirpy.records import NamedTuple
 from slirpy.wire import icmp, icmpv6
 from slirpy.wire.icmp import Cause
 from slirpy.wire.ip import family_of

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, IcmpReport, OneByOne
+from slirpy.records import NamedTuple
 from slirpy.reprs import counted, never_raises
 from slirpy.testing.recent import Recent
 from slirpy.testing.text import socket_text

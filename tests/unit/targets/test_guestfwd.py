@@ -353,7 +353,7 @@ def test_a_callable_that_raises_is_a_reset(driven: Driven, monkeypatch: pytest.M
 
 
 def test_threads_are_bounded(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slirpy.targets.opener.THREADS", 3)
+    monkeypatch.setattr("slirpy.targets.threads.THREADS", 3)
     gate = threading.Event()
     running = most = 0
 
@@ -492,7 +492,7 @@ def test_a_reset_cancels_the_task(driven: Driven) -> None:
 
 def test_every_end_of_a_task_frees_its_place(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a long answer; and after a reset so early that the task has not run at all."""
-    monkeypatch.setattr("slirpy.targets.opener.TASKS", 1)
+    monkeypatch.setattr("slirpy.targets.tasks.TASKS", 1)
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         data = await reader.read()
@@ -557,7 +557,7 @@ def test_an_object_with_an_async_call(driven: Driven) -> None:
 
 
 def test_workers_wait_for_each_kind_by_itself(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slirpy.targets.opener.PROCESSES", 1)
+    monkeypatch.setattr("slirpy.targets.commands.PROCESSES", 1)
     serve(driven, "cmd:cat")
     serve(driven, upper, port=8)
     held = driven.connect(SERVER, 7)

@@ -6,10 +6,11 @@ import abc
 import errno
 import socket
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from slirpy.errortext import strerror
 from slirpy.interfaces import Buffer
+from slirpy.records import NamedTuple
 from slirpy.testing.sim.standstill import Standstill
 
 if TYPE_CHECKING:
