@@ -16,7 +16,6 @@ from slirpy.config import Config
 from slirpy.config.dnsrecord import DnsRecord
 from slirpy.config.guestfwd import GuestForward
 from slirpy.config.hostfwd import HostForward
-from slirpy.config.policy import Rule
 from slirpy.config.values import clock_reading, function
 from slirpy.control.controlled import Controlled
 from slirpy.core.flows import FlowInfo, NeighborInfo
@@ -37,6 +36,7 @@ from slirpy.targets.opener import LocalTargetOpener
 if TYPE_CHECKING:
     from slirpy.audit.learning import Learner
     from slirpy.audit.trail import AuditTrail
+    from slirpy.config.policy import Rule
     from slirpy.links.endpoint import Endpoint
     from slirpy.links.listener import StreamListener
     from slirpy.links.stream import StreamLink

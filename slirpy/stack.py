@@ -21,7 +21,6 @@ from slirpy.config import Config, option
 from slirpy.config.dnsrecord import DnsRecord
 from slirpy.config.guestfwd import GuestForward, make_guestfwd
 from slirpy.config.hostfwd import HostForward, parse_hostfwd
-from slirpy.config.policy import Rule, RulePolicy
 from slirpy.config.relations import check_redirects
 from slirpy.config.values import function, one
 from slirpy.core.arrival import FlowOpeners
@@ -69,6 +68,7 @@ from slirpy.wire import dhcp6
 
 if TYPE_CHECKING:
     from slirpy.audit.trail import AuditTrail
+    from slirpy.config.policy import Rule
     from slirpy.services.tftp import TftpService
 
 __all__ = ["Stack"]
@@ -284,8 +284,7 @@ class Stack(IPStack):
     @policy.setter
     def policy(self, policy: Policy | Sequence[Rule | str] | None) -> None:
         checked: Policy | None = option("policy").check(policy)
-        if isinstance(checked, RulePolicy):
-            check_redirects(checked, self.config.net, self.config.net6)
+        check_redirects(checked, self.config.net, self.config.net6)
         load_for(checked)
         self._router.policy = checked
         reset = recheck(self._tcp, self._udp, self._ping, self.neighbors)

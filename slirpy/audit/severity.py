@@ -11,7 +11,7 @@ import enum
 from ipaddress import ip_network
 
 from slirpy.config.embedded import embedded_ipv4
-from slirpy.config.policy import WORDS
+from slirpy.config.special import WORDS
 
 __all__ = ["Severity", "severity"]
 

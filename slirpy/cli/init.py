@@ -4,6 +4,9 @@ Three processes begin here. The *founder*, forked from slirpy, creates the names
 child is *init*, process 1 of the new PID namespace. When it ends, for whatever reason, the kernel kills all
 others in the namespace, and it ends when slirpy does, because it requests that signal. CMD is init's child.
 
+The founder is forked before slirpy imports much, and waits for its job: to fork a process takes the longer the more
+memory it has, and four forks follow from this one.
+
 CMD enters a second user and mount namespace before it starts (:mod:`slirpy.cli.border`), so init and its mounts
 are out of its reach.
 
@@ -20,6 +23,7 @@ The conversation, over a :class:`~slirpy.cli.channel.Channel`:
 ===================  ============================================================
 from inside          to inside
 ===================  ============================================================
+                     ``job`` + descriptor of a file, from which to read it
 ``unshared``         ``mapped``: user and group ids are
 ``init`` (its pid)   ``adopted``: the founder is reaped, init is slirpy's child
 ``tap`` + descriptor ``settings``
@@ -39,6 +43,7 @@ that a key sent, 0)
 from __future__ import annotations
 
 import errno
+import json
 import os
 import select
 import signal
@@ -51,6 +56,7 @@ from slirpy.cli.channel import Channel, GoneError, expect
 from slirpy.cli.hide import protect_kernel
 from slirpy.cli.supervisor import Supervisor
 from slirpy.errors import LinkError
+from slirpy.links.tuntap import open_tap
 from slirpy.records import NamedTuple
 
 __all__ = ["FORWARDED", "Job", "explain_namespaces", "found"]
@@ -92,19 +98,48 @@ class Job(NamedTuple):
     mask: Iterable[int]
     """Signals to block in CMD."""
     border: Border
-    terminal: int
-    """Descriptor of the controlling terminal, or -1."""
+    terminal: bool = False
+    """Whether there is a controlling terminal."""
+    output: bool = True
+    """Whether CMD has slirpy's standard output; otherwise, its output goes to standard error."""
 
 
-def found(channel: Channel, job: Job) -> NoReturn:
+def send_job(channel: Channel, job: Job) -> None:
+    """Send the founder its job. A file carries it, since a command line may be longer than a message.
+
+    Raises:
+        OSError: no file can be made.
+    """
+    border = {name: getattr(job.border, name) for name in job.border.__slots__}
+    if border["environment"] is os.environ:
+        del border["environment"]  # the founder has the same
+    content = job._replace(mask=[*map(int, job.mask)])._asdict() | {"border": border}
+    with open(os.memfd_create("job"), "w", encoding="utf-8") as file:
+        json.dump(content, file)
+        file.flush()
+        channel.send({"job": True}, file.fileno())
+
+
+def _receive_job(channel: Channel) -> Job:
+    received = channel.receive()
+    if received is None:
+        raise GoneError
+    if received[1] is None:
+        raise LinkError("the job did not arrive: out of descriptors? see `ulimit -n`")
+    os.lseek(received[1], 0, os.SEEK_SET)
+    with open(received[1], encoding="utf-8") as file:
+        content = json.load(file)
+    return Job(**content | {"border": Border(**content["border"])})
+
+
+def found(channel: Channel) -> NoReturn:
     """Act as the founder, in a newly forked process. Never returns.
 
     Args:
         channel: to slirpy.
-        job: what to run.
     """
     try:
-        _found(channel, job)
+        _found(channel, _receive_job(channel))
     except GoneError:
         pass
     except Exception as error:
@@ -115,6 +150,9 @@ def found(channel: Channel, job: Job) -> NoReturn:
 
 
 def _found(channel: Channel, job: Job) -> None:
+    if not job.output:
+        os.dup2(2, 1)
+    terminal = _open_terminal() if job.terminal else -1
     sockets = _open_sockets() if job.border.closed else None
     # Read before the first is made: inside, the limits are others.
     limits = {kind: _sysctl(f"user.max_{kind}_namespaces") for kind in _NAMESPACES}
@@ -128,9 +166,16 @@ def _found(channel: Channel, job: Job) -> None:
     expect(channel, "mapped")
     pid = os.fork()
     if pid == 0:
-        _init(channel, job, sockets)
+        _init(channel, job, sockets, terminal)
     else:
         channel.send({"init": pid})
+
+
+def _open_terminal() -> int:
+    try:
+        return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return -1  # it has gone
 
 
 def _open_sockets() -> TextIO | None:
@@ -141,7 +186,7 @@ def _open_sockets() -> TextIO | None:
         return None
 
 
-def _init(channel: Channel, job: Job, sockets: TextIO | None) -> None:
+def _init(channel: Channel, job: Job, sockets: TextIO | None, terminal: int) -> None:
     expect(channel, "adopted")
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     # If slirpy ended before that call, the next receive reports it.
@@ -155,17 +200,15 @@ def _init(channel: Channel, job: Job, sockets: TextIO | None) -> None:
     signals = linux.signal_descriptor((signal.SIGCHLD, *FORWARDED))
     linux.read_signals(signals)  # earlier ones are slirpy's business
     group, keys = _lead(signals)
-    pid = _spawn(channel, job, group, foreground=foreground, bounded=without_suid)
+    pid = _spawn(channel, job, group, terminal if foreground else -1, bounded=without_suid)
     if not foreground:
         os.kill(group, signal.SIGKILL)  # the group lives on; _reap() takes its leader
     if pid is not None:
-        Supervisor(channel, signals, pid, group, job.terminal, keys if foreground else -1).run()
+        Supervisor(channel, signals, pid, group, terminal, keys if foreground else -1).run()
 
 
 def _set_up(channel: Channel, border: Border, sockets: Iterable[str]) -> bool:
     """Set up the namespaces. Returns whether the kernel ignores rights that a program's file gives to it."""
-    from slirpy.links.tuntap import open_tap
-
     try:
         namespace.keep_mounts_private()
     except OSError as error:
@@ -233,13 +276,16 @@ def _lead(signals: int) -> tuple[int, int]:
     return pid, reader
 
 
-def _spawn(channel: Channel, job: Job, group: int, *, foreground: bool, bounded: bool) -> int | None:
-    """Start CMD in a process group, and report whether that was possible. Returns its process id, or None."""
+def _spawn(channel: Channel, job: Job, group: int, terminal: int, *, bounded: bool) -> int | None:
+    """Start CMD in a process group, and report whether that was possible. Returns its process id, or None.
+
+    ``terminal`` is the descriptor of a terminal whose foreground job it becomes, or -1.
+    """
     inner, ours = Channel.pair()  # close-on-exec: success shows as the end of the conversation
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _become(inner, job, group, foreground=foreground, bounded=bounded)
+        _become(inner, job, group, terminal, bounded=bounded)
     inner.close()
     while (received := ours.receive()) is not None:
         message = received[0]
@@ -269,13 +315,13 @@ def _map_all(pid: int) -> bool:
     return True
 
 
-def _become(channel: Channel, job: Job, group: int, *, foreground: bool, bounded: bool) -> NoReturn:
+def _become(channel: Channel, job: Job, group: int, terminal: int, *, bounded: bool) -> NoReturn:
     """Become CMD. Reports why that failed."""
     try:
         os.setpgid(0, group)
-        if foreground:
+        if terminal >= 0:
             try:
-                os.tcsetpgrp(job.terminal, group)
+                os.tcsetpgrp(terminal, group)
             except OSError:
                 pass  # not its controlling terminal
         for number in (signal.SIGPIPE, signal.SIGXFSZ):

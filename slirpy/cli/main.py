@@ -110,9 +110,14 @@ def _die(number: int) -> None:
 def _command() -> int:
     """Run the subcommand. Returns the exit status."""
     import errno
+    import sys
 
     from slirpy.errors import SlirpyError
 
+    if sys.platform == "linux" and sys.argv[1:2] == ["run"]:
+        from slirpy.cli import sandbox
+
+        sandbox.prepare()
     try:
         import click
 

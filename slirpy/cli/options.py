@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
 from slirpy.audit.text import plain
 from slirpy.cli.flags import check_plain_name, flag, names_flags
-from slirpy.cli.policy import AGENT, RefusedFlows, policy_of, rule_options
+from slirpy.cli.policy import AGENT, policy_of, rule_options
 from slirpy.config import OPTIONS, Config, Option, option
 from slirpy.config.kinds import Choice, Location, Number, Switch
-from slirpy.config.policy import RulePolicy, lint
 from slirpy.errors import ConfigError
+
+if TYPE_CHECKING:
+    from slirpy.cli.refused import RefusedFlows
+    from slirpy.config.policy import RulePolicy
 
 __all__ = [
     "CONTEXT",
@@ -157,7 +160,7 @@ def network_values(given: Mapping[str, Any], *, reloads: bool = False, **default
         ConfigError: rules of the policy that cannot be read.
     """
     values = plain_values(given, **defaults)
-    if isinstance(values.get("policy"), RulePolicy):
+    if values.get("policy") is not None:
         _warn_about(values["policy"])
     if given.get("ask"):
         from pathlib import Path
@@ -211,6 +214,7 @@ def plain_values(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
 def _warn_about(policy: RulePolicy) -> None:
     """Report rules that never match, and destinations that look closed but are not."""
     from slirpy.cli.streams import tell
+    from slirpy.config.policy import lint
 
     warnings = lint(policy)
     for warning in warnings[:WARNINGS_SHOWN]:
@@ -221,6 +225,7 @@ def _warn_about(policy: RulePolicy) -> None:
 
 def report_refused() -> RefusedFlows:
     """Report refused flows on standard error, until the command ends."""
+    from slirpy.cli.refused import RefusedFlows
     from slirpy.cli.streams import tell
 
     refused = RefusedFlows(lambda line: tell(line, patience=0, level="warning"))  # the network does not wait

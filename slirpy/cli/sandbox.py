@@ -11,10 +11,10 @@ from typing import TypeAlias
 
 from slirpy.cli import linux, namespace
 from slirpy.cli.channel import Channel, Message, line, whole
-from slirpy.cli.init import Job, explain_namespaces, found
+from slirpy.cli.init import FORWARDED, Job, explain_namespaces, found, send_job
 from slirpy.errors import SlirpyError
 
-__all__ = ["Sandbox", "SandboxError"]
+__all__ = ["Sandbox", "SandboxError", "prepare"]
 
 _Taker: TypeAlias = Callable[[socket.socket | None], None]
 
@@ -24,6 +24,32 @@ ASKED_MAX = 32
 
 class SandboxError(SlirpyError):
     """The namespaces cannot be created or configured."""
+
+
+class _Founder:
+    """The process that creates the namespaces, once it gets its job; see :mod:`slirpy.cli.init`.
+
+    Signals that are meant for CMD are blocked in it. It ends when this process does, or closes the channel.
+    """
+
+    def __init__(self) -> None:
+        self.channel, inner = Channel.pair()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+        self.pid = os.fork()
+        if self.pid == 0:
+            self.channel.close()
+            found(inner)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        inner.close()
+
+
+_prepared: _Founder | None = None
+
+
+def prepare() -> None:
+    """Fork the founder of the next :class:`Sandbox` now, while this process is small."""
+    global _prepared
+    _prepared = _Founder()
 
 
 class Sandbox:
@@ -46,14 +72,11 @@ class Sandbox:
         self._warn = warn
         self._asking: deque[tuple[int, socket.SocketKind, _Taker]] = deque()
         self._asked: deque[tuple[int, socket.SocketKind, _Taker]] = deque()
-        self._channel, inner = Channel.pair()
+        global _prepared
         linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)  # init becomes our child when the founder ends
-        founder = os.fork()
-        if founder == 0:
-            self._channel.close()
-            found(inner, job)
-        inner.close()
-        self._child: int | None = founder
+        founder, _prepared = _prepared or _Founder(), None
+        self._channel = founder.channel
+        self._child: int | None = founder.pid
         self.missing = ""
         """The parts of the border that this system lacks; usually empty."""
         self.stopped: Callable[[int], object] = lambda _: None
@@ -63,11 +86,12 @@ class Sandbox:
         self.tap = -1
         """Descriptor of the TAP interface. The caller must close it."""
         try:
+            send_job(self._channel, job)
             self._expect("unshared")
-            self._map_ids(founder)
+            self._map_ids(founder.pid)
             self._channel.send({"mapped": True})
             init = whole(self._expect("init")[0], "init", 1 << 22)
-            os.waitpid(founder, 0)
+            os.waitpid(founder.pid, 0)
             self._child = init
             linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 0)  # orphans of other programs are not reaped here
             self._channel.send({"adopted": True})

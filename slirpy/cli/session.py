@@ -66,10 +66,16 @@ class Session:
         terminal = Terminal()
         signals = Signals()
         try:
-            # Before any large import: processes forked from here keep that memory.
+            # Before the network is imported: what is forked from here has that memory too.
             with ExitStack() as stack:
                 confined = SelfSandbox(self.sandbox, self._config, stack)
-                job = Job(self._command, signals.previous_mask, self.border, terminal.descriptor)
+                job = Job(
+                    self._command,
+                    signals.previous_mask,
+                    self.border,
+                    terminal=terminal.descriptor >= 0,
+                    output=self._output is None,
+                )
                 sandbox = stack.enter_context(Sandbox(job, tell))
                 sandbox.stopped = partial(terminal.stopped, sandbox, signals)
                 result = self._connect(sandbox, signals, terminal, confined)

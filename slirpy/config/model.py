@@ -16,7 +16,6 @@ from slirpy.config.guestfwd import GuestForward
 from slirpy.config.hostfwd import HostForward
 from slirpy.config.options import OPTIONS
 from slirpy.config.outbound import Outbound
-from slirpy.config.policy import Rule
 from slirpy.config.proxy import Proxy
 from slirpy.config.qemu import fill_in, in_keys, read_qemu
 from slirpy.config.relations import servers_of, settle
@@ -31,6 +30,8 @@ if not TYPE_CHECKING:
 else:
     from dataclasses import dataclass
     from pathlib import Path
+
+    from slirpy.config.policy import Rule
 
 __all__ = ["Config"]
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slirpy.config.dhcp import check_static_leases
 from slirpy.config.dhcpoption import check_dhcp_options
 from slirpy.config.guestfwd import GuestForward
-from slirpy.config.policy import RulePolicy
 from slirpy.config.sizes import default_memory
 from slirpy.config.tftp import check_tftp
 from slirpy.errors import ConfigError
+
+if TYPE_CHECKING:
+    from slirpy.config.policy import Rule
+    from slirpy.interfaces import Policy
 
 __all__ = ["check_redirects", "servers_of", "settle"]
 
@@ -61,8 +64,7 @@ def settle(values: dict[str, Any]) -> None:
     )
     check_dhcp_options(values["dhcp_options"])
     net: IPv4Network = values["net"]
-    if isinstance(values["policy"], RulePolicy):
-        check_redirects(values["policy"], net, values["net6"])
+    check_redirects(values["policy"], net, values["net6"])
     servers = servers_of(net, values["host"], values["dns"], values["smbserver"], values["guestfwd"])
     _place_pool(values, servers)
     _place_pool6(values)
@@ -83,9 +85,7 @@ def servers_of(
 
 
 def _has_proxy(values: dict[str, Any]) -> bool:
-    policy = values["policy"]
-    of_rules = isinstance(policy, RulePolicy) and any(rule.proxy for rule in policy.rules)
-    return values["proxy"] is not None or of_rules
+    return values["proxy"] is not None or any(rule.proxy for rule in _rules_of(values["policy"]))
 
 
 def _place_servers(values: dict[str, Any]) -> None:
@@ -208,9 +208,18 @@ def _inside(
     return address
 
 
-def check_redirects(policy: RulePolicy, *nets: IPv4Network | IPv6Network) -> None:
+def _rules_of(policy: Policy | None) -> Sequence[Rule]:
+    """The rules of a policy; none if it is not made of rules."""
+    if policy is None:
+        return ()
+    from slirpy.config.policy import RulePolicy
+
+    return policy.rules if isinstance(policy, RulePolicy) else ()
+
+
+def check_redirects(policy: Policy | None, *nets: IPv4Network | IPv6Network) -> None:
     """Check that redirects do not point into this network, whose addresses mean something else on the host."""
-    for rule in policy.rules:
+    for rule in _rules_of(policy):
         target = None if rule.redirect is None else rule.redirect[0]
         if not isinstance(target, str | None) and any(target in net for net in nets):
             raise ConfigError(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slirpy.config.audit import audit_text
 from slirpy.config.kinds import Choice, Function, Location, Made, Switch
-from slirpy.config.policy import RulePolicy
 from slirpy.config.rows import Group, Option
 from slirpy.config.values import listed
 from slirpy.errors import ConfigError
+
+if TYPE_CHECKING:
+    from slirpy.config.policy import RulePolicy
 
 __all__ = ["ROWS"]
 
 
 def _rule_policy(rules: Any) -> RulePolicy:
+    from slirpy.config.policy import RulePolicy
+
     return RulePolicy(listed("policy", rules))
 
 

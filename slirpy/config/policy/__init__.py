@@ -17,13 +17,18 @@ the answer for that name (:mod:`slirpy.core.pins`). It never matches because of 
 
 from __future__ import annotations
 
-from slirpy.config.policy.check import FlowDecision, check_flow
-from slirpy.config.policy.lint import lint
-from slirpy.config.policy.profiles import NEAR, PROFILES, profile_rules
-from slirpy.config.policy.rule import Rule
-from slirpy.config.policy.rules import RulePolicy, checked_verdict
-from slirpy.config.policy.text import parse_rule
-from slirpy.config.special import WORDS
+from slirpy.lazy import exports
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if TYPE_CHECKING:
+    from slirpy.config.policy.check import FlowDecision, check_flow
+    from slirpy.config.policy.profiles import NEAR, PROFILES, profile_rules
+    from slirpy.config.policy.remarks import lint
+    from slirpy.config.policy.rule import Rule
+    from slirpy.config.policy.rules import RulePolicy
+    from slirpy.config.policy.text import parse_rule
+    from slirpy.config.policy.verdict import checked_verdict
+    from slirpy.config.special import WORDS
 
 __all__ = [
     "NEAR",
@@ -38,3 +43,17 @@ __all__ = [
     "parse_rule",
     "profile_rules",
 ]
+
+_MODULES = {
+    "check": "FlowDecision check_flow",
+    "profiles": "NEAR PROFILES profile_rules",
+    "remarks": "lint",
+    "rule": "Rule",
+    "rules": "RulePolicy",
+    "slirpy.config.special": "WORDS",
+    "text": "parse_rule",
+    "verdict": "checked_verdict",
+}
+
+if not TYPE_CHECKING:  # a type checker assumes that a module with this function has every name
+    __getattr__, __dir__ = exports(__name__, _MODULES)

@@ -14,7 +14,7 @@ from slirpy.config.values import as_text, listed
 from slirpy.errors import ConfigError
 from slirpy.interfaces import TLS_MODES, Action, FlowRequest, IPProtocol, Verdict
 
-__all__ = ["RulePolicy", "checked_verdict"]
+__all__ = ["RulePolicy"]
 
 _REFUSALS = (Action.REJECT, Action.DROP)
 _LEFT_OUT = "no rule allows it; any leaves out this host, link-local addresses and metadata services"
@@ -254,16 +254,3 @@ class RulePolicy:
 
     def __repr__(self) -> str:
         return f"RulePolicy({[str(rule) for rule in self.rules]}, {self.default})"
-
-
-def checked_verdict(given: object) -> Verdict:
-    """Check a policy's verdict.
-
-    Raises:
-        ConfigError: not a Verdict.
-    """
-    if not isinstance(given, Verdict):
-        raise ConfigError(
-            f"the policy gave {given!r}; it must give a slirpy.Verdict, such as Verdict(Action.ALLOW)"
-        )
-    return given

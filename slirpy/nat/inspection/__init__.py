@@ -16,7 +16,6 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from slirpy.config.policy import RulePolicy
 from slirpy.interfaces import Finding, FirstBytes, FlowRequest, IPProtocol, Refused, Verdict
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ def load_for(policy: object) -> None:
         return
     import slirpy.nat.inspection.streams
     import slirpy.nat.proxies
+    from slirpy.config.policy import RulePolicy
 
     if isinstance(policy, RulePolicy) and any(rule.quic for rule in policy.rules):
         import slirpy.nat.inspection.quic  # noqa: F401 - needs the extra "quic"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-import slirpy.logs
+from slirpy import logs as library
 from slirpy.cli import logs, streams
 from tests.support.repository import environment
 from tests.unit.cli.command import slirpy
@@ -52,18 +52,18 @@ def test_long_lines_are_written_whole(capsys: pytest.CaptureFixture[str]) -> Non
 def test_the_library_s_messages_have_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger("slirpy")
     before = [*logger.handlers], logger.propagate
-    assert slirpy.logs.prepare is None
+    assert library.prepare is None
     handlers = [*logging.root.handlers]
     logging.root.handlers.clear()
     try:
         streams.relay_library()
         streams.relay_library()
         logs.style.format = "json"
-        slirpy.logs.warn("slirpy: %s", "a")
-        slirpy.logs.logger("tftp").error("b")
+        library.warn("slirpy: %s", "a")
+        library.logger("tftp").error("b")
     finally:
         logger.handlers[:], logger.propagate = before
-        slirpy.logs.prepare = None
+        library.prepare = None
         logging.root.handlers[:] = handlers
     found = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [(each["level"], each["message"]) for each in found] == [("warning", "a"), ("error", "b")]

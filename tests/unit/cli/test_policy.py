@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from slirpy import Action, ConfigError, RulePolicy, Verdict
-from slirpy.cli.policy import BURST, REMEMBERED, REPEAT, RefusedFlows
+from slirpy.cli.refused import BURST, REMEMBERED, REPEAT, RefusedFlows
 from slirpy.config.policy import NEAR
 from slirpy.units import SECOND
 from tests.support.policies import flow
