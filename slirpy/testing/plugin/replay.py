@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+
+from slirpy.records import NamedTuple
 
 __all__ = ["Recorded", "recorded", "select"]
 

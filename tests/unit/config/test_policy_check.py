@@ -7,7 +7,7 @@ import pytest
 from slirpy import RulePolicy
 from slirpy.config.policy.check import FlowDecision, check_flow
 from slirpy.config.policy.goal import goal_of
-from slirpy.config.policy.lint import lint
+from slirpy.config.policy.remarks import lint
 from slirpy.errors import ConfigError
 from slirpy.interfaces import Action, FlowRequest, IPProtocol
 
