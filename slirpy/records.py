@@ -66,6 +66,7 @@ def _compile_new(cls: Any) -> Callable[..., object]:
         {"__builtins__": {}, "__name__": f"namedtuple_{owner.__name__}", "_new": tuple.__new__},
     )
     new.__name__, new.__qualname__ = "__new__", f"{owner.__qualname__}.__new__"
+    new.__annotations__ = owner.__annotations__
     new.__defaults__ = tuple(owner._field_defaults.values())
     owner.__new__ = staticmethod(new)
     return new

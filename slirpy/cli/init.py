@@ -48,7 +48,7 @@ import os
 import select
 import signal
 from collections.abc import Iterable, Sequence
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from slirpy.cli import border, linux, namespace
 from slirpy.cli.border import Border
@@ -59,7 +59,7 @@ from slirpy.errors import LinkError
 from slirpy.links.tuntap import open_tap
 from slirpy.records import NamedTuple
 
-__all__ = ["FORWARDED", "Job", "explain_namespaces", "found"]
+__all__ = ["FORWARDED", "Job", "explain_namespaces", "found", "receive_job", "send_job"]
 
 FORWARDED = (
     signal.SIGTERM,
@@ -120,7 +120,13 @@ def send_job(channel: Channel, job: Job) -> None:
         channel.send({"job": True}, file.fileno())
 
 
-def _receive_job(channel: Channel) -> Job:
+def receive_job(channel: Channel) -> Job:
+    """Wait for the job.
+
+    Raises:
+        GoneError: slirpy has ended, or needs no founder.
+        LinkError: the file did not arrive.
+    """
     received = channel.receive()
     if received is None:
         raise GoneError
@@ -129,7 +135,10 @@ def _receive_job(channel: Channel) -> Job:
     os.lseek(received[1], 0, os.SEEK_SET)
     with open(received[1], encoding="utf-8") as file:
         content = json.load(file)
-    return Job(**content | {"border": Border(**content["border"])})
+    border: dict[str, Any] = {
+        name: tuple(value) if type(value) is list else value for name, value in content["border"].items()
+    }
+    return Job(**content | {"border": Border(**border)})
 
 
 def found(channel: Channel) -> NoReturn:
@@ -139,7 +148,7 @@ def found(channel: Channel) -> NoReturn:
         channel: to slirpy.
     """
     try:
-        _found(channel, _receive_job(channel))
+        _found(channel, receive_job(channel))
     except GoneError:
         pass
     except Exception as error:

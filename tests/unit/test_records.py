@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import inspect
 import pickle
+import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -140,3 +141,90 @@ def test_a_match_takes_fields_by_position(maker: Any) -> None:
     match kind(1):
         case kind(first, second):
             assert (first, second) == (1, "two")
+
+
+class Original(typing.NamedTuple):
+    """A pair."""
+
+    first: int
+    second: str = "two"
+
+    @property
+    def both(self) -> str:
+        """The fields together."""
+        return f"{self.first} {self.second}"
+
+    def __str__(self) -> str:
+        return "mine"
+
+
+class Ours(records.NamedTuple):
+    """A pair."""
+
+    first: int
+    second: str = "two"
+
+    @property
+    def both(self) -> str:
+        """The fields together."""
+        return f"{self.first} {self.second}"
+
+    def __str__(self) -> str:
+        return "mine"
+
+
+class Single(records.NamedTuple):
+    """One field, and a class derived from it before there is any object."""
+
+    value: int
+
+
+class Derived(Single):
+    """A subclass with a method that calls that of its base."""
+
+    def __repr__(self) -> str:
+        return super().__repr__().upper()
+
+
+def traits(kind: Any) -> list[object]:
+    """Collect results of calls that concern a class of named tuples."""
+    one = kind(1)
+    return [
+        repr(one).partition("(")[2],
+        str(one),
+        one.both,
+        one == (1, "two"),
+        hash(one) == hash((1, "two")),
+        kind(second="x", first=3),
+        outcome(kind),
+        outcome(lambda: kind(1, "two", 3)),
+        outcome(lambda: kind(1, third=3)),
+        outcome(lambda: setattr(one, "first", 3)),
+        outcome(lambda: setattr(one, "third", 3)),
+        one._asdict(),
+        one._replace(second="y"),
+        outcome(lambda: one._replace(third=3)),
+        kind._make([4, "five"]),
+        outcome(lambda: kind._make([4])),
+        kind._fields,
+        kind._field_defaults,
+        kind.__match_args__,
+        kind.__doc__,
+        [(each.name, each.default, each.kind) for each in inspect.signature(kind).parameters.values()],
+        type(copy.copy(one)) is kind and copy.copy(one) == one,
+        type(pickle.loads(pickle.dumps(one))) is kind,
+    ]
+
+
+def test_named_tuples_behave_like_those_of_typing() -> None:
+    assert traits(Ours) == traits(Original)
+
+
+def test_a_class_derived_from_a_named_tuple() -> None:
+    assert [repr(Derived(1)), repr(Single(2)), repr(Derived(3)._replace(value=4))] == [
+        "DERIVED(VALUE=1)",
+        "Single(value=2)",
+        "DERIVED(VALUE=4)",
+    ]
+    assert isinstance(Derived(1), Single)
+    assert not isinstance(Single(1), Derived)

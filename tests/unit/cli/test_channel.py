@@ -9,7 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from slirpy.cli.border import Border
 from slirpy.cli.channel import Channel, GoneError, expect, line, whole
+from slirpy.cli.init import Job, receive_job, send_job
+from slirpy.errors import LinkError
 
 pytestmark = pytest.mark.needs("linux", detail="sockets of the kind SOCK_SEQPACKET")
 
@@ -53,3 +56,31 @@ def test_a_text_is_one_printable_line() -> None:
     assert line({"error": "a\nb\x1b[2Jc\u202ed"}, "error") == "a b [2Jc d"
     assert len(line({"error": "x" * 10**6}, "error")) == 1000
     assert line({"error": 5}, "error").startswith("unexpected message")
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        Job(["true"], [], Border()),
+        Job(["x" * 300_000, "a\nb", "\udcff\u20ac", ""], [2, 15], Border(), terminal=True, output=False),
+        Job(["x"], [], Border(True, True, ("/a",), ("/b",), (5,), (0, 7), True, True, ("A",), {"A": "\udcff"})),
+    ],
+    ids=["plain", "long", "border"],
+)
+def test_a_job_arrives_as_it_was_sent(ends: tuple[socket.socket, Channel], job: Job) -> None:
+    """A command line may be longer than a message, and need not be valid UTF-8."""
+    inside, channel = ends
+    send_job(Channel(inside), job)
+    found = receive_job(channel)
+    assert found == job
+    assert (found.border.environment is os.environ) == (job.border.environment is os.environ)
+
+
+def test_a_job_whose_file_is_lost(ends: tuple[socket.socket, Channel]) -> None:
+    inside, channel = ends
+    inside.send(json.dumps({"job": True}).encode())
+    with pytest.raises(LinkError, match="out of descriptors"):
+        receive_job(channel)
+    inside.close()
+    with pytest.raises(GoneError):
+        receive_job(channel)
