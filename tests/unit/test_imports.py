@@ -303,8 +303,8 @@ def test_slirpy_run_loads_only_used_modules() -> None:
     loaded = set(run_python(RUN).split())
     assert {"click", "slirpy.cli.session", "slirpy.network", "slirpy.tcp.connection"} <= loaded
     standard = {
-        "asyncio", "dataclasses", "email", "http", "logging", "multiprocessing", "pathlib", "pickle", "queue", "shutil",
-        "ssl", "subprocess", "tempfile", "traceback", "unittest", "urllib.parse",
+        "asyncio", "dataclasses", "email", "http", "logging", "multiprocessing", "pathlib", "pickle", "queue",
+        "shutil", "ssl", "subprocess", "tempfile", "traceback", "unittest", "urllib.parse",
     }  # fmt: skip
     packages = {"dnslib", "dpkt", "fastapi", "h11", "rich", "tftpy"}
     own = {
