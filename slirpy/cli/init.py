@@ -99,9 +99,9 @@ class Job(NamedTuple):
     """Signals to block in CMD."""
     border: Border
     terminal: bool = False
-    """Whether there is a controlling terminal."""
+    """True if there is a controlling terminal."""
     output: bool = True
-    """Whether CMD has slirpy's standard output; otherwise, its output goes to standard error."""
+    """True if CMD has slirpy's standard output; otherwise, its output goes to standard error."""
 
 
 def send_job(channel: Channel, job: Job) -> None:
