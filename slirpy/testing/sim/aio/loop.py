@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from asyncio.base_events import BaseEventLoop
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, nullcontext
 from contextvars import Context
 from functools import partial
 from math import ceil
@@ -22,6 +23,7 @@ from slirpy.testing.sim.aio.datagrams import Datagrams
 from slirpy.testing.sim.aio.executor import Executor
 from slirpy.testing.sim.aio.failures import Failures
 from slirpy.testing.sim.aio.handles import SimHandle, SimTimer
+from slirpy.testing.sim.aio.places import cleans_up
 from slirpy.testing.sim.aio.readiness import Readiness
 from slirpy.testing.sim.aio.refused import Refusals
 from slirpy.testing.sim.aio.servers import Servers
@@ -239,15 +241,12 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
 
     def dispose(self) -> None:
         """Close the loop: unwind all tasks in silence. Nothing that they do has any effect."""
-        outside, logged = get_running(), logging.root.manager.disable
+        outside = get_running()
         set_running(self)
-        logging.disable()
         self.disposing = True
         try:
-            with self.net.replaced():
-                self._unwind_all()
+            self._unwind_all()
         finally:
-            logging.disable(logged)
             set_running(outside)
         self._closed = True
         for protocol in self.secure:
@@ -259,9 +258,21 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
     def _unwind_all(self) -> None:
         unwound: set[int] = set()
         while pending := [task for task in self._all_tasks() if not task.done() and id(task) not in unwound]:
-            for task in pending:
-                unwound.add(id(task))
-                self._unwind(task)
+            with self._silence() if any(cleans_up(task.get_coro()) for task in pending) else nullcontext():
+                for task in pending:
+                    unwound.add(id(task))
+                    self._unwind(task)
+
+    @contextmanager
+    def _silence(self) -> Iterator[None]:
+        """Return a context for the code of programs, in which they log nothing."""
+        logged = logging.root.manager.disable
+        logging.disable()
+        try:
+            with self.net.replaced():
+                yield
+        finally:
+            logging.disable(logged)
 
     def _unwind(self, task: Any) -> None:
         task._log_destroy_pending = False

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+from types import CoroutineType
 from typing import Any
 
-__all__ = ["place_of"]
+__all__ = ["cleans_up", "place_of"]
 
 _LIBRARY = os.path.dirname(asyncio.__file__) + os.sep
 _DEPTH = 200
@@ -32,6 +33,26 @@ def _frames(coro: Any) -> list[Any]:
             break
         coro = following
     return frames
+
+
+def cleans_up(coro: Any) -> bool:
+    """Report whether code of a program may run when a coroutine is closed: a ``finally``, or the end of a ``with``.
+
+    From Python 3.12 on it always may, as far as can be seen from outside.
+    """
+    for _ in range(_DEPTH):
+        if type(coro) is not CoroutineType:
+            # At the end of the chain is a future; whatever else it is may have frames of its own.
+            return type(coro).__qualname__ != "FutureIter" or type(coro).__module__ != "_asyncio"
+        frame = coro.cr_frame
+        if frame is not None:
+            code = frame.f_code
+            if code.co_exceptiontable and not code.co_filename.startswith(_LIBRARY):
+                return True
+        coro = coro.cr_await
+        if coro is None:
+            return False
+    return True
 
 
 def _text(frame: Any) -> str:

@@ -6,14 +6,17 @@ import asyncio
 import functools
 import logging
 import math
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from random import Random
 from typing import Any
 
 import pytest
 
+from slirpy.testing.sim.aio.loop import loop_of
+from slirpy.testing.sim.aio.places import cleans_up
 from slirpy.testing.sim.clock import Clock
 from slirpy.testing.sim.errors import DeadlockError, EscapeError, ProgramError
 from slirpy.testing.sim.network import Network
@@ -293,6 +296,67 @@ def test_methods_that_are_not_simulated_are_refused_by_name(
 
     with pytest.raises(EscapeError, match=name):
         net.run(main, on="client")
+
+
+ALWAYS = sys.version_info >= (3, 12)
+"""Python ends each coroutine with a handler of its own."""
+
+
+async def _waits() -> None:
+    await asyncio.Event().wait()
+
+
+async def _waits_inside() -> None:
+    await _waits()
+
+
+async def _cleans_up() -> None:
+    try:
+        await _waits()
+    finally:
+        pass
+
+
+async def _leaves_a_generator() -> None:
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            await _waits()
+        finally:
+            yield 1
+
+    await anext(numbers())
+
+
+@pytest.mark.parametrize(
+    ("main", "expected"),
+    [
+        (_waits, ALWAYS),
+        (_waits_inside, ALWAYS),
+        (lambda: asyncio.sleep(1000), False),
+        (_cleans_up, True),
+        (_leaves_a_generator, True),
+    ],
+)
+def test_code_that_runs_when_a_task_is_closed_is_seen(net: Network, main: Any, expected: bool) -> None:
+    program = net.host("client").run(main())
+    net.run_for(1)
+    found = [cleans_up(task.get_coro()) for task in loop_of(net).tasks_of(program)]
+    assert found == [expected]
+
+
+def test_code_that_runs_when_the_network_is_closed_has_its_clock(net: Network) -> None:
+    seen: list[float] = []
+
+    async def main() -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            seen.append(time.time())
+
+    net.host("client").run(main)
+    net.run_for(5)
+    net.close()
+    assert seen == [net.epoch.timestamp() + 5]
 
 
 @pytest.mark.parametrize("name", ["run_forever", "run_until_complete"])
