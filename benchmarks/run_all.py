@@ -18,6 +18,7 @@ import latency
 import many
 import memory
 import rules
+import start
 import tftp
 import throughput
 import udp
@@ -41,6 +42,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "grub": grub,
     "firmware": firmware,
     "attach": attach,
+    "start": start,
 }
 ARGUMENTS = {"throughput": ["--mtu", "1500", "65520"]}
 QUICK = {
@@ -58,6 +60,7 @@ QUICK = {
     "ipxe": ["--rounds", "1"],
     "grub": ["--rounds", "1"],
     "attach": ["--rounds", "5"],
+    "start": ["--rounds", "5"],
 }
 
 

@@ -13,7 +13,7 @@ from tests.support.repository import REPOSITORY
 BENCHMARKS = REPOSITORY / "benchmarks"
 PROGRAMS = (
     "throughput", "memory", "latency", "rules", "many", "control", "dns", "embedded", "instructions", "vm", "tftp",
-    "ipxe", "grub", "firmware", "udp", "attach", "faults", "virtual", "simulated", "run_all",
+    "ipxe", "grub", "firmware", "udp", "attach", "start", "faults", "virtual", "simulated", "run_all",
 )  # fmt: skip
 
 
