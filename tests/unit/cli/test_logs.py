@@ -49,22 +49,19 @@ def test_long_lines_are_written_whole(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err == "x" * 100_000 + "\n"
 
 
-def test_the_library_s_messages_have_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
-    logger = logging.getLogger("slirpy")
-    before = [*logger.handlers], logger.propagate
-    assert library.prepare is None
-    handlers = [*logging.root.handlers]
-    logging.root.handlers.clear()
-    try:
-        streams.relay_library()
-        streams.relay_library()
-        logs.style.format = "json"
-        library.warn("slirpy: %s", "a")
-        library.logger("tftp").error("b")
-    finally:
-        logger.handlers[:], logger.propagate = before
-        library.prepare = None
-        logging.root.handlers[:] = handlers
+def test_the_library_s_messages_have_the_same_form(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Commands that other tests called in this process have left their own.
+    monkeypatch.setattr(library, "prepare", None)
+    for logger in (logging.getLogger("slirpy"), logging.root):
+        monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logging.getLogger("slirpy"), "propagate", True)
+    streams.relay_library()
+    streams.relay_library()
+    logs.style.format = "json"
+    library.warn("slirpy: %s", "a")
+    library.logger("tftp").error("b")
     found = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [(each["level"], each["message"]) for each in found] == [("warning", "a"), ("error", "b")]
 
