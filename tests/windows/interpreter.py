@@ -91,7 +91,8 @@ def _requirements() -> list[str]:
     found: list[str] = [*project["dependencies"]]
     for extra in EXTRAS:
         found += project["optional-dependencies"][extra]
-    return [*found, *OTHERS]
+    # An extra may contain another one of the project, which is in EXTRAS as well.
+    return [*(each for each in found if not each.startswith("slirpy[")), *OTHERS]
 
 
 def _project() -> dict[str, Any]:
