@@ -19,6 +19,7 @@ from slirpy.interfaces import READ, Frame, Link, LinkSink, Poller
 from slirpy.links import CallbackLink, Middleware
 from slirpy.testing import Guest
 from slirpy.wire import icmp, ipv4, udp
+from tests.support.effort import record_waits
 from tests.support.harness import GATEWAY, GATEWAY_MAC, GUEST, GUEST_MAC, ip
 from tests.support.waiting import until
 
@@ -488,21 +489,13 @@ def test_close_under_fire() -> None:
     assert [type(end) for end in ends] == [StateError] * 3
 
 
-def test_the_thread_sleeps(net: Slirp, monkeypatch: pytest.MonkeyPatch) -> None:
-    waits = 0
-    wait = net._poller.wait
-
-    def counting(timeout: float | None, most: int) -> list[tuple[int, int]]:
-        nonlocal waits
-        waits += 1
-        return wait(timeout, most)
-
-    monkeypatch.setattr(net._poller, "wait", counting)
+def test_the_thread_sleeps(net: Slirp) -> None:
+    waits = record_waits(net)
     nic = net.attach(lambda frame: None)
     net.start()
     nic.send(ping(b""))
     time.sleep(0.3)
-    assert 1 <= waits <= 3
+    assert 1 <= len(waits) <= 3
 
 
 # ------------------------------------------------------------------------------------------------------------ asyncio
@@ -685,23 +678,15 @@ def test_asyncio_hands_errors_to_the_loop(runner: asyncio.Runner) -> None:
     runner.run(main())
 
 
-def test_asyncio_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_asyncio_sleeps() -> None:
     async def main() -> int:
-        polls = 0
         net = Slirp(Config())
-        poll = net._poll
-
-        def counting(timeout: float | None) -> None:
-            nonlocal polls
-            polls += 1
-            poll(timeout)
-
-        monkeypatch.setattr(net, "_poll", counting)
+        waits = record_waits(net)
         async with net:
             nic = net.attach(lambda frame: None)
             nic.send(datagram(9, b"a flow with a time-out"))
             await asyncio.sleep(0.3)
-        return polls
+        return len(waits)
 
     assert asyncio.run(main()) <= 5
 
