@@ -14,7 +14,7 @@ they are used, for tools that make documentation::
 
 from __future__ import annotations
 
-from collections import _tuplegetter  # type: ignore[attr-defined] # of named tuples; a property is slower
+from collections import _tuplegetter  # type: ignore[attr-defined] # private, so typeshed omits it; a property is slower
 from operator import attrgetter
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
