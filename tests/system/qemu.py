@@ -69,6 +69,11 @@ for server in $dns; do echo "nameserver $server"; done >/etc/resolv.conf
 echo "leased $ip router ${router:-none} dns ${dns:-none} mtu ${mtu:-none}"
 """
 DHCP = "udhcpc -s /lease -i eth0 -q -n -f -O mtu -t 8 -T 1 2>/dev/null || echo 'no lease'"
+# Addresses of IPv6 come from a router advertisement, and can be used after a check for duplicates.
+ADDRESS6 = """
+n=0; while ! ip -6 addr show dev eth0 | grep fec0 | grep -qv tentative && [ $n -lt 100 ]; do
+sleep 0.1; n=$((n+1)); done
+"""
 
 
 class MissingError(Exception):

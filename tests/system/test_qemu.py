@@ -23,7 +23,7 @@ from slirpy.links import DgramLink, StreamLink, inet, unix
 from tests.support.extent import FULL, THOROUGH
 from tests.support.repository import environment
 from tests.system.listening import CARD, Listening
-from tests.system.qemu import DHCP, QEMU, Guest, machine
+from tests.system.qemu import ADDRESS6, DHCP, QEMU, Guest, machine
 from tests.system.resolver import ADDRESS, NAME, Resolver
 from tests.system.webserver import WebServer, digest
 
@@ -39,10 +39,7 @@ SERVE = r"""
 mkdir -p /www/cgi-bin; printf '#!/bin/sh\ntouch /done\necho; echo bye\n' >/www/cgi-bin/done
 chmod +x /www/cgi-bin/done; ln -s /f /www/f; httpd -p 80 -h /www
 """
-# The addresses of the second family come from a router advertisement, after a check for duplicates.
-SIX = f"""
-n=0; while ! ip -6 addr show dev eth0 | grep fec0 | grep -qv tentative && [ $n -lt 100 ]; do
-sleep 0.1; n=$((n+1)); done
+SIX = f"""{ADDRESS6}
 echo "address6 $(ip -6 addr show dev eth0 | grep fec0)"
 echo "route6 $(ip -6 route show default)"
 echo "mtu6 $(cat /proc/sys/net/ipv6/conf/eth0/mtu)"

@@ -17,7 +17,7 @@ import pytest
 from tests.support.extent import THOROUGH
 from tests.support.repository import environment
 from tests.system.machine import LONGEST, missing, processes_with
-from tests.system.qemu import CACHE, DHCP, QEMU, Guest, machine
+from tests.system.qemu import ADDRESS6, CACHE, DHCP, QEMU, Guest, machine
 from tests.system.user import User
 
 pytestmark = pytest.mark.system
@@ -154,6 +154,7 @@ WANTED = "sha512_generic", "aes_generic", "cmac", "ctr", "ccm", "gcm", "ecb", "c
 GUEST_BYTES = (200 if THOROUGH else 8) << 20
 MOUNTS = f"""
 {DHCP} >/dev/null
+{ADDRESS6}
 cd /tmp; nc 10.0.2.100 7 </dev/null | tar xf -
 for module in $(cat order); do insmod $module; done
 mkdir /share; mount -t cifs -o ip=10.0.2.4,sec=none,vers=3.0 //10.0.2.4/qemu /share && cd /share || exit 1
