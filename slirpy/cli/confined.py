@@ -95,7 +95,7 @@ class SelfSandbox:
             from slirpy.sandbox import spawner
 
             try:
-                other = spawner.Spawner(files)
+                other = spawner.take(files)
             except OSError as error:
                 self._missing = f"a process that starts programs ({(error.strerror or str(error)).lower()})"
                 return

@@ -7,12 +7,14 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeAlias
 
 from slirpy.cli import linux, namespace
 from slirpy.cli.channel import Channel, Message, line, whole
 from slirpy.cli.init import FORWARDED, Job, explain_namespaces, found, send_job
 from slirpy.errors import SlirpyError
+from slirpy.sandbox import spawner
 
 __all__ = ["Sandbox", "SandboxError", "prepare"]
 
@@ -29,17 +31,15 @@ class SandboxError(SlirpyError):
 class _Founder:
     """The process that creates the namespaces, once it gets its job; see :mod:`slirpy.cli.init`.
 
-    Signals that are meant for CMD are blocked in it. It ends when this process does, or closes the channel.
+    It ends when this process does, or closes the channel.
     """
 
     def __init__(self) -> None:
         self.channel, inner = Channel.pair()
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
         self.pid = os.fork()
         if self.pid == 0:
             self.channel.close()
             found(inner)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         inner.close()
 
 
@@ -47,9 +47,16 @@ _prepared: _Founder | None = None
 
 
 def prepare() -> None:
-    """Fork the founder of the next :class:`Sandbox` now, while this process is small."""
+    """Fork the founder of the next :class:`Sandbox`, and a spawner, now, while this process is small.
+
+    Signals that are meant for CMD are blocked in them.
+    """
     global _prepared
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
     _prepared = _Founder()
+    with suppress(OSError):  # the sandbox of slirpy itself tries again, and names what is missing
+        spawner.prepare()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 class Sandbox:

@@ -20,6 +20,7 @@ from slirpy.cli.serving import allow_descriptors, drain, keep_heap, tell_forward
 from slirpy.cli.streams import tell
 from slirpy.cli.terminal import Signals, Terminal
 from slirpy.config import Config
+from slirpy.sandbox import spawner
 
 if TYPE_CHECKING:
     from slirpy import Slirp
@@ -69,6 +70,7 @@ class Session:
             # Before the network is imported: what is forked from here has that memory too.
             with ExitStack() as stack:
                 confined = SelfSandbox(self.sandbox, self._config, stack)
+                spawner.discard()  # unless it has been taken just now
                 job = Job(
                     self._command,
                     signals.previous_mask,

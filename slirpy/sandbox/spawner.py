@@ -15,6 +15,7 @@ RUN       program, 0             the flow, or nothing; and a socket, which becom
 ENDED     job, 0
 SIGNAL    job, signal            ``SIGTERM`` or ``SIGKILL``
 OPEN      file, 0
+ALLOW     0, 0                   path of the next file; before SEAL only
 ========= ====================== ==============================================================
 
 The answer is an ``errno`` value, 0 for success, and a number; that of OPEN comes with a descriptor.
@@ -38,7 +39,7 @@ from typing import Any, NoReturn
 from slirpy.errors import ConfigError
 from slirpy.sandbox.arguments import paths
 
-__all__ = ["FLOW", "RUNNING", "Spawner", "active", "use"]
+__all__ = ["FLOW", "RUNNING", "Spawner", "active", "discard", "prepare", "take", "use"]
 
 FLOW = Struct("<B16sH16sH")
 """Family (4 or 6), source address and port, destination address and port; addresses are padded with zero bytes."""
@@ -47,9 +48,9 @@ RUNNING = -1 << 30
 
 _REQUEST = Struct("<BIi")
 _ANSWER = Struct("<ii")
-_REGISTER, _SEAL, _RUN, _ENDED, _SIGNAL, _OPEN = range(6)
+_REGISTER, _SEAL, _RUN, _ENDED, _SIGNAL, _OPEN, _ALLOW = range(7)
 _LONGEST = 1 << 17
-_PROGRAMS_MAX, _JOBS_MAX = 1024, 128
+_PROGRAMS_MAX, _FILES_MAX, _JOBS_MAX = 1024, 1024, 128
 _SECONDS = 10.0
 """Longest time that an answer may take."""
 _IGNORED = (
@@ -75,27 +76,40 @@ class Spawner:
 
     Raises:
         ConfigError: ``files`` is not a list of paths.
+        OSError: the process cannot be started.
     """
 
     def __init__(self, files: Sequence[str] = ()) -> None:
-        known = tuple(paths("files", files))
+        known = paths("files", files)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._programs: dict[tuple[str, tuple[str, ...], bool], int] = {}
-        self.files = known
+        self.files: tuple[str, ...] = ()
         between = os.fork()
         if between == 0:
             # Its child becomes nobody's: a program may count its own, or wait for all of them.
             if os.fork() == 0:
                 _close_all_but(theirs.fileno())
-                _serve(theirs, self.files)
+                _serve(theirs)
             os._exit(0)
         os.waitpid(between, 0)
         theirs.close()
         ours.settimeout(_SECONDS)
         self._sock = ours
+        self.allow(known)
 
     def __repr__(self) -> str:
         return f"<Spawner of {len(getattr(self, '_programs', ()))} programs>"
+
+    def allow(self, files: Sequence[str]) -> None:
+        """Let it open further files for reading, on request.
+
+        Raises:
+            ConfigError: ``files`` is not a list of paths.
+            OSError: ``EPERM`` if the list is complete already.
+        """
+        for path in paths("files", files):
+            self._ask(_ALLOW, data=os.fsencode(path))
+            self.files += (path,)
 
     def register(self, path: str, arguments: Sequence[str], quiet: bool) -> int:
         """Make a program known, and return its number. The same program has the same number.
@@ -115,7 +129,7 @@ class Spawner:
         return self._programs[key]
 
     def seal(self) -> None:
-        """Complete the list of programs. From now on no other can be started."""
+        """Complete the lists. From now on no other program can be started, and no other file opened."""
         self._ask(_SEAL)
 
     def run(self, program: int, sock: socket.socket, flow: bytes = b"") -> int:
@@ -183,8 +197,8 @@ class Spawner:
 class _Server:
     """The inside of the other process."""
 
-    def __init__(self, files: Sequence[str]) -> None:
-        self._files = files
+    def __init__(self) -> None:
+        self._files: list[str] = []
         self._programs: list[tuple[str, list[str], bool]] = []
         self._sealed = False
         self._jobs: dict[int, int] = {}
@@ -203,6 +217,8 @@ class _Server:
             return self._run(first, sock, data), None
         if operation == _REGISTER:
             return self._register(data, bool(second)), None
+        if operation == _ALLOW:
+            return self._allow(data), None
         if data or descriptors:
             raise ValueError
         if operation == _SEAL:
@@ -245,6 +261,12 @@ class _Server:
             raise ValueError
         self._programs.append((path, arguments, quiet))
         return len(self._programs) - 1
+
+    def _allow(self, path: bytes) -> int:
+        if self._sealed or len(self._files) >= _FILES_MAX:
+            raise PermissionError(errno.EPERM, "")
+        self._files.append(os.fsdecode(path))
+        return len(self._files) - 1
 
     def _run(self, program: int, sock: int, flow: bytes) -> int:
         if not stat.S_ISSOCK(os.fstat(sock).st_mode) or len(self._jobs) >= _JOBS_MAX:
@@ -298,13 +320,13 @@ def _close_all_but(kept: int) -> None:
     os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
 
 
-def _serve(sock: socket.socket, files: Sequence[str]) -> NoReturn:
+def _serve(sock: socket.socket) -> NoReturn:
     """Answer requests until the other side has ended. Never returns."""
     try:
         for name in _IGNORED:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        server = _Server(files)
+        server = _Server()
         while True:
             request, descriptors, _, _ = socket.recv_fds(sock, _LONGEST, 4)
             if not request:
@@ -337,3 +359,42 @@ def use(spawner: Spawner | None) -> None:
         raise ConfigError(f"spawner must be a Spawner, or None; given was {spawner!r}")
     global active
     active = spawner
+
+
+_prepared: Spawner | None = None
+
+
+def prepare() -> None:
+    """Fork the next spawner that :func:`take` returns now, while this process is small.
+
+    Raises:
+        OSError: the process cannot be started.
+    """
+    global _prepared
+    _prepared = Spawner()
+
+
+def take(files: Sequence[str] = ()) -> Spawner:
+    """Return the spawner that was prepared, or else a new one.
+
+    Args:
+        files: as for :class:`Spawner`.
+
+    Raises:
+        ConfigError: ``files`` is not a list of paths.
+        OSError: the process cannot be started.
+    """
+    global _prepared
+    spawner, _prepared = _prepared, None
+    if spawner is None:
+        return Spawner(files)
+    spawner.allow(files)
+    return spawner
+
+
+def discard() -> None:
+    """End the spawner that was prepared, if no one has taken it."""
+    global _prepared
+    if _prepared is not None:
+        _prepared.close()
+    _prepared = None

@@ -60,7 +60,7 @@ LEFT_OUT: dict[str, str] = {
         testing.machines.TcpSubject.write""",
     "records, which a strategy draws": "testing.strategies.Shape testing.strategies.Shape.on",
     "called for the programs behind guestfwd: tests/system/test_sandbox.py": """
-        sandbox.Spawner.ended sandbox.Spawner.open sandbox.Spawner.register sandbox.Spawner.run
+        sandbox.Spawner.allow sandbox.Spawner.ended sandbox.Spawner.open sandbox.Spawner.register sandbox.Spawner.run
         sandbox.Spawner.signal""",
     "handles, which other calls make and return": """
         control.ControlServer Attachment GuestListener GuestSocket GuestSocket.recv GuestSocket.recv_into Nic

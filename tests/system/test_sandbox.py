@@ -30,7 +30,8 @@ ATTACKS = (
 import errno, json, os, signal, socket, subprocess, sys, threading
 from slirpy.sandbox import Spawner, confine, use
 folder = sys.argv[1]
-spawner = Spawner(["/etc/passwd"])
+spawner = Spawner(["/etc/group"])
+spawner.allow(["/etc/passwd"])
 spawner.register("/bin/cat", ["cat"], False)
 spawner.seal()
 child = os.fork()
@@ -104,6 +105,7 @@ attacks = {
     "spawner: program out of range": lambda: spawner.run(1, socket.socket()),
     "spawner: its file": lambda: os.read(spawner.open("/etc/passwd"), 4) and "allowed",
     "spawner: another file": lambda: spawner.open("/etc/shadow"),
+    "spawner: a file that is allowed too late": lambda: spawner.allow(["/etc/shadow"]),
 }
 BPF, KEYCTL = (321, 250) if os.uname().machine == "x86_64" else (280, 219)
 found = {name: attempt(attack) for name, attack in attacks.items()}
@@ -230,6 +232,32 @@ def test_the_commands_are_confined(user: User, eventually: Callable[..., None]) 
         process.terminate()
         assert process.wait(20) == -15
     assert not path.exists()
+
+
+@pytest.mark.parametrize(("mode", "number"), [("auto", 3), ("off", 2)])
+def test_run_keeps_a_spawner_only_if_it_needs_one(
+    mode: str, number: int, slirpy: User, folder: Path, eventually: Callable[..., None]
+) -> None:
+    """It is forked before the options are known. Forks have the command line of slirpy, which names the folder."""
+    mark = b"cat " + os.fsencode(folder)
+    options = ("--dns", "127.0.0.1:9", "--sandbox", mode, "--guestfwd", f"tcp:10.0.2.100:7-cmd:cat {folder}")
+    with slirpy.start("run", *options, "--", "sh", "-c", "echo started; read line") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+
+        def alike() -> int:
+            return sum(mark in _command_line(pid) for pid in Path("/proc").glob("[0-9]*"))
+
+        eventually(lambda: alike() == number, "slirpy, init, and a spawner with --sandbox auto")
+        process.communicate("\n", timeout=20)
+    eventually(lambda: alike() == 0, "all have ended")
+
+
+def _command_line(pid: Path) -> bytes:
+    try:
+        return (pid / "cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 # In a mount namespace whose /etc is a copy. A process outside of the sandbox replaces the file by renaming.
