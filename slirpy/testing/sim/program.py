@@ -35,6 +35,8 @@ class Program(abc.ABC):
         """The program that has begun in its place, when its host restarted."""
         self.handler: Callable[[Any, dict[str, Any]], object] | None = None
         """Exception handler that it has given to its event loop."""
+        self.task_factory: Callable[..., Any] | None = None
+        """Task factory that it has given to its event loop."""
         self.error: BaseException | None = None
         self._result: Any = None
         self._killed = False

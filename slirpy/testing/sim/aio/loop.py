@@ -59,6 +59,9 @@ def _known(found: list[bytes] | None, name: str) -> list[bytes] | None:
     return found
 
 
+_NONE_RUNS = "no program runs now; call this in a program that host.run() or net.run() started"
+
+
 class _Holder:
     """The loop as an extension of its network, which closes it; ``loop.close()`` is for programs, and refused."""
 
@@ -193,17 +196,38 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
         self._made = number = self._made + 1
         if options.get("name") is None:
             options["name"] = f"Task-{number}"
-        if self._task_factory is None:
+        context = options.get("context")
+        program: Any = PROGRAM.get() if context is None else context.get(PROGRAM)
+        if program is None or program.task_factory is None:
             task: Any = asyncio.Task(coro, loop=self, **options)
         else:
-            task = super().create_task(coro, **options)
-        context = options.get("context")
-        task.program = PROGRAM.get() if context is None else context.get(PROGRAM)
+            self._task_factory = program.task_factory  # called by asyncio, as its version calls them
+            try:
+                task = super().create_task(coro, **options)
+            finally:
+                self._task_factory = None
+        task.program = program
         self._tasks.append(ref(task))
         if len(self._tasks) > self._many:
             self._tasks = [each for each in self._tasks if each() is not None]
             self._many = max(_MANY, 2 * len(self._tasks))
         return cast("asyncio.Task[Any]", task)
+
+    def set_task_factory(self, factory: Any) -> None:
+        """See :meth:`asyncio.loop.set_task_factory`; it is for the present program only."""
+        if factory is not None and not callable(factory):
+            raise TypeError("task factory must be a callable or None")
+        self._program().task_factory = factory
+
+    def get_task_factory(self) -> Any:
+        """See :meth:`asyncio.loop.get_task_factory`."""
+        return self._program().task_factory
+
+    def _program(self) -> Any:
+        program = PROGRAM.get()
+        if program is None:
+            raise StateError(_NONE_RUNS)
+        return program
 
     def start(self, program: Any, coro: Coroutine[Any, Any, Any], context: Context) -> Any:
         """Start the task of a program."""
@@ -296,7 +320,7 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
         """
         host = current_host()
         if host is None:
-            raise StateError("no program runs now; call this in a program that host.run() or net.run() started")
+            raise StateError(_NONE_RUNS)
         return host
 
     async def getaddrinfo(

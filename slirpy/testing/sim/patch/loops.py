@@ -6,6 +6,7 @@ import asyncio
 import signal
 from typing import Any, NoReturn
 
+from slirpy.testing.sim.current import PROGRAM
 from slirpy.testing.sim.errors import escaped
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.patch.switches import ALWAYS, Replacements
@@ -55,6 +56,15 @@ def _refuse_loop(host: Host, *_: Any, **__: Any) -> NoReturn:
     )
 
 
+_all_tasks = asyncio.all_tasks
+
+
+def _own_tasks(host: Host, loop: asyncio.AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
+    """Return the tasks of the present program only: programs cancel all that they find when they end."""
+    program = PROGRAM.get()
+    return {task for task in _all_tasks(loop) if getattr(task, "program", program) is program}
+
+
 _LOOPS: list[Any] = [
     getattr(asyncio, name) for name in ("SelectorEventLoop", "ProactorEventLoop") if hasattr(asyncio, name)
 ]
@@ -96,13 +106,14 @@ def _getsignal(host: Host, number: int) -> Any:
 
 
 def replace_loops(all_of_it: Replacements) -> None:
-    """Run coroutines of blocking programs on the loop of the network; keep handlers of signals without effect."""
+    """Give programs their own tasks, run coroutines of blocking ones, and keep handlers of signals without effect."""
     all_of_it.value(ALWAYS, asyncio.run, _run)
     runner = asyncio.Runner
     all_of_it.method(ALWAYS, runner, "run", _runner_run)
     all_of_it.method(ALWAYS, runner, "get_loop", _runner_loop)
     all_of_it.method(ALWAYS, runner, "_lazy_init", _runner_init)
     all_of_it.value(ALWAYS, asyncio.new_event_loop, _refuse_loop)
+    all_of_it.value(ALWAYS, asyncio.all_tasks, _own_tasks)
     for kind in _LOOPS:
         for name in ("run_forever", "run_until_complete"):
             all_of_it.method(ALWAYS, kind, name, _refuse_loop)

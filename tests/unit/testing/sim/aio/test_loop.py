@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from slirpy.errors import StateError
 from slirpy.testing.sim.aio.loop import loop_of
 from slirpy.testing.sim.aio.places import cleans_up
 from slirpy.testing.sim.clock import Clock
@@ -254,6 +255,71 @@ def test_an_exception_handler_is_for_its_program(net: Network) -> None:
     with pytest.raises(ZeroDivisionError):
         net.run(other, on="client")
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("behind", ["at once", "later"])
+def test_a_program_finds_and_cancels_its_own_tasks_only(net: Network, behind: str) -> None:
+    """Servers end with a loop over all tasks; another host must not notice."""
+    ended: list[str] = []
+
+    async def child(name: str) -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            ended.append(name)
+
+    async def worker() -> None:
+        child_task = asyncio.create_task(child("other"))
+        assert asyncio.all_tasks() == {asyncio.current_task(), child_task}
+        await child_task
+
+    async def main() -> str:
+        task = asyncio.create_task(child("own"))
+        await asyncio.sleep(0 if behind == "at once" else 1)
+        for each in asyncio.all_tasks() - {asyncio.current_task()}:
+            each.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return ", ".join(ended)
+
+    for name in ("server", "client"):
+        net.host(name).run(worker)
+    assert net.run(main, on="client") == "own"
+    assert asyncio.all_tasks.__module__ == "asyncio.tasks"
+
+
+def test_a_task_factory_is_for_its_program(net: Network) -> None:
+    made: list[str] = []
+
+    def factory(loop: Any, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        made.append(coro.__name__)
+        options.pop("eager_start", None)
+        return asyncio.Task(coro, loop=loop, **options)
+
+    async def child() -> None:
+        await asyncio.sleep(1)
+
+    async def other() -> None:
+        assert asyncio.get_running_loop().get_task_factory() is None
+        await asyncio.create_task(child())
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(factory)
+        assert loop.get_task_factory() is factory
+        net.host("server").run(other)
+        task = asyncio.create_task(child(), name="named")
+        assert task.get_name() == "named"
+        await task
+        await asyncio.sleep(2)
+        with pytest.raises(TypeError):
+            loop.set_task_factory("none")  # type: ignore[arg-type]
+        loop.set_task_factory(None)
+        await asyncio.create_task(child())
+
+    net.run(main, on="client")
+    assert made == ["child"]
+    with pytest.raises(StateError, match="no program runs now"):
+        loop_of(net).set_task_factory(factory)
 
 
 def test_exit_with_a_status(net: Network) -> None:
