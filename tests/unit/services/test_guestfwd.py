@@ -14,6 +14,7 @@ from slirpy.interfaces import FlowRequest, IPProtocol
 from slirpy.stack import Stack
 from slirpy.testing import SimHost
 from tests.support.harness import config, ip
+from tests.support.owners import StreamNotes
 
 FLOW = FlowRequest(IPProtocol.TCP, "10.0.2.15", 40000, "10.0.2.100", 7)
 
@@ -30,23 +31,6 @@ class Opener:
             raise ForwardError(f"{what}: no such program")
         self.asked.append((target, network, what))
         return lambda owner, flow: self.opened.append((owner, flow))
-
-
-class Owner:
-    def __init__(self) -> None:
-        self.heard: list[Any] = []
-
-    def connected(self) -> None:
-        self.heard.append("connected")
-
-    def readable(self) -> None:
-        self.heard.append("readable")
-
-    def writable(self) -> None:
-        self.heard.append("writable")
-
-    def failed(self, error: int) -> None:
-        self.heard.append(errno.errorcode[error])
 
 
 def stack_of(opener: Opener, *rules: GuestForward | str) -> Stack:
@@ -79,7 +63,7 @@ def test_connections_and_their_ends_are_counted() -> None:
     opener = Opener()
     stack = stack_of(opener, GuestForward("10.0.2.100", 7, Command(("cat",))))
     service = stack._parts.tables.stream_services[ip("10.0.2.100"), 7]
-    owners = [Owner() for _ in range(4)]
+    owners = [StreamNotes() for _ in range(4)]
     for owner in owners:
         service(owner, FLOW)
     assert stack.stats.guestfwd_flows == 4
@@ -96,9 +80,10 @@ def test_connections_and_their_ends_are_counted() -> None:
     gone.failed(errno.ENOENT)
     assert (stack.stats.guestfwd_failed, stack.stats.guestfwd_broken) == (2, 2)
     passed_on = ["connected", "readable", "writable"]
-    assert [owner.heard for owner in owners] == [
-        ["ECONNREFUSED"],
-        ["EHOSTUNREACH"],
-        [*passed_on, "ECONNRESET"],
-        [*passed_on, "ENOENT"],
+    assert [owner.calls for owner in owners] == [["failed"]] * 2 + [[*passed_on, "failed"]] * 2
+    assert [owner.errors for owner in owners] == [
+        [errno.ECONNREFUSED],
+        [errno.EHOSTUNREACH],
+        [errno.ECONNRESET],
+        [errno.ENOENT],
     ]
