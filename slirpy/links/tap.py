@@ -156,8 +156,8 @@ class TapLink:
                 slow = sink.input(arena[begin:over], checksummed, gso_size)
             else:
                 slow = sink.input(arena[begin:over])
-            if number >= frames:
-                break
+            if number >= frames or self._fd < 0:
+                break  # the latter: a frame has caused a call that closed the link
             if (slow or not number & TURN_LOOK) and monotonic_ns() >= end:
                 break  # the rest stays in the kernel's queue until the next poll
             if number == 1:

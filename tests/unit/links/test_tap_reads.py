@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -24,6 +24,8 @@ class Kernel:
     def __init__(self) -> None:
         self.waiting = self.arrived = self.reads = self.turns = self.now = self.cost = 0
         self.length = len(SMALL)
+        self.then: Callable[[], object] = int
+        """Called with each frame."""
 
     def readinto(self, buffer: Any) -> int | None:
         self.reads += 1
@@ -35,10 +37,12 @@ class Kernel:
     def input(self, frame: Any, checksummed: bool = False, gso_size: int = 0) -> bool:
         self.arrived += 1
         self.now += self.cost
+        self.then()
         return False
 
     send: Any
-    """The link's method."""
+    close: Any
+    """The link's methods."""
 
     def register(self, fd: int, events: int, ready: Any) -> None:
         self.ready = ready
@@ -66,7 +70,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
         link = tap.TapLink(os.dup(ours.fileno()))
         monkeypatch.setattr(link, "_readinto", made.readinto)
         link.start(made, made)
-        made.send = link.send
+        made.send, made.close = link.send, link.close
         yield made
         link.close()
 
@@ -120,3 +124,10 @@ def test_frames_on_the_fast_path_end_a_turn_too(kernel: Kernel) -> None:
     kernel.cost = 0
     kernel.ready(READ)
     assert kernel.arrived == 200
+
+
+def test_nothing_is_read_after_a_frame_has_closed_the_link(kernel: Kernel) -> None:
+    """The number of the descriptor may be that of another file by then."""
+    kernel.then, kernel.waiting = kernel.close, 3
+    kernel.ready(READ)
+    assert (kernel.arrived, kernel.reads) == (1, 1)
