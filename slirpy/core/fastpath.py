@@ -129,44 +129,37 @@ def _fastpath(layout: Layout) -> _Fastpath:
         end = length_from + total
         # PSH changes nothing for a receiver that delivers at once.
         usual = bits & ~PSH
-        # The answer to all that is in flight, on a connection that only has small exchanges. Numbers that have
-        # wrapped around take the other way, which can do it as well.
-        answers = (
-            conn.undisturbed
-            and conn.timer_kind is RETRANSMIT
-            and usual == _STAMPED
-            and seq == conn.rcv_nxt
-            and ack == conn.snd_max
-            and ack - conn.snd_una == conn.snd_buf.length
-            and conn.cwnd_filled is None
-            and stamped_at < end <= len(frame)
-            and end - stamped_at <= conn.rcv_adv - seq
-        )
-        if answers:
+        if conn.state is not ESTABLISHED or seq != conn.rcv_nxt or end > len(frame):
+            return short_way(network, flow, port, frame, checksummed, end, (seq, ack, bits, wnd))
+        echoed: Any  # a number; None without timestamps
+        if usual == _STAMPED:
             start = stamped_at
-            option, value, stamp = _unpack_timestamp(frame, plain_at)
+            if not conn.ts_ok or end < start:
+                return False
+            option, value, echoed = _unpack_timestamp(frame, plain_at)
             if option != TIMESTAMP_WORD or (value - conn.ts_recent) & MASK >= HALF:
                 return False
             length = end - start
-        else:
-            if usual & 0xFF != ACK or conn.state is not ESTABLISHED or seq != conn.rcv_nxt or end > len(frame):
-                return short_way(network, flow, port, frame, checksummed, end, (seq, ack, bits, wnd))
-            echoed: int | None = None
-            if usual == _STAMPED:
-                start = stamped_at
-                if not conn.ts_ok or end < start:
-                    return False
-                option, value, echoed = _unpack_timestamp(frame, plain_at)
-                if option != TIMESTAMP_WORD or (value - conn.ts_recent) & MASK >= HALF:
-                    return False
-            elif usual == _PLAIN:
-                start = plain_at
-                value = 0
-                if conn.ts_ok or end < start:
-                    return False
-            else:
+            # Text with the answer to all that is in flight, on a connection that only has small exchanges. Numbers
+            # that have wrapped around take the other way, which can do it as well.
+            answers = (
+                conn.undisturbed
+                and conn.timer_kind is RETRANSMIT
+                and ack == conn.snd_max
+                and ack - conn.snd_una == conn.snd_buf.length
+                and conn.cwnd_filled is None
+                and 0 < length <= conn.rcv_adv - seq
+            )
+        elif usual == _PLAIN:
+            start = plain_at
+            value, echoed = 0, None
+            if conn.ts_ok or end < start:
                 return False
             length = end - start
+            answers = False
+        else:
+            return short_way(network, flow, port, frame, checksummed, end, (seq, ack, bits, wnd))
+        if not answers:
             una = conn.snd_una
             acked = (ack - una) & MASK
             if (
@@ -187,7 +180,7 @@ def _fastpath(layout: Layout) -> _Fastpath:
         now = network.now
         if answers:
             conn.ts_recent = value
-            acknowledge_all(conn, ack, wnd << conn.snd_wscale, seq, stamp, now)
+            acknowledge_all(conn, ack, wnd << conn.snd_wscale, seq, echoed, now)
         else:
             if echoed is not None and (conn.last_ack - seq) & MASK < HALF:
                 conn.ts_recent = value  # RFC 7323, section 4.3, (2)

@@ -19,6 +19,7 @@ from slirpy.stats import Stats
 from slirpy.tcp import sending
 from slirpy.tcp.emit import Emit
 from slirpy.tcp.sendbuffer import SendBuffer
+from slirpy.tcp.seq import MASK
 from slirpy.tcp.states import NO_TIMER, TIME_WAIT
 from slirpy.tcp.tcb import ControlBlock
 from slirpy.testing import Remote
@@ -613,6 +614,32 @@ def test_a_small_answer_after_much_data_and_a_pause(features: LinkFeatures | Non
         twins.each(lambda peer, far: far.write(b"answer"))
         twins.run(0.005)
         twins.drain()
+
+
+@pytest.mark.parametrize("data", [b"", b"next"], ids=["bare", "with data"])
+@pytest.mark.parametrize("point", ["begin", "all sent", "all"])
+@pytest.mark.parametrize("beyond", [-1, 0, 1])
+def test_an_ack_of_what_the_window_holds_back(point: str, beyond: int, data: bytes) -> None:
+    """Of an answer of 3000 bytes, one segment is sent."""
+    twins = TcpTwins(ts=1)
+    twins.open()
+    (flow,) = twins.nets[0].stack.tcp_flows.values()
+    conn = flow.conn
+    window = -(-conn.mss >> conn.snd_wscale)
+    for answer in (5, 3000):
+        twins.receive()
+        twins.segment(ACK | PSH, b"ask", wnd=window)
+        twins.each(lambda peer, far, answer=answer: far.write(bytes(answer)))
+        twins.run(0.002)
+    begin = conn.snd_una
+    assert ((conn.snd_max - begin) & MASK, conn.snd_buf.length) == (conn.mss, 3000)
+    assert conn.undisturbed
+    ack = begin + {"begin": 0, "all sent": conn.mss, "all": 3000}[point] + beyond
+    twins.segment(ACK, data, ack=ack, wnd=window)
+    accepted = (point, beyond) in (("begin", 1), ("all sent", -1), ("all sent", 0))
+    assert conn.snd_una == (ack if accepted else begin) & MASK
+    twins.run(0.5)
+    twins.drain()
 
 
 @variants
