@@ -99,7 +99,6 @@ class DatagramFlow(abc.ABC, Generic[P]):
         """Routes of destinations about which the policy's verdict says more than that they are allowed."""
         self.tallies: dict[tuple[bytes, int], Tally] = {}
         """Traffic by destination, as the guest sees it, while somebody listens to events."""
-        """Numbers of its destinations for :class:`~slirpy.interfaces.Events`."""
         self.started = self.last_activity = now
         self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = 0
         self._alarm = Alarm(network.timers, self._check_idle)

@@ -10,6 +10,7 @@ import pytest
 from slirpy import Action, Config, Decision, FlowRequest, RulePolicy, Verdict
 from slirpy.audit.log import AuditLog
 from slirpy.audit.trail import AuditTrail
+from slirpy.nat.flow import TALLIES_MAX
 from slirpy.testing import Echo, VirtualNetwork
 from slirpy.units import SECOND
 from tests.unit.audit.records import Record, check, check_numbers
@@ -78,6 +79,49 @@ def test_datagrams_are_counted_by_destination() -> None:
     found = {r["destination"]: [r[f"{what}_{way}"] for way in ("in", "out") for what in ("packets", "bytes")]
              for r in audited.of("end")}  # fmt: skip
     assert found == {SERVER: [3, 15, 3, 15], "192.0.2.8": [2, 10, 0, 0]}
+
+
+def test_datagrams_of_a_stranger_are_on_record() -> None:
+    """Anybody may send to a flow's socket, unless a policy restricts that."""
+    audited = Audited()
+    socket = audited.net.guest.udp()
+    socket.send(b"12345", SERVER, 7)
+    audited.net.run(SECOND // 10)
+    (own,) = (port for address, port in audited.net.host._udp if address == bytes(4))
+    stranger = bytes((203, 0, 113, 99)), 4444
+    for _ in range(3):
+        audited.net.host.send_udp(b"abc", bytes((192, 0, 2, 1)), own or 0, stranger)
+        audited.net.run(SECOND // 10)
+    socket.send(b"answer", "203.0.113.99", 4444)
+    audited.end()
+    opened, ended = ([r for r in audited.of(event) if r["inbound"]] for event in ("open", "end"))
+    assert [{name: r[name] for name in ("link", "mac", "source", "source_port", "destination", "destination_port",
+                                        "host", "target", "target_port", "verdict")} for r in opened] == [{
+        "link": 1, "mac": "52:54:00:12:34:56", "source": "10.0.2.15", "source_port": socket.port,
+        "destination": "203.0.113.99", "destination_port": 4444, "host": False, "target": "203.0.113.99",
+        "target_port": 4444, "verdict": "allow",
+    }]  # fmt: skip
+    assert [(r["packets_in"], r["bytes_in"], r["packets_out"], r["bytes_out"]) for r in ended] == [(0, 0, 3, 9)]
+
+
+def test_how_many_destinations_of_a_flow_are_counted() -> None:
+    """The oldest counts as ended when another one comes; the next datagram for it opens it again."""
+    audited = Audited()
+    socket = audited.net.guest.udp()
+
+    def send(port: int) -> None:
+        socket.send(b"1234", "192.0.2.8", port)
+        audited.net.run(1000)
+
+    for port in range(1, TALLIES_MAX + 1):
+        send(port)
+    assert audited.of("end") == []
+    send(TALLIES_MAX + 1)
+    assert [(r["destination_port"], r["packets_in"], r["bytes_in"]) for r in audited.of("end")] == [(1, 1, 4)]
+    send(1)
+    assert [r["destination_port"] for r in audited.of("end")] == [1, 2]
+    audited.end()
+    assert len(audited.of("open")) == TALLIES_MAX + 2
 
 
 def test_echo_requests_are_counted_by_destination() -> None:

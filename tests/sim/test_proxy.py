@@ -314,3 +314,35 @@ def test_other_protocols_are_refused_behind_a_proxy() -> None:
     assert list(sockets[0].errors) == [errno.EHOSTUNREACH]
     assert ping.rtt is None
     assert net.stack.stats.drop_udp_policy == net.stack.stats.drop_icmp_policy == 1
+
+
+@pytest.mark.parametrize(
+    ("proxy", "rule", "passes"),
+    [
+        (f"http://{PROXY}:3128", "", False),
+        (f"http://{PROXY}:3128", "proxy=none", True),
+        (f"http://{PROXY}:3128", f"proxy=socks5://{PROXY}:1080", False),
+        (None, "", True),
+        (None, "proxy=none", True),
+        (None, f"proxy=socks5://{PROXY}:1080", False),
+    ],
+)
+def test_a_datagram_that_only_a_proxy_may_carry(proxy: str | None, rule: str, passes: bool) -> None:
+    records: list[dict[str, Any]] = []
+    rules = [f"allow any:9 {rule}"]
+    net = VirtualNetwork(Config(resolvers=[], proxy=proxy, policy=rules, audit=records.append))
+    server = net.host.serve_udp(WORLD, 9)
+    net.boot()
+    socket = net.guest.udp()
+    socket.send(b"x", WORLD, 9)
+    net.run(SECOND)
+    assert len(server.received) == passes
+    assert net.stack.stats.drop_udp_policy == (not passes)
+    refused = [record for record in records if record["event"] == "refused"]
+    names = "protocol", "link", "source", "source_port", "destination", "destination_port", "verdict", "reason"
+    assert [tuple(record[name] for name in names) for record in refused] == (
+        []
+        if passes
+        else [("udp", 1, "10.0.2.15", socket.port, WORLD, 9, "reject", "the proxy carries TCP only")]
+    )
+    assert all(record["mac"] == "52:54:00:12:34:56" for record in refused)

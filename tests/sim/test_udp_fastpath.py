@@ -168,6 +168,26 @@ def test_a_full_socket_drops_the_rest_of_the_batch() -> None:
     assert (net.stats.drop_udp_host_full, net.stats.drop_udp_host_error) == (4, 0)
 
 
+@pytest.mark.parametrize("error", [errno.EAGAIN, errno.ENOBUFS, errno.ENETUNREACH])
+@pytest.mark.parametrize(("count", "before"), [(1, 0), (2, 0), (2, 1), (4, 0), (4, 1), (4, 2), (4, 3)])
+def test_the_rest_of_a_batch_after_a_refusal(error: int, count: int, before: int) -> None:
+    """A full socket takes none of the rest; what is wrong with one concerns that one."""
+    net = Net()
+    net.know()
+    server = net.host.serve_udp(WORLD, 9)
+    net.send(datagram(10), datagram(10, 1))
+    net.run(0.01)
+    server.received.clear()
+    net.host.udp_errors += [*[0] * before, error]
+    net.send(*(datagram(10, number) for number in range(count)))
+    net.run(0.01)
+    is_full = error != errno.ENETUNREACH
+    sent = [number for number in range(count) if number < before or (number > before and not is_full)]
+    assert [each.payload[0] for each in server.received] == sent
+    lost, drops = count - len(sent), (net.stats.drop_udp_host_full, net.stats.drop_udp_host_error)
+    assert drops == ((lost, 0) if is_full else (0, lost))
+
+
 def test_a_flow_that_ends_leaves_no_path() -> None:
     net = Net()
     net.know()
