@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from slirpy.core.snooping import LAST_LISTENER, LISTENER_INTERVAL, PORT_GROUPS_MAX, QUERIER_PRESENT
+from slirpy.core.snooping import (
+    LAST_LISTENER,
+    LISTENER_INTERVAL,
+    PORT_GROUPS_MAX,
+    QUERIER_PRESENT,
+    QUERY_INTERVAL,
+)
+from slirpy.core.switch import HOLD
 from slirpy.core.switchnet import SwitchNetwork
 from slirpy.interfaces import LinkFeatures
 from tests.support.frames6 import (
@@ -144,8 +151,8 @@ def test_all_nodes_are_always_flooded() -> None:
 
 @pytest.mark.parametrize(
     "group",
-    [MDNS, solicited(ip6("fe80::99")), ip6("ff01::5")],
-    ids=("mDNS", "solicited node", "interface-local"),
+    [MDNS, solicited(ip6("fe80::99")), ip6("ff01::5"), ip6("ff12::5")],
+    ids=("mDNS", "solicited node", "interface-local", "transient"),
 )
 def test_unreported_link_scope_groups_are_flooded(group: bytes) -> None:
     world = World()
@@ -153,6 +160,13 @@ def test_unreported_link_scope_groups_are_flooded(group: bytes) -> None:
     assert world.multicast(0, group) == [False, True, True]
     world.report(2, (TO_EX, group))
     assert world.multicast(0, group) == [False, False, True]
+
+
+@pytest.mark.parametrize("group", ["ff03::5", "ff05::5", "ff08::5", "ff0e::5", "ff15::5", "ff1e::5"])
+def test_unreported_groups_of_a_wider_scope_go_nowhere(group: str) -> None:
+    world = World()
+    world.join_all()
+    assert world.multicast(0, ip6(group)) == [False, False, False]
 
 
 def test_a_guest_without_mld_gets_everything() -> None:
@@ -174,6 +188,18 @@ def test_one_silent_guest_behind_a_port_is_enough() -> None:
     assert world.multicast(0, GROUP) == [False, True, False]
     world.report(1, (TO_EX, OTHER), mac=silent, source=ip6("fe80::99"))
     assert world.multicast(0, GROUP) == [False, False, False]
+
+
+def test_the_reports_of_one_that_has_moved_do_not_count_for_another() -> None:
+    """Behind the second port, the one that reported has gone, and one that does not has come."""
+    world = Alone()
+    world.join_all()
+    world.now += HOLD + 1
+    world.report(2, (TO_EX, OTHER), mac=MACS[1])
+    silent = neighbor_solicitation(LOCALS[0], source=ip6("fe80::99"), mac=bytes.fromhex("525400000099"))
+    world.send(1, silent)
+    world.send(2, query(ip6("fe80::2"), MACS[2]))
+    assert world.multicast(0, GROUP) == [False, True, True]
 
 
 def test_neighbour_discovery_between_guests() -> None:
@@ -295,6 +321,8 @@ def test_a_leave_causes_a_query_to_the_port() -> None:
     assert world.multicast(0, GROUP) == [False, True, False]
     world.net.run(0.2)
     assert world.multicast(0, GROUP) == [False, False, False]
+    world.net.run(5)
+    assert world.queries(1) == []
 
 
 def test_the_answer_of_another_keeps_the_group() -> None:
@@ -506,7 +534,10 @@ def test_a_query_with_a_wrong_checksum_is_none() -> None:
     assert world.multicast(0, OTHER) == [False, True, True]
 
 
-@pytest.mark.parametrize(("early", "counts"), [(1, True), (0, False)])
+at_the_end = pytest.mark.parametrize(("early", "counts"), [(1, True), (0, False)])
+
+
+@at_the_end
 def test_the_last_moment_of_a_report(early: int, counts: bool) -> None:
     """The group of a report is known until its time is over, and no longer."""
     world = Alone()
@@ -516,6 +547,125 @@ def test_the_last_moment_of_a_report(early: int, counts: bool) -> None:
     world.join_all()
     world.send(2, query(ip6("fe80::2"), MACS[2]))
     assert world.multicast(0, GROUP) == [False, counts, True]
+
+
+@at_the_end
+def test_the_last_moment_of_a_querier(early: int, counts: bool) -> None:
+    """Reports, and all multicast, go to its port until its time is over."""
+    world = Alone()
+    world.join_all()
+    world.send(2, query(ip6("fe80::2"), MACS[2]))
+    world.now += SECOND
+    world.send(0, query(ip6("fe80::3"), MACS[0]))
+    world.now += QUERIER_PRESENT - SECOND - early
+    world.join_all()
+    assert world.report(1, (TO_EX, GROUP)) == [True, False, counts]
+    assert world.multicast(1, OTHER) == [True, False, counts]
+
+
+@at_the_end
+def test_the_last_moment_of_the_only_querier(early: int, counts: bool) -> None:
+    """Afterwards reports are flooded, since they may lead another one to start."""
+    world = Alone()
+    world.join_all()
+    world.send(2, query(ip6("fe80::2"), MACS[2]))
+    world.now += QUERIER_PRESENT - early
+    assert world.report(1, (TO_EX, GROUP)) == [not counts, False, True]
+
+
+@at_the_end
+def test_the_last_moment_of_a_surplus_of_groups(early: int, counts: bool) -> None:
+    world = Alone()
+    groups = [GROUP[:13] + bytes((number >> 8, number & 255, 1)) for number in range(PORT_GROUPS_MAX + 1)]
+    for group in groups:
+        world.report(1, (TO_EX, group))
+    assert world.network.stats.mld_groups_full == 1
+    world.now += LISTENER_INTERVAL - early
+    world.join_all()
+    world.send(2, query(ip6("fe80::2"), MACS[2]))
+    assert world.multicast(0, OTHER) == [False, counts, True]
+
+
+@at_the_end
+def test_the_last_moment_of_the_groups_that_leave_no_room(early: int, counts: bool) -> None:
+    world = Alone()
+    for number in range(PORT_GROUPS_MAX):
+        world.report(1, (TO_EX, GROUP[:13] + bytes((number >> 8, number & 255, 1))))
+    world.now += LISTENER_INTERVAL - early
+    world.report(1, (TO_EX, GROUP))
+    assert world.network.stats.mld_groups_full == counts
+
+
+@at_the_end
+def test_the_last_moment_of_a_reporter(early: int, counts: bool) -> None:
+    """Afterwards its port gets everything."""
+    world = Alone()
+    world.join_all()
+    world.now += LISTENER_INTERVAL - early
+    for number in (0, 2):
+        world.report(number, (TO_EX, solicited(LOCALS[number])))
+    world.send(2, query(ip6("fe80::2"), MACS[2]))
+    assert world.multicast(0, OTHER) == [False, not counts, True]
+
+
+@at_the_end
+def test_the_last_moment_at_which_a_report_keeps_the_querier_at_work(early: int, counts: bool) -> None:
+    world = World(2)
+    world.report(0, (TO_EX, GROUP))
+    third = QUERY_INTERVAL // 4 + 2 * QUERY_INTERVAL
+    world.net.now += third - LISTENER_INTERVAL + early
+    world.report(0, (TO_EX, GROUP))
+    world.net.run(1000)
+    assert len(world.queries(1)) == 3 + counts
+
+
+@at_the_end
+def test_the_last_moment_of_another_querier(early: int, counts: bool) -> None:
+    """The one here is silent until then."""
+    world = World(guard=False)
+    start = world.net.now
+    world.join_all()
+    third = start + QUERY_INTERVAL // 4 + 2 * QUERY_INTERVAL
+    world.net.now = third - QUERIER_PRESENT + early
+    world.send(0, query(ip6("fe80::1"), MACS[0]))
+    world.queries(1)
+    world.net.run((third - 1 - world.net.now) / SECOND)
+    world.join_all()
+    world.queries(1)
+    world.net.run(1)
+    assert world.queries(1) == ([] if counts else [UNSPECIFIED])
+
+
+def test_which_of_several_queriers_counts() -> None:
+    """The lowest address, as long as it is heard."""
+    world = Alone()
+    snooping = world.network.switch.snooping
+    low, middle, high, highest = (ip6(f"fe80::{number}") for number in (2, 3, 5, 9))
+    world.send(2, query(low, MACS[2]))
+    assert [snooping.yields_to_other(address, world.now) for address in (low, middle)] == [False, True]
+    world.now += QUERIER_PRESENT - 1
+    world.send(0, query(high, MACS[0]))
+    assert snooping.yields_to_other(middle, world.now)
+    world.now += 1
+    world.send(0, query(high, MACS[0]))
+    world.now += 1
+    assert not snooping.yields_to_other(middle, world.now)
+    assert snooping.yields_to_other(highest, world.now)
+
+
+@at_the_end
+def test_a_leave_shortly_before_the_end_causes_no_query(early: int, counts: bool) -> None:
+    """The group lives no longer than it would after a query."""
+    world = World()
+    world.join_all()
+    world.report(1, (TO_EX, GROUP))
+    start = world.net.now
+    world.net.run(LISTENER_INTERVAL / SECOND - 10)
+    world.join_all()
+    world.queries(1)
+    world.net.now = start + LISTENER_INTERVAL - LAST_LISTENER - early
+    world.report(1, (TO_IN, GROUP))
+    assert (GROUP in world.queries(1)) == counts
 
 
 def test_a_link_that_is_too_narrow_for_ipv6_is_not_queried() -> None:
@@ -535,11 +685,27 @@ def test_a_link_that_is_too_narrow_for_ipv6_is_not_queried() -> None:
     fragment(0, b"\x8f" + bytes(31), more=True, protocol=ICMPV6, destination=GROUP),
     udp6(b"\x8f" * 20, destination=GROUP),
     eth(bytes(40), destination=mac_of(GROUP), kind=0x88B5),
-], ids=("empty", "zeros", "header beyond", "cut short", "fragment", "UDP", "another type"))  # fmt: skip
+    ipv6(0, b"\x11" + ALERT[1:] + b"\x8f" * 20, destination=GROUP),
+    fragment(
+        0, b"\x8f" + bytes(31), more=True, protocol=ICMPV6, destination=GROUP, first=0, before=b"\x2c" + ALERT[1:]
+    ),
+], ids=(
+    "empty", "zeros", "header beyond", "cut short", "fragment", "UDP", "another type", "UDP after an alert",
+    "fragment after an alert",
+))  # fmt: skip
 def test_frames_that_are_no_report_are_ordinary_multicast(frame: bytes) -> None:
     world = World(guard=False)
     assert world.send(1, frame) == [True, False, True]
     assert world.net.stats.drop_mld_malformed == world.net.stats.mld_reports == 0
+
+
+def test_a_report_of_which_the_end_is_missing_is_ordinary_multicast() -> None:
+    """Wherever it ends."""
+    report = mld(records((TO_EX, GROUP)), 143, source=LOCALS[1], destination=REPORTS, mac=MACS[1])
+    for length in range(14, len(report)):
+        world = Alone()
+        assert world.send(1, report[:length]) == [True, False, True]
+        assert world.network.stats.drop_mld_malformed == world.network.stats.mld_reports == 0
 
 
 def test_padding_before_the_router_alert_is_skipped() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import permutations
 from random import Random
 from typing import Any
 
@@ -111,6 +113,18 @@ def through(
     assert bytes(buffer) == data  # the stack and other ports have it as it came
     assert wires[0].sent == []
     return wires[1].sent, net
+
+
+def flooded(data: bytes, outs: Sequence[LinkFeatures], **more: Any) -> list[list[Frame]]:
+    """Return the frames that leave each of several ports when ``data`` comes in by another."""
+    net = SwitchNetwork()
+    wires = [PartsWire(features) for features in (FULL, *outs)]
+    for wire in wires:
+        net.attach(wire, None)  # type: ignore[arg-type] # the link uses no poller
+    assert wires[0].sink is not None
+    wires[0].sink.input(bytearray(data), **more)
+    net.flush(0)
+    return [wire.sent for wire in wires[1:]]
 
 
 def whole(frames: list[Frame]) -> list[bytes]:
@@ -394,3 +408,30 @@ def test_an_extension_header_that_is_cut_off(length: int) -> None:
     header = struct.pack("!IHBB", 0x60000000, length, 0, 64) + NEAR6 + FAR6
     frame = B + A + b"\x86\xdd" + header + whole_one[:length]
     assert offload.layout(memoryview(frame)) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "more"),
+    [
+        (tcp(bytes(100), partial=False), {}),
+        (tcp(bytes(100)), {"checksummed": True}),
+        (tcp(bytes(3000), partial=False), {}),
+        (tcp(bytes(3000)), {"checksummed": True, "gso_size": 1000}),
+        (tcp(bytes(3000), vlan=True), {"checksummed": True}),
+        (udp(bytes(100)), {"checksummed": True}),
+        (udp(bytes(3000)), {"checksummed": True}),
+        (udp(bytes(3000), partial=False), {}),
+        (B + A + b"\x88\xb5" + bytes(3000), {"checksummed": True}),
+    ],
+    ids=[
+        "TCP", "TCP, partial", "large TCP", "large TCP, given size", "large TCP, VLAN", "UDP, partial",
+        "long UDP, partial", "long UDP", "unknown",
+    ],
+)  # fmt: skip
+def test_each_port_gets_what_it_would_get_alone(data: bytes, more: dict[str, Any]) -> None:
+    """A flood goes on after a port that takes the frame as it is, one that cuts it, and one that cannot have it."""
+    ports = [FULL, LinkFeatures(), replace(FULL, mtu=9000), LinkFeatures(mtu=9000), LinkFeatures(mtu=68)]
+    alone = {features: flooded(data, [features], **more)[0] for features in ports}
+    assert any(alone.values())
+    for outs in permutations(ports, 3):
+        assert flooded(data, outs, **more) == [alone[features] for features in outs]
