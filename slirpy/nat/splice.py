@@ -129,7 +129,9 @@ class Splice:
             return
         if not far.open:
             return
-        if self._carry(near, far) or self._carry(far, near):
+        moved = self._carry(near, far)
+        moved += self._carry(far, near)
+        if moved:
             self.last_activity = now
         if self._error():
             self.abort(self._error())
