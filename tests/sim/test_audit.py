@@ -140,6 +140,19 @@ def test_echo_requests_are_counted_by_destination() -> None:
     ]
 
 
+def test_the_rule_that_allows_an_echo_request_is_on_record() -> None:
+    """Another request with the same identifier needs another decision, and one to the same address none."""
+    audited = Audited(policy=["allow 192.0.2.7", "allow 192.0.2.8"])
+    for address in (SERVER, "192.0.2.8", SERVER):
+        audited.net.guest.ping(address)
+    audited.net.run(SECOND)
+    audited.end()
+    assert [(r["destination"], r["rule"]) for r in audited.of("open")] == [
+        (SERVER, "allow 192.0.2.7"),
+        ("192.0.2.8", "allow 192.0.2.8"),
+    ]
+
+
 def test_names_of_addresses_without_any_policy() -> None:
     audited = Audited(dns_records=["web.test=192.0.2.7"])
     audited.net.guest.udp().send(dnslib.DNSRecord.question("web.test").pack(), "10.0.2.3", 53)

@@ -412,6 +412,18 @@ def test_at_the_bound_the_idlest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(world.net.stack.flows()) == 3
 
 
+def test_at_the_bound_the_client_with_the_most_connections_loses_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inside, "MAX_SPLICES", 3)
+    world = World()
+    world.serve()
+    sources = [(ip("203.0.113.9"), 6000), *((CLIENT[0], 6000 + number) for number in range(3))]
+    clients = []
+    for source in sources:
+        clients.append(world.connect(source))
+        world.refuse(source)
+    assert [client.error for client in clients] == [None, errno.ECONNRESET, None, None]
+
+
 def test_a_handler_over_a_unix_socket_too() -> None:
     world = World("unix:/run/x.sock-:80")
     world.serve(make=Echo)
@@ -630,6 +642,21 @@ def test_at_the_bound_the_idlest_client_goes(monkeypatch: pytest.MonkeyPatch) ->
     assert world.net.stats.hostfwd_loopback_evicted == 3
 
 
+def test_at_the_bound_the_client_with_the_most_ports_loses_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another client keeps its socket, however long it has been idle."""
+    monkeypatch.setattr(inside, "MAX_CLIENTS", 3)
+    world = UdpWorld()
+    world.answer()
+    other = ip("203.0.113.9"), 6000
+    world.ask(b"first", other)
+    world.refuse()
+    for number in range(3):
+        world.ask(b"x", (CLIENT[0], 6000 + number))
+    world.ask(b"again", other)
+    assert world.net.stats.hostfwd_loopback_evicted == 1
+    assert world.heard(other) == [b"to first", b"to again"]
+
+
 def test_answers_are_accepted_only_from_the_service() -> None:
     """Others inside know the port, too, and are not who was asked."""
     world = UdpWorld()
@@ -735,20 +762,34 @@ def test_connections_from_a_guest_s_loopback_are_on_record() -> None:
     """The ports of the host that appear on a guest's own loopback."""
     world = World()
     records = listened(world)
-    world.net.host.serve_tcp("127.0.0.1", 9, Echo)
+    server = world.net.host.serve_tcp("127.0.0.1", 9, Remote)
     accept = world.net.stack.outward_acceptor(4, 9)
     world.net.host.listen_tcp(HOME, 9, accept)
     client = world.net.host.connect(HOME, 9, source=(HOME, 6000))
     world.net.run(0.01)
     client.write(b"hello")
+    (program,) = server.connections
+    program.write(b"hi")
     world.net.run(0.01)
-    assert bytes(client.received) == b"hello"
+    assert (bytes(client.received), bytes(program.received)) == (b"hi", b"hello")
+    (flow,) = world.net.stack.flows()
+    ends = (IPv4Address(HOME), 6000), (IPv4Address(LOOPBACK), 9)
+    assert (flow.guest, flow.host, flow.inbound) == (*ends, False)
+    assert (flow.bytes_in, flow.bytes_out, flow.queued_in, flow.queued_out) == (5, 2, 0, 0)
+    program.paused = True
+    client.write(bytes(8 * MIB))
+    world.net.run(5)
+    (flow,) = world.net.stack.flows()
+    assert flow.queued_in > flow.queued_out == 0
+    program.paused = False
+    world.net.run(5)
     client.finish()
+    program.finish()
     world.net.run(0.01)
     (opened,) = (record for record in records if record["event"] == "open")
     assert (opened["inbound"], opened["host"], opened["target"], opened["target_port"]) == (
         False, True, "127.0.0.1", 9,
     )  # fmt: skip
     (ended,) = (record for record in records if record["event"] == "end")
-    assert (ended["bytes_in"], ended["bytes_out"]) == (5, 5)
+    assert (ended["bytes_in"], ended["bytes_out"]) == (8 * MIB + 5, 2)
     check(records)

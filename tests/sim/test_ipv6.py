@@ -672,11 +672,18 @@ def test_a_refused_connection(net: Net) -> None:
     assert answer.ack == 1001
 
 
-def test_a_segment_of_no_connection(net: Net) -> None:
-    net.send(tcp6(ACK, 5, 77))
+@pytest.mark.parametrize(
+    ("flags", "data", "fields"),
+    [(ACK, b"", (RST, 77, 0)), (0, b"abc", (RST | ACK, 0, 8)), (FIN, b"abc", (RST | ACK, 0, 9))],
+    ids=["ACK", "no ACK", "FIN"],
+)
+def test_a_segment_of_no_connection(net: Net, flags: int, data: bytes, fields: tuple[int, int, int]) -> None:
+    net.send(tcp6(flags, 5, 77, data))
     (answer,) = of_kind(net.take(), TCP)
-    assert (answer.data.flags, answer.data.seq) == (RST, 77)
-    assert (answer.src, answer.dst) == (WORLD6, GUEST6)
+    segment = answer.data
+    assert (answer.src, answer.dst, segment.sport, segment.dport) == (WORLD6, GUEST6, 80, 40000)
+    assert (segment.flags, segment.seq, segment.ack) == fields
+    assert (segment.off, segment.win, segment.urp, segment.data) == (5, 0, 0, b"")
 
 
 # ----------------------------------------------------------------------------------------- switched off

@@ -281,6 +281,24 @@ def test_where_no_request_goes(net: Net, where: str, code: int | None, counter: 
     assert net.calls("open_ping") == []
 
 
+def test_a_new_policy_is_asked_about_open_flows(net: Net) -> None:
+    """Echo requests have no port."""
+    other, asked = ip("198.51.100.9"), list[FlowRequest]()
+    net.send(ping(), ping(to=other, seq=2))
+    net.run(0.01)
+    net.take()
+
+    def policy(request: FlowRequest) -> Verdict:
+        asked.append(request)
+        return Verdict(Action.ALLOW if request.destination_bytes == other else Action.REJECT)
+
+    net.stack.policy = policy
+    assert [(each.destination_bytes, each.destination_port, each.source_port) for each in asked[:1]] == [
+        (WORLD, 0, 7)
+    ]
+    assert net.stack.flows() == []
+
+
 @pytest.mark.parametrize("action", [Action.REJECT, Action.DROP])
 def test_the_policy_decides(action: Action) -> None:
     asked: list[FlowRequest] = []

@@ -10,6 +10,7 @@ import pytest
 
 from slirpy.core.arrival import Arrival
 from slirpy.interfaces import Action, IcmpReport, Verdict
+from slirpy.nat.reports import relay
 from slirpy.testing import Remote, Source
 from slirpy.wire import ipv4 as slirpy_ipv4
 from slirpy.wire.icmp import Cause
@@ -215,6 +216,39 @@ def test_a_report_about_a_redirection_to_ipv6_is_translated() -> None:
     net.run(0.01)
     quoted = error_quote(net.one(), GATEWAY, 11, 0)
     assert (quoted.dst, quoted.data.dport) == (WORLD, 9)
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "code", "info", "relayed"),
+    [
+        (4, 3, 1, 0, True),
+        (4, 3, 99, 0, True),
+        (4, 11, 0, 0, True),
+        (4, 4, 0, 0, False),
+        (4, 5, 1, 0, False),
+        (4, 12, 0, 0, False),
+        (4, 3, 4, 67, False),
+        (4, 3, 4, 68, True),
+        (4, 3, 4, 0xFFFF, True),
+        (4, 3, 4, 0x10000, False),
+        (6, 1, 3, 0, True),
+        (6, 1, 99, 0, False),
+        (6, 3, 0, 0, True),
+        (6, 4, 0, 0, False),
+        (6, 2, 0, 1400, True),
+    ],
+)
+def test_which_reports_a_guest_needs(
+    net: Net, version: int, kind: int, code: int, info: int, relayed: bool
+) -> None:
+    """A caller that is refused in another way learns whether this one was enough."""
+    far = WORLD if version == 4 else bytes(15) + b"\7"
+    report = IcmpReport(errno.EHOSTUNREACH, kind, code, info, far, far, 9, b"x")
+    packet, stack = datagram()[14:], net.stack
+    net.know()
+    assert relay(stack._udp.parts, stack._udp.router, report, GUEST, WORLD, packet) is relayed
+    stack.flush(net.now)
+    assert len(net.take()) == relayed
 
 
 def test_the_answer_through_a_forward_is_refused() -> None:
