@@ -52,9 +52,9 @@ class Network(Run):
         mtu: largest IP packet between hosts, in bytes, 1280 to 65521.
         order: order of calls that are ready at the same time: ``"fifo"``, as asyncio has it, or ``"random"``.
         epoch: time of day at which it begins.
-        patch: parts of Python that programs see in a version of the network: ``"time"``, ``"random"`` (the module's
-            functions, and generators without a seed), ``"socket"`` (with ``select`` and ``ssl``), ``"entropy"``
-            (``os.urandom``, and what uses it, such as ``secrets``).
+        patch: parts of Python that programs see in a version of the network: ``"time"`` (with ``datetime``),
+            ``"random"`` (the module's functions, and generators without a seed), ``"socket"`` (with ``select`` and
+            ``ssl``), ``"entropy"`` (``os.urandom``, and what uses it, such as ``secrets``).
 
     Raises:
         ConfigError: an argument that cannot be used.

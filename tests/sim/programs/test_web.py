@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from slirpy.testing.sim.errors import EscapeError
 from slirpy.testing.sim.network import Network
 from tests.sim.programs.packages import Packages
 from tests.support.certificate import client_context, server_context
@@ -96,3 +98,40 @@ def test_uvicorn_and_httpx(net: Network, package: Packages) -> None:
     net.host("server").run(serve)
     net.run_for(0.1)
     net.run(main, on="client")
+
+
+def test_programs_that_choose_uvloop(net: Network, package: Packages) -> None:
+    """They run on the loop of the network; the process keeps its policy of event loops."""
+    uvloop = package("uvloop")
+    policy = asyncio.get_event_loop_policy()
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read(100))
+        writer.close()
+
+    async def serving() -> None:
+        async with await asyncio.start_server(echo, None, 7) as server:
+            await server.serve_forever()
+
+    def serve() -> None:
+        uvloop.run(serving())
+
+    async def asking() -> bytes:
+        reader, writer = await asyncio.open_connection("server", 7)
+        writer.write(b"hello")
+        data = await reader.read()
+        writer.close()
+        return data
+
+    def ask() -> bytes:
+        uvloop.install()
+        return asyncio.run(asking())
+
+    def own_loop() -> None:
+        uvloop.new_event_loop()
+
+    net.host("server").run(serve)
+    assert net.run(ask, on="client") == b"hello"
+    assert asyncio.get_event_loop_policy() is policy
+    with pytest.raises(EscapeError, match="an event loop of its own"):
+        net.run(own_loop, on="client")

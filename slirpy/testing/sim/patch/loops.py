@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from types import ModuleType
 from typing import Any, NoReturn
 
 from slirpy.testing.sim.current import PROGRAM
@@ -105,6 +106,17 @@ def _getsignal(host: Host, number: int) -> Any:
     return _handlers(host).get(host, number)
 
 
+def _uvloop(all_of_it: Replacements, uvloop: ModuleType) -> None:
+    """Run coroutines on the loop of the network, and leave the process its policy of event loops."""
+    all_of_it.value(ALWAYS, uvloop.run, _run)
+    all_of_it.value(ALWAYS, uvloop.install, _nothing)
+    all_of_it.value(ALWAYS, uvloop.new_event_loop, _refuse_loop)
+
+
+def _nothing(host: Host) -> None:
+    """Do nothing."""
+
+
 def replace_loops(all_of_it: Replacements) -> None:
     """Give programs their own tasks, run coroutines of blocking ones, and keep handlers of signals without effect."""
     all_of_it.value(ALWAYS, asyncio.run, _run)
@@ -114,6 +126,7 @@ def replace_loops(all_of_it: Replacements) -> None:
     all_of_it.method(ALWAYS, runner, "_lazy_init", _runner_init)
     all_of_it.value(ALWAYS, asyncio.new_event_loop, _refuse_loop)
     all_of_it.value(ALWAYS, asyncio.all_tasks, _own_tasks)
+    all_of_it.late("uvloop", _uvloop)
     for kind in _LOOPS:
         for name in ("run_forever", "run_until_complete"):
             all_of_it.method(ALWAYS, kind, name, _refuse_loop)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import cache
 
 from slirpy.testing.sim.patch.clocks import replace_time
+from slirpy.testing.sim.patch.dates import replace_dates
 from slirpy.testing.sim.patch.descriptors import replace_descriptors
 from slirpy.testing.sim.patch.loops import replace_loops
 from slirpy.testing.sim.patch.processes import refuse_processes
@@ -29,6 +30,7 @@ def _everything() -> Replacements:
     made = Replacements()
     for replace in (
         replace_time,
+        replace_dates,
         replace_random,
         replace_entropy,
         replace_sockets,

@@ -75,6 +75,7 @@ class Replacements:
         self._back: dict[int, tuple[Any, Any]] = {}
         self._attributes: list[tuple[Any, str, Any]] = []
         self._saved: list[Any] = []
+        self._others: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._late: dict[str, Callable[[Replacements, ModuleType], None]] = {}
         self._searched: dict[str, ModuleType] = {}
         self._numbers: dict[int, int] = {}
@@ -109,6 +110,10 @@ class Replacements:
         """Replace an attribute of a class."""
         self._attributes.append((owner, name, replacement))
 
+    def other(self, install: Callable[[], None], remove: Callable[[], None]) -> None:
+        """Replace something else by calling ``install``, until ``remove`` is called."""
+        self._others.append((install, remove))
+
     def late(self, module: str, replace: Callable[[Replacements, ModuleType], None]) -> None:
         """Call ``replace`` with this object and a module, once the module has been imported."""
         self._late[module] = replace
@@ -125,9 +130,13 @@ class Replacements:
         self._saved = [vars(owner).get(name, _MISSING) for owner, name, _ in self._attributes]
         for owner, name, replacement in self._attributes:
             setattr(owner, name, replacement)
+        for install, _ in self._others:
+            install()
 
     def remove(self) -> None:
         """Undo :meth:`install`."""
+        for _, remove in self._others:
+            remove()
         for (owner, name, _), real in zip(self._attributes, self._saved, strict=True):
             if real is _MISSING:
                 delattr(owner, name)
