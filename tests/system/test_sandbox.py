@@ -238,7 +238,7 @@ def test_the_commands_are_confined(user: User, eventually: Callable[..., None]) 
 def test_run_keeps_a_spawner_only_if_it_needs_one(
     mode: str, number: int, slirpy: User, folder: Path, eventually: Callable[..., None]
 ) -> None:
-    """It is forked before the options are known. Forks have the command line of slirpy, which names the folder."""
+    """Forks have the command line of slirpy, which names the folder. The spawner is forked before that is read."""
     mark = b"cat " + os.fsencode(folder)
     options = ("--dns", "127.0.0.1:9", "--sandbox", mode, "--guestfwd", f"tcp:10.0.2.100:7-cmd:cat {folder}")
     with slirpy.start("run", *options, "--", "sh", "-c", "echo started; read line") as process:

@@ -101,7 +101,7 @@ def test_uvicorn_and_httpx(net: Network, package: Packages) -> None:
 
 
 def test_programs_that_choose_uvloop(net: Network, package: Packages) -> None:
-    """They run on the loop of the network; the process keeps its policy of event loops."""
+    """The loop of the network runs them; the process keeps its policy of event loops."""
     uvloop = package("uvloop")
     policy = asyncio.get_event_loop_policy()
 

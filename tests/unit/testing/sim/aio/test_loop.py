@@ -312,7 +312,7 @@ def test_a_task_factory_is_for_its_program(net: Network) -> None:
         await task
         await asyncio.sleep(2)
         with pytest.raises(TypeError):
-            loop.set_task_factory("none")  # type: ignore[arg-type]
+            loop.set_task_factory("none")  # type: ignore[arg-type] # a mistake of a program
         loop.set_task_factory(None)
         await asyncio.create_task(child())
 
