@@ -12,7 +12,7 @@ import pytest
 from slirpy.audit.trail import AuditTrail
 from slirpy.interfaces import Buffer, DatagramOwner, DatagramPeer, IcmpReport, StreamOwner, StreamPeer
 from slirpy.nat import inside
-from slirpy.nat.inside import IDLE_TIMEOUT, RECENT, RECENT_BYTES
+from slirpy.nat.inside import IDLE_TIMEOUT, RECENT, RECENT_BYTES, RECENT_TIME
 from slirpy.nat.splice import READ_SIZE, READS, Splice
 from slirpy.testing import Echo, Remote, SimUdpServer
 from slirpy.units import SECOND
@@ -94,12 +94,15 @@ class SimInside:
         self.connections = 0
         self.sockets = 0
         """UDP sockets that are open."""
+        self.full = False
 
     def connect_tcp(self, port: int, owner: StreamOwner) -> StreamPeer:
         self.connections += 1
         return self._net.host.connect_tcp(HOME, port, owner)
 
-    def open_udp(self, owner: DatagramOwner) -> DatagramPeer:
+    def open_udp(self, owner: DatagramOwner) -> DatagramPeer | None:
+        if self.full:
+            return None
         self.sockets += 1
         peer = self._net.host.open_udp(Inner(owner))
         assert not isinstance(peer, int)
@@ -316,11 +319,16 @@ def test_a_connection_refused_by_the_loopback_too_is_refused() -> None:
 def test_a_service_on_the_address_is_reached_as_ever() -> None:
     world = World()
     world.serve()
-    world.connect()
+    client = world.connect()
     peer = Peer(world.net, CLIENT[1], address=CLIENT[0], sport=80)
     peer.ack = (peer.one(SYN).seq + 1) & 0xFFFFFFFF
     peer.send(SYN | ACK, opts=options())
     peer.one(ACK)
+    for data in (b"first", b"second"):
+        client.write(data)
+        world.net.run(0.01)
+        assert peer.receive() == data
+        peer.send(ACK)
     peer.send(RST | ACK)  # later resets are resets
     world.net.run(0.05)
     assert world.inside.connections == 0
@@ -619,15 +627,29 @@ def test_old_datagrams_are_not_sent_again() -> None:
     assert [each.payload for each in service.received] == [b"new"]
 
 
-def test_a_refusal_that_comes_late_sends_nothing_again() -> None:
+@pytest.mark.parametrize(("late", "again"), [(0, [b"old"]), (1, []), (5 * SECOND, [])])
+def test_a_refusal_that_comes_late_sends_nothing_again(late: int, again: list[bytes]) -> None:
     world = UdpWorld()
     service = world.answer()
     world.ask(b"old")
     (frame,) = world.net.raw()
-    world.net.run(5)
+    ((detour,),) = world.net.stack._hostfwds._detours.values()
+    ((when, *_),) = detour._recent
+    world.net.now = when + RECENT_TIME + late
     world.net.send(complaint(frame[14:]))
     world.net.run(0.01)
-    assert service.received == []
+    assert [each.payload for each in service.received] == again
+
+
+def test_a_client_for_which_the_system_has_no_socket() -> None:
+    """Its datagrams are lost, as on a network."""
+    world = UdpWorld()
+    world.inside.full = True
+    world.ask(b"one")
+    world.refuse()
+    world.ask(b"two")
+    (flow,) = (flow for flow in world.net.stack.flows() if flow.guest[0] == IPv4Address(LOOPBACK))
+    assert (flow.packets_out, flow.bytes_out, flow.packets_in) == (2, 6, 0)
 
 
 def test_at_the_bound_the_idlest_client_goes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -776,6 +798,7 @@ def test_connections_from_a_guest_s_loopback_are_on_record() -> None:
     ends = (IPv4Address(HOME), 6000), (IPv4Address(LOOPBACK), 9)
     assert (flow.guest, flow.host, flow.inbound) == (*ends, False)
     assert (flow.bytes_in, flow.bytes_out, flow.queued_in, flow.queued_out) == (5, 2, 0, 0)
+    assert (flow.packets_in, flow.packets_out) == (0, 0)
     program.paused = True
     client.write(bytes(8 * MIB))
     world.net.run(5)

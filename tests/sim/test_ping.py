@@ -10,7 +10,7 @@ import dpkt
 import pytest
 
 from slirpy.errortext import errno_name
-from slirpy.interfaces import Action, FlowRequest, IcmpReport, Verdict
+from slirpy.interfaces import Action, Decision, FlowRequest, IcmpReport, Verdict
 from slirpy.nat import icmp as module
 from tests.support.harness import (
     BROADCAST,
@@ -279,6 +279,30 @@ def test_where_no_request_goes(net: Net, where: str, code: int | None, counter: 
         unreachable(net.one(), code)
     assert getattr(net.stats, counter) == 1
     assert net.calls("open_ping") == []
+
+
+def test_requests_that_waited_for_a_decision_are_sent_as_they_came(net: Net) -> None:
+    decision = Decision()
+    net.stack.policy = lambda request: decision
+    net.send(ping(b"one", ident=7, seq=3), ping(b"three", ident=7, seq=9))
+    net.run(0.01)
+    assert net.calls("send_ping") == []
+    decision.give(Verdict(Action.ALLOW))
+    net.run(0.01)
+    assert replies(net) == [(WORLD, 7, 3, b"one"), (WORLD, 7, 9, b"three")]
+
+
+@pytest.mark.parametrize(("given", "seen"), [(0, 64), (1, 1), (2, 1), (3, 2), (64, 63), (255, 254)])
+def test_time_to_live_of_what_comes_back(net: Net, given: int, seen: int) -> None:
+    """One router more, which lets all of them pass; 0 is not known."""
+    net.send(ping())
+    net.run(0.01)
+    net.take()
+    (flow,) = net.stack._ping.flows.values()
+    flow.echo_reply(1, b"abc", WORLD, given)
+    flow.echo_error(1, IcmpReport(errno.EHOSTUNREACH, 3, 1, 0, WORLD, WORLD, 0, b"abc", given))
+    net.run(0.01)
+    assert [frame.data.ttl for frame in net.take()] == [seen, seen]
 
 
 def test_a_new_policy_is_asked_about_open_flows(net: Net) -> None:
