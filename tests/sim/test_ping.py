@@ -238,6 +238,9 @@ def test_the_oldest_idle_flow_goes(net: Net, monkeypatch: pytest.MonkeyPatch) ->
     net.run(1)
     assert sorted(flow.guest[1] for flow in net.stack.flows()) == [1, 3, 4]
     assert net.stats.icmp_flows_evicted == 1
+    net.send(ping(ident=5))
+    assert sorted(flow.guest[1] for flow in net.stack.flows()) == [1, 4, 5]
+    assert net.stats.icmp_flows_evicted == 2
     assert len(net.host._open) == 3
     assert module.MAX_FLOWS == 1024
 
