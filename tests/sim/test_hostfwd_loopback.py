@@ -642,7 +642,7 @@ def test_a_refusal_that_comes_late_sends_nothing_again(late: int, again: list[by
 
 
 def test_a_client_for_which_the_system_has_no_socket() -> None:
-    """Its datagrams are lost, as on a network."""
+    """Datagrams of this client are lost, as on a network."""
     world = UdpWorld()
     world.inside.full = True
     world.ask(b"one")
