@@ -157,13 +157,12 @@ class Polled:
         function("done", done, " without arguments")
         if timeout is not None:
             function("timeout", timeout, " without arguments")
+        wait: Callable[[], object] | None = timeout  # wait_seconds() checks its results
         self._check_may_poll()
         while not (done() or self._closed):
-            if timeout is None:
-                self._check_may_poll()  # start() may have been called from within
-                self._poll(None, done)
-            else:
-                self.poll(timeout())
+            limit = None if wait is None else wait_seconds("timeout", wait())
+            self._check_may_poll()  # start() may have been called from within
+            self._poll(limit, done if wait is None else None)
 
     def _poll(self, timeout: float | None, done: Callable[[], object] | None = None) -> None:
         """Poll once; with ``done``, until that is true or the network belongs to another driver.

@@ -47,12 +47,13 @@ class Script:
     def fileno(self) -> int:
         return 99
 
-    def sendto(self, payload: bytes, name: tuple[str, int]) -> None:
+    def sendto(self, payload: bytes, name: tuple[str, int]) -> int:
         self.sends += 1
         error, queued = self.outcomes.pop(0)
         self.queue += queued
         if error:
             raise OSError(error, "scripted")  # which Python makes a BlockingIOError of EAGAIN
+        return len(payload)
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from slirpy.fair import RoundRobin
+from slirpy.host.opensockets import OpenSockets
 from slirpy.targets import localstream
 from slirpy.targets.localstream import LocalStream, WorkerPool
 from tests.support.fake_network import FakeNetwork
@@ -58,8 +59,8 @@ class World:
 
     def open(self, name: str, guest: bytes) -> None:
         owner = self.owners[name] = StreamNotes()
-        host: Any = None
-        stream = self.streams[name] = LocalStream(host, owner, self.pool, Idle(), guest)
+        poller: Any = None
+        stream = self.streams[name] = LocalStream(OpenSockets(poller), owner, self.pool, Idle(), guest)
         self.names[id(stream)] = name
 
     def refused(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from slirpy.tcp import State
+from tests.support.slots import slots
 from tests.unit.tcp.script import Script, passive
 
 DATA = bytes(range(100))
@@ -18,7 +19,7 @@ def snapshot(thing: object) -> object:
         return bytes(thing)
     if isinstance(thing, list | tuple):
         return [snapshot(each) for each in thing]
-    names = [name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
+    names = slots(thing)
     if not names or isinstance(thing, State):
         return thing
     return {name: snapshot(getattr(thing, name)) for name in names if name not in ANSWER}

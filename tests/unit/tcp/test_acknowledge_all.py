@@ -11,7 +11,6 @@ from slirpy.units import MS
 from tests.unit.tcp.script import Script, passive
 from tests.unit.tcp.states import DATA, snapshot
 
-pytestmark = pytest.mark.needs("interpreted", detail="compares slots")
 WINDOW = 60_000
 
 

@@ -14,8 +14,6 @@ from slirpy.tcp.seq import MASK
 from tests.unit.tcp.script import MS, SECOND, Script, passive
 from tests.unit.tcp.states import snapshot
 
-pytestmark = pytest.mark.needs("interpreted", detail="compares slots")
-
 WINDOW = 60_000
 SENT = 3000
 """Number of our bytes in flight."""

@@ -137,6 +137,7 @@ def test_a_long_segment_may_be_several() -> None:
     assert "200 bytes expected, not 100" in failure(two + "+0 > P. 1:201(200) ack 1\n").reason
 
 
+@pytest.mark.needs("interpreted", detail="patches a method")
 def test_wrong_bytes_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     script = f"{OPEN}+0 write(100)\n+0 > P. 1:101(100) ack 1\n+.3 > P. 1:101(100) ack 1\n"
     assert outcome(script) == ("pass", 0)
