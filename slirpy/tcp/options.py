@@ -108,7 +108,7 @@ def parse(data: Buffer) -> TcpOptions:
     if len(data) == _SYN.size:
         first, size, second, value, echo, third, fourth, shift = _SYN.unpack(data)
         if (first, second, third, fourth) == _SYN_WORDS and size and shift <= MAX_WSCALE:
-            return TcpOptions(size, shift, True, (value, echo))
+            return _new(TcpOptions, (size, shift, True, (value, echo), (), False))
     mss = wscale = timestamps = None
     permitted = bad = False
     blocks: list[tuple[int, int]] = []

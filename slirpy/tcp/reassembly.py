@@ -151,6 +151,8 @@ class Reassembly:
 
     def clear(self) -> None:
         """Drop everything."""
+        if not self.size:
+            return
         self._starts.clear()
         self._ends.clear()
         self._pieces.clear()

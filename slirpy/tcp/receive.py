@@ -74,12 +74,13 @@ def _listen(conn: ControlBlock, seg: Segment, now: int) -> None:
 
 
 def _take_syn(conn: ControlBlock, seg: Segment, now: int) -> None:
+    seq, ack, _, field, options, _, _, _ = seg
     conn.heard_at = now
-    conn.irs = seg.seq
-    conn.rcv_nxt = conn.rcv_adv = conn.last_ack = (seg.seq + 1) & MASK
-    conn.take_syn_options(seg.options, seg.wnd)
-    conn.snd_wl1 = seg.seq
-    conn.snd_wl2 = seg.ack
+    conn.irs = seq
+    conn.rcv_nxt = conn.rcv_adv = conn.last_ack = (seq + 1) & MASK
+    conn.take_syn_options(options, field)
+    conn.snd_wl1 = seq
+    conn.snd_wl2 = ack
 
 
 def _keep_syn_data(conn: ControlBlock, seg: Segment) -> None:
@@ -155,11 +156,13 @@ def _synchronized(conn: ControlBlock, seg: Segment, now: int) -> None:
             seg = seg._replace(seq=conn.rcv_nxt, flags=seg.flags & ~SYN)
             if conn.snd_nxt == conn.iss:
                 conn.ack_now = True  # it arrived in the same batch as the SYN, which is not answered yet
-    flags, seq, payload = seg.flags, seg.seq, seg.payload
+    # Unpacked, because each attribute of a named tuple takes as long as a call.
+    first, ack, flags, field, options, payload, urg, _ = seg
+    seq, text, has_fin = first, len(payload), flags & FIN != 0
     stats = conn.stats
 
     # RFC 7323, section 5.3: PAWS is applied before everything else, but not to resets.
-    ts = seg.options.timestamps
+    ts = options.timestamps
     if conn.ts_ok and not flags & RST:
         if ts is None:
             stats.drop_tcp_paws += 1
@@ -172,7 +175,7 @@ def _synchronized(conn: ControlBlock, seg: Segment, now: int) -> None:
     # First, the sequence number. Edges are distances from RCV.NXT, negative for old data.
     wnd = (conn.rcv_adv - conn.rcv_nxt) & MASK
     start = (seq - conn.rcv_nxt) & MASK
-    length = len(payload) + (flags & FIN) + (flags >> 1 & 1)  # as seg.length
+    length = text + (flags & FIN) + (flags >> 1 & 1)  # as seg.length
     again = False
     # Most segments are in order, inside the window, and neither RST nor SYN: the next three steps accept all of them.
     if start or length > wnd or flags & _UNUSUAL != ACK:
@@ -248,7 +251,6 @@ def _synchronized(conn: ControlBlock, seg: Segment, now: int) -> None:
             return
 
     # Fifth, ACK.
-    ack = seg.ack
     opens = conn.state is SYN_RECEIVED
     if opens:
         if not 0 < (ack - conn.snd_una) & MASK <= (conn.snd_max - conn.snd_una) & MASK:
@@ -257,9 +259,8 @@ def _synchronized(conn: ControlBlock, seg: Segment, now: int) -> None:
             return
         conn.establish()
     echoed = ts[1] if ts is not None and conn.ts_ok else None
-    window = seg.wnd << conn.snd_wscale
     una = conn.snd_una
-    if not acknowledge(conn, ack, window, seg.seq, len(seg.payload), bool(seg.flags & FIN), echoed, now):
+    if not acknowledge(conn, ack, field << conn.snd_wscale, first, text, has_fin, echoed, now):
         return
     if conn.state is CLOSED:
         return
@@ -268,21 +269,21 @@ def _synchronized(conn: ControlBlock, seg: Segment, now: int) -> None:
     own = again or seq != conn.rcv_nxt or conn.reassembly.size or conn.fin_seq is not None
     if own and conn.ack_now and (payload or flags & FIN):
         note(conn, now)
-    if ts is not None and conn.ts_ok and start == 0 and (conn.last_ack - seg.seq) & MASK < HALF:
+    if ts is not None and conn.ts_ok and start == 0 and (conn.last_ack - first) & MASK < HALF:
         conn.ts_recent = ts[0]  # RFC 7323, section 4.3, (2)
     if again:
-        conn.dsack = seg.seq, seq
+        conn.dsack = first, seq
         conn.ack_now = True
     state = conn.rack
     if state is not None:
-        if seg.options.sack or state.tlp_end is not None:
+        if options.sack or state.tlp_end is not None:
             recovery.on_sack(conn, state, seg, conn.snd_una != una, echoed, now)
-    elif conn.sack_ok and seg.options.sack:
-        newreno.on_sack(conn, seg.options.sack, ack)
+    elif conn.sack_ok and options.sack:
+        newreno.on_sack(conn, options.sack, ack)
 
     # Sixth, URG. Urgent data is delivered in its place in the stream (RFC 6093).
-    if flags & URG and seg.urg and not conn.fin_received:
-        urgent.on_pointer(conn, (seg.seq + seg.urg) & MASK)
+    if flags & URG and urg and not conn.fin_received:
+        urgent.on_pointer(conn, (first + urg) & MASK)
     # Seventh, the text.
     if payload:
         take_text(conn, seq, payload, now)
@@ -291,7 +292,7 @@ def _synchronized(conn: ControlBlock, seg: Segment, now: int) -> None:
         deliver_queued(conn, now)  # text of the SYN
     # Eighth, FIN. It may arrive before the text that precedes it.
     if flags & FIN or conn.fin_seq is not None:
-        take_fin(conn, (seg.seq + length - 1) & MASK if flags & FIN else None, now)
+        take_fin(conn, (first + length - 1) & MASK if flags & FIN else None, now)
 
 
 def _plausible_ack(conn: ControlBlock, seg: Segment) -> bool:

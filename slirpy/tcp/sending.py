@@ -139,7 +139,7 @@ def output(conn: ControlBlock, now: int, emit: Emit) -> bool:
         # not accept the ACK. If both sides had gone back, neither would accept anything from the other.
         if conn.spare_acks:
             acknowledge_twice(conn, now, emit)
-        emit(conn.snd_max, conn.rcv_nxt, ACK, window_field(conn), options_for(conn, now, sack=True), [], 0)
+        emit(conn.snd_max, conn.rcv_nxt, ACK, window_field(conn), options_for(conn, now, True), [], 0)
         ack_sent(conn)
     if conn.timer_kind is NO_TIMER and conn.settings.keepalive:
         keep_alive(conn, now, emit)

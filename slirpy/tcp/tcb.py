@@ -436,21 +436,23 @@ class ControlBlock:
     def take_syn_options(self, options: TcpOptions, window: int) -> None:
         """Process the options of the peer's SYN; ``window`` is that of its header."""
         settings = self.settings
-        mss = options.mss if options.mss is not None else settings.peer_mss  # MUST-15
-        self.wscale_ok = settings.window_scaling and options.wscale is not None
+        mss, wscale, sack_permitted, timestamps, _, _ = options
+        if mss is None:
+            mss = settings.peer_mss  # MUST-15
+        self.wscale_ok = settings.window_scaling and wscale is not None
         if self.wscale_ok:
-            self.snd_wscale = options.wscale or 0
+            self.snd_wscale = wscale or 0
         else:
             self.snd_wscale = 0
             self.rcv_wscale = 0
             self.rcv_limit_max = min(self.rcv_limit_max, 0xFFFF)
             self.rcv_limit = min(self.rcv_limit, 0xFFFF)
-        if settings.timestamps and options.timestamps is not None:
+        if settings.timestamps and timestamps is not None:
             self.ts_ok = True
-            self.ts_recent = options.timestamps[0]
+            self.ts_recent = timestamps[0]
         else:
             self.ts_ok = False
-        self.sack_ok = settings.sack and options.sack_permitted
+        self.sack_ok = settings.sack and sack_permitted
         self.rack = RackState() if self.sack_ok and settings.rack else None
         # MUST-16: the peer's limit and ours, less the options in every segment.
         self.mss = max(min(mss, settings.mss) - (12 if self.ts_ok else 0), MIN_MSS)

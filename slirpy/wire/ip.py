@@ -33,6 +33,7 @@ __all__ = [
 
 _PORTS: Final = Struct("!HH")
 _KEY_LENGTHS: Final = {12: 4, 36: 16}
+_new: Final = tuple.__new__  # half of the time of calling FlowKey
 
 
 class Header(Protocol):
@@ -294,7 +295,7 @@ def split_key(key: bytes) -> FlowKey:
     """
     size = _address_length(key)
     source_port, destination_port = _PORTS.unpack_from(key, 2 * size)
-    return FlowKey(key[:size], source_port, key[size : 2 * size], destination_port)
+    return _new(FlowKey, (key[:size], source_port, key[size : 2 * size], destination_port))
 
 
 def reverse_key(key: bytes) -> bytes:

@@ -25,6 +25,9 @@ _FRACTION: Final = (1 << SHIFT) - 1
 _PER_CUBE: Final = 5 * 10**27 // 2
 """1/C in cubed nanoseconds per segment, since C is 2/5 of a segment per cubed second."""
 
+_UNUSED: Final = HyStart()
+"""Stands for the state of a slow start that has not grown yet. The windows of most connections are never full."""
+
 
 def cube_root(n: int) -> int:
     """Return the largest integer whose cube is at most ``n``, which is not negative."""
@@ -65,7 +68,7 @@ class Cubic:
         """Window that Reno would have, in 1/1024 byte."""
         self._fraction = 0
         self._unused_since: int | None = None
-        self._start: HyStart | None = HyStart()
+        self._start: HyStart | None = _UNUSED
         """State of the first slow start; None: it is over."""
         self._before: tuple[int, int, int, int, int | None, int, int, HyStart | None] | None = None
 
@@ -109,6 +112,8 @@ class Cubic:
 
     def _slow_start(self, acked: int, rtt: int) -> None:
         start = self._start
+        if start is _UNUSED:
+            start = self._start = HyStart()
         if start is not None:
             acked = start.growth(acked, rtt, self.cwnd)
             if start.ended:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from slirpy.mypyc import Final
 from slirpy.tcp.emit import Emit, ack_sent_with_data, options_for, resend, start_timer, window_field
-from slirpy.tcp.loss.state import LossTimer, RackState
+from slirpy.tcp.loss.state import PROBE, REORDER, RackState
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.states import RETRANSMIT
 from slirpy.tcp.tcb import ControlBlock
@@ -36,7 +36,7 @@ def schedule(conn: ControlBlock, state: RackState, now: int) -> None:
         or conn.timer_kind is not RETRANSMIT
         or conn.retries
     ):
-        if state.loss_timer is LossTimer.PROBE:
+        if state.loss_timer is PROBE:
             conn.loss_timer_at = 0
         return
     arm(conn, state, flight, now)
@@ -48,7 +48,7 @@ def arm(conn: ControlBlock, state: RackState, flight: int, now: int) -> None:
     wait = FIRST_PTO if not srtt else 2 * srtt if 2 * srtt > MIN_PTO else MIN_PTO
     if flight <= conn.mss:
         wait += conn.settings.peer_ack_delay
-    state.loss_timer = LossTimer.PROBE
+    state.loss_timer = PROBE
     due = now + wait
     conn.loss_timer_at = due if due < conn.timer_at else conn.timer_at
 
@@ -56,7 +56,7 @@ def arm(conn: ControlBlock, state: RackState, flight: int, now: int) -> None:
 def on_timer(conn: ControlBlock, state: RackState, now: int) -> None:
     """Act on the expired timer: :func:`~slirpy.tcp.sending.output` then sends the probe, or looks for losses."""
     conn.loss_timer_at = 0
-    if state.loss_timer is LossTimer.REORDER:
+    if state.loss_timer is REORDER:
         state.has_news = True
     elif conn.timer_kind is RETRANSMIT and (state.seen_una, state.seen_nxt) == (conn.snd_una, conn.snd_nxt):
         start_timer(conn, now)  # the probe replaces a timeout that is due by now

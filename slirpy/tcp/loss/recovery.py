@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from slirpy.tcp.emit import MAX_PIECES, Emit, resend, start_timer
 from slirpy.tcp.loss import newreno, probe, rack, sack, undo
-from slirpy.tcp.loss.state import LossTimer, RackState
+from slirpy.tcp.loss.state import PROBE, REORDER, RackState
 from slirpy.tcp.segment import Segment
 from slirpy.tcp.seq import MASK, seq_lt
 from slirpy.tcp.tcb import ControlBlock
@@ -71,11 +71,11 @@ def window(conn: ControlBlock, state: RackState, now: int, emit: Emit) -> int:
     """
     if state.timer_expired:
         state.timer_expired = False
-        if state.loss_timer is LossTimer.PROBE:
+        if state.loss_timer is PROBE:
             probe.send(conn, state, now, emit)
     if state.has_news:
         wait = rack.detect(conn, state, now)
-        state.loss_timer = LossTimer.REORDER
+        state.loss_timer = REORDER
         conn.loss_timer_at = now + wait if wait else 0
     pipe, lost = rack.survey(conn, state)
     if lost and not conn.in_recovery and not below_recover(conn):

@@ -8,7 +8,7 @@ from slirpy.mypyc import Final
 from slirpy.tcp.loss.prr import ProportionalRate
 from slirpy.tcp.loss.spans import Spans
 
-__all__ = ["PERSIST", "Episode", "LossTimer", "RackState"]
+__all__ = ["PERSIST", "PROBE", "REORDER", "Episode", "LossTimer", "RackState"]
 
 PERSIST: Final = 16
 """Number of recoveries after which a reordering window that D-SACKs have widened is reset (section 6.2, step 4)."""
@@ -19,6 +19,10 @@ class LossTimer(enum.Enum):
 
     PROBE = 0
     REORDER = 1
+
+
+PROBE: Final = LossTimer.PROBE
+REORDER: Final = LossTimer.REORDER
 
 
 class Episode:
@@ -74,7 +78,7 @@ class RackState:
         self.prr = ProportionalRate()
         self.episode: Episode | None = None
         """Latest reaction to losses, while it may be undone."""
-        self.loss_timer = LossTimer.PROBE
+        self.loss_timer = PROBE
         """Purpose of ``Connection.loss_timer_at``."""
         self.seen_una = self.seen_nxt = 0
         """SND.UNA and SND.NXT when the timer for a probe was last considered."""
