@@ -7,10 +7,10 @@ generator and time is an argument, so a run in virtual time can be repeated to t
 
 from __future__ import annotations
 
-import heapq
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from heapq import heappop, heappush
 from random import Random
 from typing import Any, Generic, TypeVar, overload
 
@@ -114,7 +114,17 @@ class FaultyPath(Generic[_T]):
         ConfigError: an argument of another type.
     """
 
-    __slots__ = ("_corrupt", "_faults", "_free", "_held", "_last", "_plain", "_source", "counters")
+    __slots__ = (
+        "_corrupt",
+        "_faults",
+        "_few",
+        "_free",
+        "_held",
+        "_last",
+        "_plain_delay",
+        "_source",
+        "counters",
+    )
 
     @overload
     def __init__(
@@ -169,7 +179,8 @@ class FaultyPath(Generic[_T]):
         instance("faults", faults, Faults, "a Faults, such as Faults(loss=0.01)")
         self._faults = faults
         chances = faults.loss or faults.duplicate or faults.corrupt or faults.jitter or faults.reorder
-        self._plain = not chances and faults.rate is None
+        self._plain_delay = None if chances or faults.rate is not None else faults.delay
+        self._few = min(_FEW, faults.limit)
 
     def put(self, frame: _T, length: int, now: int) -> list[tuple[int, _T]]:
         """Take a frame; returns its arrivals: none, one, or two.
@@ -189,7 +200,7 @@ class FaultyPath(Generic[_T]):
         faults, counters, held = self._faults, self.counters, self._held
         counters.frames += 1
         while held and held[0] <= now:
-            heapq.heappop(held)
+            heappop(held)
         if faults.loss and self._random.random() < faults.loss:
             counters.lost += 1
             return []
@@ -208,7 +219,7 @@ class FaultyPath(Generic[_T]):
                 continue
             if arrival > now:
                 counters.delayed += 1
-                heapq.heappush(held, arrival)
+                heappush(held, arrival)
             arrivals.append((arrival, copy))
         return arrivals
 
@@ -216,22 +227,23 @@ class FaultyPath(Generic[_T]):
         """Take a frame if it is at most delayed; returns its arrival. None: there are other faults, or no room, so
         that :meth:`put` has to take it.
         """
-        if not self._plain:
+        delay = self._plain_delay
+        if delay is None:
             return None
         # The same as the rest without chances and rate.
-        faults, counters = self._faults, self.counters
-        when = now + faults.delay
+        counters = self.counters
+        when = now + delay
         if when < self._last:
             when = self._last
         if when > now:
             held = self._held
-            if len(held) >= _FEW or len(held) >= faults.limit:
+            if len(held) >= self._few:
                 held.sort()  # a sorted list is a heap, too
                 del held[: bisect_right(held, now)]
-                if len(held) >= faults.limit:
+                if len(held) >= self._faults.limit:
                     return None
             counters.delayed += 1
-            heapq.heappush(held, when)
+            heappush(held, when)
         self._last = when
         counters.frames += 1
         return when

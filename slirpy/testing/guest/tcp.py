@@ -155,6 +155,8 @@ class GuestStream(TcpStream):
     def service(self, now: int) -> None:
         taken = self._take()  # before sending, so that an ACK has the window that this leaves
         self.transmit(now)
+        if self.conn.rcv_queue:
+            self.conn.copy_received()
         ends = self.eof and not self._ended
         self._ended = self._ended or ends
         if self.on_data is not None and (ends or taken):

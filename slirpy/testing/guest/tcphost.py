@@ -128,8 +128,6 @@ class TcpStream(abc.ABC):
             expire(conn, now)
         if output(conn, now, self._emit):
             self._host.mark(self)
-        if conn.rcv_queue:
-            conn.copy_received()
         alarm = self._alarm
         if conn.state is CLOSED:
             self._host.forget(self._key, self)

@@ -42,19 +42,19 @@ def segment_emitter(
         counters: counters of the sender.
         carry: takes the frame, and the fields of the segment in it.
     """
-    return _MAKERS[len(places[0])](macs, flow_key(*places), counters, carry)
+    return _MAKERS[len(places[0])](macs, flow_key(*places), places[1] + places[3], counters, carry)
 
 
-def _maker(layout: Layout) -> Callable[[bytes, bytes, GuestCounters, Carry], Emit]:
+def _maker(layout: Layout) -> Callable[[bytes, bytes, int, GuestCounters, Carry], Emit]:
     """Return :func:`segment_emitter` for an IP family, whose constants all connections share."""
     pack, has_header_sum = layout.segment_out.pack, layout.has_header_sum
     unpack_timestamp, stamp_length = TIMESTAMP.unpack, TIMESTAMP.size
     middle, in_total, front = layout.middle(TCP, _TTL, DF), layout.header_in_total, layout.front
 
-    def make(macs: bytes, key: bytes, counters: GuestCounters, carry: Carry) -> Emit:
+    def make(macs: bytes, key: bytes, ports: int, counters: GuestCounters, carry: Carry) -> Emit:
         start = macs + front
         addresses = ones_sum(key[:-4])
-        constant = addresses + ones_sum(key[-4:]) + TCP
+        constant = addresses + ports + TCP
         constant_words = addresses + _WORDS
 
         def emit(

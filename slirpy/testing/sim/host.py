@@ -198,8 +198,8 @@ class Host(Machine):
             self.stack.receive(frame, sound)
         self.stack.resume()
         deferred, self.deferred = self.deferred, []
-        for call, args in deferred:
-            self.net.scheduler.soon(self, call, *args)
+        for call, argument in deferred:
+            self.net.scheduler.ready.append((self, call, argument))
 
     def lookup(self, name: str, done: Callable[[list[bytes] | None], None]) -> None:
         """Find the addresses of a name, by the DNS that the host has been given, or else in the network's table.

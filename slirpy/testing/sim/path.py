@@ -50,7 +50,7 @@ class Path:
         back: Callable[[bytes, str], None],
     ) -> None:
         self._scheduler = scheduler
-        self._trace = trace
+        self._records = trace.records
         self._deliver = deliver
         self._faulty = FaultyPath(random, faults)
         self._faults = faults
@@ -162,14 +162,14 @@ class Path:
         scheduler = self._scheduler
         now = scheduler.now
         record = FrameRecord(now, self.source, self.target, frame)
-        self._trace.records.append(record)
+        self._records.append(record)
         if self._open and self.plan is None and len(frame) <= self._longest:  # most frames
             when = self._faulty.delayed(now)
             if when is None:
                 self._put(record, fields)
             else:
                 record.arrivals = (when,)
-                scheduler.at(when, self._deliver, frame, True, fields)
+                scheduler.add(when, self._deliver, (frame, True, fields))
             return
         if self._cuts:
             record.fault = "partition"
@@ -204,7 +204,7 @@ class Path:
     def insert(self, frame: bytes, reason: str) -> None:
         """Send a frame that a device on the path has made."""
         record = FrameRecord(self._scheduler.now, self.source, self.target, frame, fault=reason)
-        self._trace.records.append(record)
+        self._records.append(record)
         self._put(record)
 
     def send(self, record: FrameRecord, delay: int = 0, copies: int = 1) -> None:

@@ -107,6 +107,11 @@ class HostStack(ProtocolHost):
         path_to: returns the function that takes frames for a neighbor, by its MAC address; None: it varies.
     """
 
+    __slots__ = (
+        "_base", "_neighbors", "_path_to", "_scheduler", "_stalled", "_straight", "_watchers", "dead", "udp_sockets",
+    )  # fmt: skip
+    # With these it would have more than thirty attributes in its dict, from where methods take three times as long.
+
     def __init__(
         self,
         scheduler: Scheduler,
@@ -183,29 +188,21 @@ class HostStack(ProtocolHost):
             self._wake(wake_at)
 
     def flush(self) -> None:
-        if self.dead or self._sending:
+        if self._sending or self.dead:
             return
         if self._out or self.mld.active:
             super().flush()
         elif marked := self.tcp.marked:  # most calls have only this to do, or nothing
             self._sending = True
-            now = self._scheduler.now
             try:
-                while marked:  # as service() does
-                    if len(marked) == 1:
-                        marked.popitem()[0].service(now)
-                    else:
-                        self.tcp.marked = {}
-                        for stream in marked:
-                            stream.service(now)
-                        marked = self.tcp.marked
+                while len(marked) == 1:  # as service() does
+                    marked.popitem()[0].service(self._scheduler.now)
             finally:
                 self._sending = False
-            if self._out:
+            if self._out or marked:
                 super().flush()
-        if self._watchers:
-            for watcher in self._watchers:
-                watcher()
+        for watcher in self._watchers:
+            watcher()
 
     def watch(self, watcher: Callable[[], None]) -> None:
         """Call ``watcher`` after everything that the stack does."""

@@ -15,7 +15,6 @@ from ipaddress import ip_address
 
 from slirpy.config.text import with_port
 from slirpy.interfaces import AcceptedStream, Acceptor, Buffer, StreamOwner
-from slirpy.records import NamedTuple
 from slirpy.reprs import never_raises
 from slirpy.tcp import Connection, Settings
 from slirpy.tcp.segment import Emit
@@ -120,6 +119,10 @@ class HostStream(TcpStream):
     def ended(self) -> bool:
         """True if the far side's end has been received; unread data may be before it."""
         return self.conn.fin_received
+
+    def has_news(self) -> bool:
+        """Report whether :meth:`recv` has something to return: data, or the end."""
+        return self.conn.rcv_pending > 0 or self.conn.fin_received
 
     # ------------------------------------------------------------------------- what the owner calls
 
@@ -284,20 +287,12 @@ class HostListener:
         self._host.unlisten(self)
 
 
-class ConnectionLimits(NamedTuple):
-    """The part of a host's settings that differs between connections."""
-
-    mss: int
-    version: int
-    rcv_buffer: int
-
-
 @lru_cache(maxsize=1024)
-def _settings_within(base: Settings, limits: ConnectionLimits) -> Settings:
+def _settings_within(base: Settings, mss: int, version: int, rcv_buffer: int) -> Settings:
     """Return the settings of a connection; a test may make thousands of networks that need the same."""
-    settings = replace(base, mss=limits.mss, peer_mss=536 if limits.version == 4 else 1220)
-    if limits.rcv_buffer:
-        settings = replace(settings, rcv_buffer=limits.rcv_buffer, rcv_buffer_initial=limits.rcv_buffer)
+    settings = replace(base, mss=mss, peer_mss=536 if version == 4 else 1220)
+    if rcv_buffer:
+        settings = replace(settings, rcv_buffer=rcv_buffer, rcv_buffer_initial=rcv_buffer)
     return settings
 
 
@@ -321,14 +316,15 @@ class HostTcp(TcpHost[HostStream]):
         self.straight_to = straight_to
         self.base = base
         self.listeners: dict[int, list[HostListener]] = {}
-        self._settings: dict[ConnectionLimits, Settings] = {}
+        self._settings: dict[tuple[int, int, int], Settings] = {}
+        """Settings of connections by what differs between them: MSS, IP version, and size of the receive buffer."""
 
     def settings(self, far: bytes, rcv_buffer: int = 0) -> Settings:
         header, version = (40, 4) if len(far) == 4 else (60, 6)
-        limits = ConnectionLimits(self.guest.mtu_for(far) - header, version, rcv_buffer)
+        limits = self.guest.mtu_for(far) - header, version, rcv_buffer
         settings = self._settings.get(limits)
         if settings is None:
-            settings = self._settings[limits] = _settings_within(self.base, limits)
+            settings = self._settings[limits] = _settings_within(self.base, *limits)
         return settings
 
     def listen(self, address: bytes, port: int, accept: Acceptor, *, dual: bool = False) -> HostListener:

@@ -13,7 +13,7 @@ from slirpy.testing.sim.current import PROGRAM
 from slirpy.testing.sim.program import Program
 from slirpy.testing.sim.scheduler import Processor
 
-__all__ = ["SimHandle", "SimTimer"]
+__all__ = ["SimHandle", "SimTimer", "run_handle"]
 
 
 def _init(self: Any, callback: Callable[..., object], args: Any, loop: Any, context: Context | None) -> None:
@@ -31,7 +31,7 @@ def _init(self: Any, callback: Callable[..., object], args: Any, loop: Any, cont
     self.processor = None if program is None else program.host
 
 
-def _run(self: Any) -> None:
+def run_handle(self: Any) -> None:
     """Make the call, unless its program was killed."""
     if self._cancelled:
         return
@@ -61,7 +61,7 @@ class SimHandle(Handle):
     """The processor of the program's host, on which it runs; None: at once."""
     program: Program | None
     __init__ = _init
-    _run = _run
+    _run = run_handle
 
 
 class SimTimer(TimerHandle):
@@ -89,4 +89,4 @@ class SimTimer(TimerHandle):
         self._scheduled = False
         self.number = 0
 
-    _run = _run
+    _run = run_handle

@@ -22,7 +22,7 @@ from slirpy.testing.sim.aio.connections import Connections
 from slirpy.testing.sim.aio.datagrams import Datagrams
 from slirpy.testing.sim.aio.executor import Executor
 from slirpy.testing.sim.aio.failures import Failures
-from slirpy.testing.sim.aio.handles import SimHandle, SimTimer
+from slirpy.testing.sim.aio.handles import SimHandle, SimTimer, run_handle
 from slirpy.testing.sim.aio.places import cleans_up
 from slirpy.testing.sim.aio.readiness import Readiness
 from slirpy.testing.sim.aio.refused import Refusals
@@ -128,7 +128,7 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
         if self._closed:
             self._check_closed()
         handle: SimHandle = SimHandle(callback, args, self, context)
-        self._ready_calls.append((handle.processor, handle._run, ()))  # as scheduler.soon() does
+        self._ready_calls.append((handle.processor, run_handle, handle))
         return handle
 
     def call_soon_threadsafe(
@@ -178,7 +178,7 @@ class SimLoop(Refusals, Failures, Connections, Servers, Datagrams, Readiness, Ex
         del self._timers[timer.number]
         timer.number = 0
         timer._scheduled = False
-        self.scheduler.soon(timer.processor, timer._run)
+        self._ready_calls.append((timer.processor, run_handle, timer))
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         assert isinstance(handle, SimTimer)

@@ -13,7 +13,7 @@ from typing import Any
 from slirpy.interfaces import Buffer
 from slirpy.reprs import never_raises
 from slirpy.testing.sim.aio.bases import FlowControl
-from slirpy.testing.sim.aio.handles import SimHandle
+from slirpy.testing.sim.aio.handles import SimHandle, run_handle
 from slirpy.testing.sim.names import sockaddr
 from slirpy.testing.sim.program import Program
 from slirpy.testing.sim.socketapi.ends import failure
@@ -72,7 +72,7 @@ class StreamTransport(FlowControl):  # type: ignore[misc] # a private class of a
         self._closing = self._closed = self._paused = self._eof = self._ended = False
         self._empty_waiter: Any = None
         self._host: Any = self._handle.processor
-        self._soon = loop.scheduler.soon
+        self._ready = loop.scheduler.ready
         if server is not None:
             loop.attach(server, self)
         stream.owner = self
@@ -109,7 +109,7 @@ class StreamTransport(FlowControl):  # type: ignore[misc] # a private class of a
     def _wake(self) -> None:
         if not self._waiting:
             self._waiting = True
-            self._soon(self._host, self._handle._run)
+            self._ready.append((self._host, run_handle, self._handle))
 
     # ------------------------------------------------------------------------- calls of the protocol
 
@@ -120,7 +120,7 @@ class StreamTransport(FlowControl):  # type: ignore[misc] # a private class of a
             return
         if self._make is not None:
             self._begin()
-            if self._conn_lost or self._error or self._stream.available or self._stream.ended:
+            if self._conn_lost or self._error or self._stream.has_news():
                 self._wake()  # the protocol's tasks run first, as with asyncio
             return
         if self._conn_lost:
@@ -168,7 +168,7 @@ class StreamTransport(FlowControl):  # type: ignore[misc] # a private class of a
             except BaseException as error:  # of the protocol
                 self._fatal_error(error, "Fatal error: a call of the protocol failed.")
                 return
-            if not data or self._paused or self._closing or not (stream.available or stream.ended):
+            if not data or self._paused or self._closing or not stream.has_news():
                 return
 
     def _end(self) -> None:

@@ -83,7 +83,7 @@ class StreamEnd(End):
         if self.error or self.dead or self.shut_read or self._peeked:
             return True
         stream = self.stream
-        return stream is not None and not self.connecting and (stream.available > 0 or stream.ended)
+        return stream is not None and not self.connecting and stream.has_news()
 
     def can_write(self) -> bool:
         if self.error or self.dead or self.shut_write:
