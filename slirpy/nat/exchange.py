@@ -114,7 +114,7 @@ def _exchanger(layout: Layout) -> _Exchange:
             flow.write_blocked = False
             conn.rcv_pending = 0  # as consume() does
             conn.rcv_queue.clear()
-            if conn.rcv_limit < conn.rcv_limit_max:
+            if conn.rcv_limit < conn.rcv_limit_max or conn.heard_at >= conn.window_look:
                 grow_window(conn, taken)
         mss, ack = conn.mss, conn.rcv_nxt
         offered = (conn.rcv_adv - ack) & MASK

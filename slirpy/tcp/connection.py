@@ -239,7 +239,7 @@ class Connection(ControlBlock):
         self.rcv_pending -= count
         if not self.rcv_pending:
             self.rcv_queue.clear()
-            if self.rcv_limit < self.rcv_limit_max:
+            if self.rcv_limit < self.rcv_limit_max or self.heard_at >= self.window_look:
                 grow_window(self, count)
             return
         queue = self.rcv_queue

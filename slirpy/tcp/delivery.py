@@ -15,7 +15,7 @@ from slirpy.tcp.states import (
     TIME_WAIT_TIMER,
 )
 from slirpy.tcp.tcb import ControlBlock
-from slirpy.tcp.window import ORDINARY
+from slirpy.tcp.window import NEVER, ORDINARY
 
 MAX_COPIED_PIECES: Final = 64
 """Maximum number of pieces of received data that are copied one by one; more are joined into one."""
@@ -115,11 +115,20 @@ def grow_window(conn: ControlBlock, taken: int) -> None:
             conn.window_grown = True
             pool.members += 1
         most = min(most, pool.total // pool.members)
-    limit = conn.rcv_limit
-    if limit < ORDINARY:
-        conn.rcv_limit = max(limit, min(limit + 2 * taken, most, ORDINARY))
-        return
+    limit, ordinary = conn.rcv_limit, ORDINARY
     now = conn.heard_at  # the time of the segment whose data was just taken, or of a later one
+    if pool is None or conn.rcv_limit_max > ORDINARY:
+        conn.window_look = NEVER
+    else:
+        if now >= conn.window_look:
+            conn.window_look = pool.count(now)
+        ordinary = max(pool.ordinary(), conn.settings.rcv_buffer_initial)
+        if limit >= ordinary:
+            conn.rcv_limit = ordinary
+            return
+    if limit < ORDINARY:
+        conn.rcv_limit = max(limit, min(limit + 2 * taken, most, ordinary))
+        return
     if conn.rcv_round is None:
         conn.rcv_round = now, conn.rcv_nxt, 0
         return

@@ -170,6 +170,7 @@ class ControlBlock:
         "undisturbed",
         "unreachable",
         "window_grown",
+        "window_look",
         "wscale_ok",
     )  # fmt: skip
 
@@ -280,6 +281,8 @@ class ControlBlock:
         self.pool = pool
         self.window_grown = False
         """The window has grown, and the connection is a member of the pool."""
+        self.window_look = 0
+        """Time from which on the pool has to know again that the connection is active."""
         self.last_ack = 0
         """RCV.NXT in the last segment that we sent."""
         self.rcv_queue: list[Buffer] = []

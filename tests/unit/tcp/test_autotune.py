@@ -97,6 +97,45 @@ def test_grown_windows_share_the_pool() -> None:
     assert some[3].conn.rcv_limit == 200 * KIB
 
 
+def crowd(number: int, pool: WindowPool) -> list[Script]:
+    """Connections whose windows have grown one after the other, at the same time."""
+    some = []
+    for _ in range(number):
+        s = passive(wscale=7)
+        s.conn.pool = pool
+        upload(s, 4_000_000, most=16 * KIB)
+        some.append(s)
+    return some
+
+
+def test_active_connections_over_short_paths_share_what_a_card_can_queue() -> None:
+    some = crowd(8, WindowPool(1 << 30, 4 << 20))
+    assert [s.conn.rcv_limit >> 10 for s in some] == [1024] * 4 + [819, 682, 585, 512]
+    for s in some:
+        s.now += 70 * MS
+        upload(s, KIB)
+        assert s.conn.rcv_limit == 512 * KIB
+        edge, offered = s.conn.rcv_adv, s.conn.rcv_wnd
+        upload(s, offered - 512 * KIB)
+        assert offered <= 512 * KIB or s.conn.rcv_adv == edge, "the edge of the window stays"
+        upload(s, 4_000_000, most=16 * KIB)
+    assert {s.conn.rcv_limit >> 10 for s in some} == {512}
+    assert all(s.conn.rcv_wnd <= 512 * KIB for s in some)
+
+
+def test_idle_connections_have_no_share() -> None:
+    some = crowd(8, WindowPool(1 << 30, 4 << 20))
+    for _ in range(3):
+        some[0].now += 100 * MS
+        upload(some[0], 4_000_000, most=16 * KIB)
+    assert some[0].conn.rcv_limit == ORDINARY
+
+
+def test_a_share_is_never_less_than_the_initial_window() -> None:
+    some = crowd(4, WindowPool(1 << 30, 100 * KIB))
+    assert [s.conn.rcv_limit for s in some] == [100 * KIB] + 3 * [Settings().rcv_buffer_initial]
+
+
 # ------------------------------------------------------------------------------------------- long paths
 
 LARGE = 0xFFFF << 9
