@@ -69,19 +69,19 @@ def test_one_alone_never_waits() -> None:
     assert [world.flush() for _ in range(5)] == [MIB] * 5
 
 
-def test_those_with_little_all_have_their_turn_in_one_flush() -> None:
+def test_connections_with_little_all_have_their_turn_in_one_flush() -> None:
     world = World([1000] * 64, clock=1000)
     assert [world.flush() for _ in range(3)] == [64_000] * 3
 
 
-def test_those_with_little_do_not_wait_long_beside_those_with_much() -> None:
+def test_connections_with_little_do_not_wait_long_beside_those_with_much() -> None:
     world = World([MIB] * 4 + [1000] * 4, clock=1000)
     for _ in range(5):
         world.flush()
     assert all(source.bytes >= 1000 for source in world.sources)
 
 
-def test_who_waits_is_serviced_at_once_at_the_next_flush() -> None:
+def test_a_waiting_connection_is_serviced_first_at_the_next_flush() -> None:
     world = World([FLUSH_BYTES + 1, 1000], clock=1000)
     world.flush()
     first, second = world.sources
