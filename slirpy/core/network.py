@@ -5,7 +5,6 @@ Each part of the core, the NAT and the services gets this record and the parts b
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from random import Random
 from typing import Final
@@ -20,13 +19,10 @@ from slirpy.wire import ethernet, ipv6
 from slirpy.wire.ip import family_of
 from slirpy.wire.scope import is_link_local
 
-__all__ = ["FLUSH_BYTES", "ROUTER", "Marked", "Network", "Turns", "gateway_for"]
+__all__ = ["ROUTER", "Marked", "Network", "gateway_for"]
 
 ROUTER: Final = bytes.fromhex("fe800000000000000000000000000002")
 """The gateway's link-local address, the same as libslirp's."""
-FLUSH_BYTES: Final = 7 << 17
-"""Bytes of frames to guests after which no connection begins to read in a flush. One connection alone may read a
-little more."""
 _LINK_LOCAL_ANYCAST: Final = bytes.fromhex("fe80" + 14 * "00")
 _LIMITED_BROADCAST: Final = b"\xff\xff\xff\xff"
 
@@ -47,57 +43,6 @@ class Marked(Protocol):
         """Do everything that is due."""
 
 
-class Turns:
-    """The connections that wait for their turn to read from their far sides.
-
-    What all of them read in one flush is bounded by :data:`FLUSH_BYTES`, in the order in which they have asked. If 64
-    connections with much data all had their turn in the same flush, the data would be too much for the processor's
-    cache, so every byte would come from memory twice. And the guest's frames would wait for all of it.
-    """
-
-    __slots__ = ("_end", "_network", "_now", "_queue", "_serving", "dirty")
-
-    def __init__(self, network: Network) -> None:
-        self._network = network
-        self._queue: OrderedDict[Marked, None] = OrderedDict()
-        self._now = -1
-        self._end = 0  # of the flush at that time: what the counter of bytes may reach
-        self._serving = False
-        self.dirty = False
-
-    def admits(self, reader: Marked) -> bool:
-        """Report whether a connection may read in this flush. If not, it is serviced when its turn has come."""
-        network, queue = self._network, self._queue
-        if network.now != self._now:
-            self._begin(network.now)
-        if (self._serving or not queue) and network.stats.bytes_out <= self._end:
-            return True
-        queue.setdefault(reader)
-        if not self.dirty:
-            self.dirty = True
-            network.dirty.append(self)
-        return False
-
-    def _begin(self, now: int) -> None:
-        self._now = now
-        self._end = self._network.stats.bytes_out + FLUSH_BYTES
-
-    def service(self, now: int) -> None:
-        """Service those whose turn it is."""
-        network, queue = self._network, self._queue
-        self._begin(now)  # also if the clock stands still
-        self._serving = True
-        try:
-            while queue and network.stats.bytes_out <= self._end:
-                reader, _ = queue.popitem(last=False)
-                reader.service(now)
-        finally:
-            self._serving = False
-        if queue and not self.dirty:
-            self.dirty = True
-            network.dirty.append(self)
-
-
 class Network:
     """State that all parts of one stack share.
 
@@ -114,12 +59,11 @@ class Network:
         macs: the virtual hosts' MAC addresses; ``group_macs``: those of the groups.
         events: the sink of events; None: nobody listens.
         flows_begun: number of flows that were reported to ``events``.
-        turns: the connections that wait for their turn to read.
     """
 
     __slots__ = (
         "_gateway_macs", "_mac_of", "addresses", "config", "dirty", "events", "flows_begun", "group_macs", "groups",
-        "macs", "now", "ports", "random", "stats", "timers", "turns",
+        "macs", "now", "ports", "random", "stats", "timers",
     )  # fmt: skip
 
     def __init__(self, config: Config, random: Random, stats: Stats) -> None:
@@ -132,7 +76,6 @@ class Network:
         self.timers = Timers()
         self.dirty: list[Marked] = []
         self.ports: list[LinkPort] = []
-        self.turns = Turns(self)
         self.addresses: set[bytes] = set()
         self.macs: set[bytes] = set()
         self.groups: set[bytes] = set()

@@ -165,13 +165,12 @@ class PumpedFlow(TcpFlow, Holder):
         if buffer.length and self.memory.is_tight:
             return  # the guest has yet to acknowledge earlier data
         size = self.size_to_read()
-        if conn.write_room() < size or not self.network.turns.admits(self):
-            return
-        while reads:
-            self.read_ready = False  # before the call: readable() may be called inside it
-            if not self.accept(peer, peer.recv(size), size) or conn.write_room() < size:
+        for _ in range(reads):
+            if conn.write_room() < size:
                 return
-            reads -= 1
+            self.read_ready = False  # before the call: readable() may be called inside it
+            if not self.accept(peer, peer.recv(size), size):
+                return
         self.mark()
 
     def size_to_read(self) -> int:
