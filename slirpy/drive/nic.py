@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 from slirpy.checks import shown, switch, whole
 from slirpy.core.port import LinkPort
-from slirpy.errors import ConfigError
+from slirpy.errors import ConfigError, StateError
 from slirpy.interfaces import Buffer
 from slirpy.reprs import counted, never_raises
 
@@ -41,6 +41,9 @@ class Attachment:
         state = "removed" if self.closed else f"mtu {self.mtu}"
         return f"<{type(self).__name__} of {type(self.link).__name__}, {state}>"
 
+    def __reduce__(self) -> NoReturn:
+        raise StateError("a link cannot leave its process; attach another one to a network there")
+
     @property
     def mtu(self) -> int:
         """Largest IP packet in bytes: the smaller of the link's and the network's."""
@@ -73,6 +76,9 @@ class GuestListener:
     def __repr__(self) -> str:
         state = ", closed" if self._listener.closed else f" at {self.address}"
         return f"<GuestListener{state}, {counted(self.guests, 'guest')}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise StateError("a listener cannot leave its process; serve guests of a network there")
 
     @property
     def address(self) -> Endpoint:

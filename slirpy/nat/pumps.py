@@ -13,7 +13,6 @@ from typing import Any, Final
 from slirpy.core.neighbor import Neighbor, Neighbors
 from slirpy.core.network import Network
 from slirpy.core.tcpflow import TcpFlow
-from slirpy.fair import Group
 from slirpy.interfaces import StreamPeer
 from slirpy.nat.memory import LEAST, Holder, MemoryBudget
 from slirpy.tcp import Connection
@@ -61,7 +60,7 @@ class PumpedFlow(TcpFlow, Holder):
         memory: MemoryBudget[Any],
     ) -> None:
         super().__init__(network, neighbors, key, neighbor, conn)
-        self.share: Group[Any] | None = None
+        self.share = None
         self.memory = memory
         self.held, self.unnoted, self.kernel = 0, LEAST, 0
         self.alert = False

@@ -77,10 +77,10 @@ class TcpNat(FlowKeeper):
         self.host = host
         self.router = router
         self._secret = parts.network.random.randbytes(16)
-        self.opening: Shares[NatTcpFlow] = Shares(MAX_OPENING)
-        self.open: Shares[NatTcpFlow] = Shares(MAX_FLOWS)
-        self.over: Shares[NatTcpFlow] = Shares(MAX_TIME_WAIT)
-        self.memory: MemoryBudget[NatTcpFlow] = MemoryBudget(self.network.config.memory, self._evict_for_memory)
+        self.opening = Shares(MAX_OPENING)
+        self.open = Shares(MAX_FLOWS)
+        self.over = Shares(MAX_TIME_WAIT)
+        self.memory = MemoryBudget(self.network.config.memory, self._evict_for_memory)
         self._kernel = KernelBuffers(
             self.network, self.tables.tcp_flows, self.memory, self.network.config.memory
         )

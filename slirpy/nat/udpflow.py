@@ -82,8 +82,8 @@ class UdpFlow(DatagramFlow[DatagramPeer], UdpSender):
         self._trials: dict[tuple[bytes, int], Trial] = {}
         """By address and port of the host."""
         self.dirty = False
-        self.pending: list[memoryview] = []
-        self.path: UdpPath | None = None
+        self.pending = []
+        self.path = None
         self.dns_only = True
         """True if it has sent only to DNS servers."""
         # By the guest's name for it: the socket to use (None: the flow's own), the host address and port.

@@ -108,10 +108,53 @@ def test_interpreted_classes_inherit_only_from_marked_ones() -> None:
         if path not in listed
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.ClassDef)
-        for base in (each.value if isinstance(each, ast.Subscript) else each for each in node.bases)
+        for base in map(unsubscripted, node.bases)
         if isinstance(base, ast.Name) and not compiled.get(base.id, True)
     }
     assert not unmarked
+
+
+def test_no_class_declares_an_attribute_that_it_inherits() -> None:
+    """Python's garbage collector would visit its value twice, and keep all that refers to it."""
+    classes = {
+        node.name: node
+        for tree in trees().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    again = [
+        f"{name}.{attribute} of {base}"
+        for name, node in classes.items()
+        for base in inherited(node, classes)
+        for attribute in sorted(declared(node) & declared(classes[base]))
+    ]
+    assert not again
+
+
+def inherited(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> set[str]:
+    """The names of the compiled classes from which a class is derived."""
+    direct = {base.id for base in map(unsubscripted, node.bases) if isinstance(base, ast.Name)} & classes.keys()
+    return direct.union(*(inherited(classes[base], classes) for base in direct))
+
+
+def declared(node: ast.ClassDef) -> set[str]:
+    """The attributes that a class annotates, in its body or in a method."""
+    fields = {
+        line.target.id
+        for line in node.body
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
+    }
+    return fields | {
+        line.target.attr
+        for line in ast.walk(node)
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Attribute)
+        if isinstance(line.target.value, ast.Name) and line.target.value.id == "self"
+    }
+
+
+def unsubscripted(base: ast.expr) -> ast.expr:
+    """A base without the types in brackets behind it."""
+    return base.value if isinstance(base, ast.Subscript) else base
 
 
 # ------------------------------------------------------------------------------ setup.py

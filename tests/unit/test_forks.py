@@ -650,8 +650,12 @@ def test_multiprocessing_with_fork_inherits_no_network() -> None:
 
 def test_a_network_cannot_be_handed_over() -> None:
     with Slirp() as net:
-        nic = net.attach(print)
-        for what in (net, nic):
+        for what in (
+            net,
+            net.attach(print),
+            net.attach_link(CallbackLink(print)),
+            net.serve("tcp:127.0.0.1:0"),
+        ):
             with pytest.raises(StateError, match="cannot leave its process"):
                 pickle.dumps(what)
         with pytest.raises(StateError, match="cannot leave its process"):
