@@ -119,7 +119,7 @@ def test_buildah(folder: Path, need: Need) -> None:
     steps = "FROM test\nRUN wget -q -O - http://10.0.2.2:8000/\nRUN ip route\n"
     link.append(f"cat >Containerfile <<END\n{steps}END\n")
     # It waits one second for the network, which can be too short beside other tests.
-    script = IMAGE + CONTAINERS + "\n".join(link) + " || ".join([build] * 5)
+    script = IMAGE + CONTAINERS + "\n".join(link) + " || ".join([build] * 12)
     with own_space(User("nobody", folder), script) as process:
         out, error = process.communicate(timeout=SECONDS)
     assert "\nhello\n" in out, error
