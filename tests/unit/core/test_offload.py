@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from slirpy.core import offload
 from slirpy.core.switchnet import SwitchNetwork
 from slirpy.interfaces import Frame, LinkFeatures
-from tests.support.harness import Wire, rfc1071, segments
+from tests.support.harness import NoPoller, Wire, rfc1071, segments
 
 A, B = bytes.fromhex("52540000000a"), bytes.fromhex("52540000000b")
 NEAR4, FAR4 = bytes((10, 0, 2, 15)), bytes((10, 0, 2, 16))
@@ -105,7 +105,7 @@ def through(
     net = SwitchNetwork(mtu=mtu)
     wires = [PartsWire(FULL), PartsWire(out)]
     for wire in wires:
-        net.attach(wire, None)  # type: ignore[arg-type] # the link uses no poller
+        net.attach(wire, NoPoller())
     buffer = bytearray(data)
     assert wires[0].sink is not None
     wires[0].sink.input(buffer, checksummed, gso_size)
@@ -120,7 +120,7 @@ def flooded(data: bytes, outs: Sequence[LinkFeatures], **more: Any) -> list[list
     net = SwitchNetwork()
     wires = [PartsWire(features) for features in (FULL, *outs)]
     for wire in wires:
-        net.attach(wire, None)  # type: ignore[arg-type] # the link uses no poller
+        net.attach(wire, NoPoller())
     assert wires[0].sink is not None
     wires[0].sink.input(bytearray(data), **more)
     net.flush(0)

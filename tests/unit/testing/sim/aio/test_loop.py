@@ -311,8 +311,9 @@ def test_a_task_factory_is_for_its_program(net: Network) -> None:
         assert task.get_name() == "named"
         await task
         await asyncio.sleep(2)
-        with pytest.raises(TypeError):
-            loop.set_task_factory("none")  # type: ignore[arg-type] # a mistake of a program
+        no_function: Any = "none"
+        with pytest.raises(TypeError, match="must be a callable"):
+            loop.set_task_factory(no_function)
         loop.set_task_factory(None)
         await asyncio.create_task(child())
 
