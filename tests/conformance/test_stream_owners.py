@@ -16,19 +16,20 @@ from slirpy import Config
 from slirpy.config.guestfwd import GuestForward, StreamFactory
 from slirpy.interfaces import Buffer, FlowRequest, StreamOwner
 from slirpy.testing import GuestStream, VirtualNetwork
+from tests.support.owners import PeerNotes
 
 SERVER, PORT = "10.0.2.100", 7
 SECOND = 1_000_000_000
 
 
-class Scripted:
+class Scripted(PeerNotes):
     """A far end whose data are pieces in a list; ``b""`` is the end."""
 
     def __init__(self, owner: StreamOwner, *pieces: bytes) -> None:
+        super().__init__()
         self.owner = owner
         self.pieces = list(pieces)
         self.taken = bytearray()
-        self.calls: list[str] = []
         owner.connected()
         if pieces:
             owner.readable()
@@ -47,15 +48,6 @@ class Scripted:
         if len(piece) > limit:
             self.pieces.insert(0, piece[limit:])
         return piece[:limit]
-
-    def shutdown(self) -> None:
-        self.calls.append("shutdown")
-
-    def abort(self) -> None:
-        self.calls.append("abort")
-
-    def close(self) -> None:
-        self.calls.append("close")
 
 
 class Scene:

@@ -1,10 +1,10 @@
-"""Owners of streams and datagram sockets that write down each call."""
+"""Owners of streams and datagram sockets, and far ends of streams, that write down each call."""
 
 from __future__ import annotations
 
 from slirpy.interfaces import IcmpReport
 
-__all__ = ["DatagramNotes", "Notes", "StreamNotes"]
+__all__ = ["DatagramNotes", "Notes", "PeerNotes", "StreamNotes"]
 
 
 class StreamNotes:
@@ -26,6 +26,22 @@ class StreamNotes:
     def failed(self, error: int) -> None:
         self.calls.append("failed")
         self.errors.append(error)
+
+
+class PeerNotes:
+    """Far end of a stream that notes how it is ended. ``calls`` has the names of the methods called."""
+
+    def __init__(self, calls: list[str] | None = None) -> None:
+        self.calls: list[str] = [] if calls is None else calls
+
+    def shutdown(self) -> None:
+        self.calls.append("shutdown")
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+
+    def close(self) -> None:
+        self.calls.append("close")
 
 
 class DatagramNotes:

@@ -11,21 +11,21 @@ from hypothesis import strategies as st
 
 from slirpy.interfaces import KEPT_MAX, UNDECIDED, Buffer, Finding, Passed, Refused
 from slirpy.nat.inspected import LINGER, TURN, InspectedStream
-from tests.support.owners import StreamNotes
+from tests.support.owners import PeerNotes, StreamNotes
 
 NAME = ("a.example",)
 
 
-class Peer:
+class Peer(PeerNotes):
     """A far side that takes ``room`` bytes in all; None: any number."""
 
     level_triggered = True
 
     def __init__(self, room: int | None = None) -> None:
+        super().__init__()
         self.room = room
         self.taken = b""
         self.said = bytearray()
-        self.calls: list[str] = []
 
     def send(self, buffers: Sequence[Buffer]) -> int:
         data = b"".join(buffers)
@@ -39,15 +39,6 @@ class Peer:
         data = bytes(self.said[:limit])
         del self.said[:limit]
         return data or None
-
-    def shutdown(self) -> None:
-        self.calls.append("shutdown")
-
-    def abort(self) -> None:
-        self.calls.append("abort")
-
-    def close(self) -> None:
-        self.calls.append("close")
 
 
 class Inspector:

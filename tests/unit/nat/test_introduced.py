@@ -12,7 +12,7 @@ from slirpy.core.network import Network
 from slirpy.interfaces import Buffer, HostNetwork, StreamOwner
 from slirpy.nat.introduced import IntroducedStream
 from slirpy.nat.upstream import Header, HttpConnect, Prologue
-from tests.support.owners import StreamNotes
+from tests.support.owners import PeerNotes, StreamNotes
 
 FIRST, SECOND = (b"\1\1\1\1", 1), (b"\2\2\2\2", 2)
 YES = b"HTTP/1.1 200 OK\r\n\r\n"
@@ -23,16 +23,16 @@ class UrgentNotes(StreamNotes):
         self.calls.append(f"urgent {data.decode()}")
 
 
-class Peer:
+class Peer(PeerNotes):
     """The host's stream. ``room`` is the number of bytes that it takes; None: any."""
 
     level_triggered = True
 
     def __init__(self) -> None:
+        super().__init__()
         self.room: int | None = None
         self.taken = b""
         self.said: list[bytes] = []
-        self.calls: list[str] = []
 
     def send(self, buffers: Sequence[Buffer]) -> int:
         data = b"".join(buffers)[: self.room]
@@ -43,15 +43,6 @@ class Peer:
 
     def recv(self, limit: int) -> bytes | None:
         return self.said.pop(0) if self.said else None
-
-    def shutdown(self) -> None:
-        self.calls.append("shutdown")
-
-    def abort(self) -> None:
-        self.calls.append("abort")
-
-    def close(self) -> None:
-        self.calls.append("close")
 
 
 class UrgentPeer(Peer):

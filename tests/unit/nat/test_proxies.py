@@ -22,7 +22,7 @@ from slirpy.wire import proxyheader
 from slirpy.wire.ip import flow_key
 from tests.support.frames6 import WORLD6
 from tests.support.harness import GUEST, WORLD, config, ip
-from tests.support.owners import StreamNotes
+from tests.support.owners import PeerNotes, StreamNotes
 
 DEFAULT = "http://192.0.2.9:3128"
 OTHER = "socks5://192.0.2.8:1080"
@@ -30,13 +30,13 @@ KEY = flow_key(GUEST, 40000, WORLD, 443)
 NOW = 1_000_000_000_000
 
 
-class Peer:
+class Peer(PeerNotes):
     """The host's stream."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.taken = b""
         self.said: list[bytes] = []
-        self.calls: list[str] = []
 
     def send(self, buffers: Sequence[Buffer]) -> int:
         data = b"".join(buffers)
@@ -45,15 +45,6 @@ class Peer:
 
     def recv(self, limit: int) -> bytes | None:
         return self.said.pop(0)[:limit] if self.said else None
-
-    def shutdown(self) -> None:
-        self.calls.append("shutdown")
-
-    def abort(self) -> None:
-        self.calls.append("abort")
-
-    def close(self) -> None:
-        self.calls.append("close")
 
 
 class Host:

@@ -11,7 +11,7 @@ import pytest
 from slirpy.interfaces import Buffer
 from slirpy.nat.inside import Handover
 from slirpy.nat.splice import End, Splice
-from tests.support.owners import StreamNotes
+from tests.support.owners import PeerNotes, StreamNotes
 
 
 class UrgentNotes(StreamNotes):
@@ -50,13 +50,13 @@ def test_an_owner_may_have_no_use_for_urgent_data() -> None:
     assert owner.calls == []
 
 
-class Far:
+class Far(PeerNotes):
     """A far side with data to be read and a bounded room, which announces each once."""
 
     def __init__(self, data: bytes = b"", room: int = 1 << 20) -> None:
+        super().__init__()
         self.data, self.room = data, room
         self.received = b""
-        self.calls: list[str] = []
 
     def send(self, buffers: Sequence[Buffer]) -> int:
         taken = b"".join(map(bytes, buffers))[: self.room]
@@ -67,15 +67,6 @@ class Far:
     def recv(self, limit: int) -> bytes | None:
         data, self.data = self.data[:limit], self.data[limit:]
         return data or None
-
-    def shutdown(self) -> None:
-        self.calls.append("shutdown")
-
-    def close(self) -> None:
-        self.calls.append("close")
-
-    def abort(self) -> None:
-        self.calls.append("abort")
 
 
 class Joined:

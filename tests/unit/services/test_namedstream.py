@@ -10,16 +10,18 @@ import pytest
 
 from slirpy.interfaces import NameAnswer
 from slirpy.services.namedstream import NamedStream
+from tests.support.owners import PeerNotes
 
 FIRST, SECOND = bytes((192, 0, 2, 1)), bytes((192, 0, 2, 2))
 
 
-class Far:
+class Far(PeerNotes):
     """A far end that notes the calls of its stream."""
 
     level_triggered = True
 
     def __init__(self, log: list[Any], owner: Any) -> None:
+        super().__init__(log)
         self.log, self.owner = log, owner
 
     def send(self, buffers: Any) -> int:
@@ -28,15 +30,6 @@ class Far:
 
     def recv(self, limit: int) -> bytes:
         return bytes(limit)
-
-    def shutdown(self) -> None:
-        self.log.append("shutdown")
-
-    def abort(self) -> None:
-        self.log.append("abort")
-
-    def close(self) -> None:
-        self.log.append("close")
 
 
 class World:
