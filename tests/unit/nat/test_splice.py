@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -57,6 +58,7 @@ class Far(PeerNotes):
         super().__init__()
         self.data, self.room = data, room
         self.received = b""
+        self.ended = False
 
     def send(self, buffers: Sequence[Buffer]) -> int:
         taken = b"".join(map(bytes, buffers))[: self.room]
@@ -66,7 +68,7 @@ class Far(PeerNotes):
 
     def recv(self, limit: int) -> bytes | None:
         data, self.data = self.data[:limit], self.data[limit:]
-        return data or None
+        return data or (b"" if self.ended else None)
 
 
 class Joined:
@@ -114,3 +116,26 @@ def test_room_in_one_direction_is_used_while_data_come_in_the_other() -> None:
     joined.turn()
     assert (near.received, far.received) == (b"answer", b"more")
     assert not joined.turn()
+
+
+def test_each_end_is_passed_on_and_the_second_one_closes_both() -> None:
+    near, far = Far(b"question"), Far()
+    joined = Joined(near, far)
+    near.ended = True
+    joined.turn()
+    assert (far.received, far.calls, near.calls, joined.ended) == (b"question", ["shutdown"], [], [])
+    far.data, far.ended = b"answer", True
+    joined.splice.far.readable()
+    joined.turn()
+    assert near.received == b"answer"
+    assert (far.calls, near.calls, joined.ended) == (["shutdown", "close"], ["shutdown", "close"], ["CLOSED"])
+
+
+@pytest.mark.parametrize("failed", ["near", "far"])
+def test_a_failure_of_one_end_resets_the_other(failed: str) -> None:
+    near, far = Far(), Far()
+    joined = Joined(near, far)
+    getattr(joined.splice, failed).failed(errno.ECONNRESET)
+    joined.turn()
+    gone, other = (near, far) if failed == "near" else (far, near)
+    assert (gone.calls, other.calls, joined.ended) == ([], ["abort"], ["RESET"])
