@@ -152,6 +152,17 @@ def test_path_mtu_from_a_router_and_from_the_host_itself(net: Net) -> None:
     assert len(replies(net)) == 1
 
 
+@pytest.mark.parametrize("size", [573, 1232])
+def test_small_requests_to_a_host_of_the_same_family_may_forbid_fragments(net: Net, size: int) -> None:
+    """Only on their way to the other family must routers be allowed to cut them."""
+    net.host.path(WORLD, ROUTERS, mtu=600)
+    net.send(ping(bytes(size), fragment=DF), ping(bytes(size), seq=2))
+    net.run(0.01)
+    error, answer = net.take()
+    assert reported(error, ROUTERS[1], 3, 4, 600).data.data.seq == 1
+    assert (answer.data.data.type, answer.data.data.data.seq) == (0, 2)
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [

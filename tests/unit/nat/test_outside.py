@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from slirpy.interfaces import AcceptedStream
-from slirpy.nat.inside import Handover
+from slirpy.interfaces import AcceptedStream, FlowRequest, IPProtocol
+from slirpy.nat.inside import Handover, LoopbackForwards
+from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.outside import HostLoopback, OutwardDatagrams, accept_outward
 from slirpy.nat.routes import LOOPBACK, LOOPBACK6
-from tests.support.owners import StreamNotes
+from slirpy.stats import Stats
+from tests.support.harness import GUEST
+from tests.support.owners import PeerNotes, StreamNotes
 
 CLIENT = bytes((127, 0, 0, 1))
 
@@ -82,3 +86,20 @@ def test_datagrams_are_answered_from_the_socket_inside() -> None:
     ((detour, *sent),) = forwards.calls
     assert detour.port == 53
     assert sent == [socket.answering, b"hello", CLIENT, 40000]
+
+
+@pytest.mark.parametrize("outward", [True, False])
+def test_events_learn_whether_a_connection_leads_to_the_host(outward: bool) -> None:
+    """The guest is the source of both; of connections from its loopback the host's is the destination."""
+    opened: list[tuple[Any, ...]] = []
+    events = SimpleNamespace(flow_opened=lambda *given: opened.append(given))
+    network = SimpleNamespace(stats=Stats(), events=events, flows_begun=6, now=0, dirty=[])
+    parts: Any = SimpleNamespace(network=network, tables=SimpleNamespace(closed_flows=[]))
+    inside = HostLoopback(cast("Any", Host()), 4)
+    inside.guest = LOOPBACK if outward else GUEST
+    forwards = LoopbackForwards(parts, inside, DescriptorLimit(network.stats), outward=outward)
+    client = CLIENT[:3] + b"\7"
+    forwards.splice(Handover(None), cast("Any", PeerNotes()), (client, 40000), 8080)
+    ends = (client, 40000, LOOPBACK, 8080) if outward else (GUEST, 8080, client, 40000)
+    request = FlowRequest(IPProtocol.TCP, *ends, host=outward)
+    assert opened == [(7, request, None, *ends[2:], not outward)]
