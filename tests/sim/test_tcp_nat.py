@@ -11,6 +11,7 @@ import dpkt
 import pytest
 
 from slirpy.interfaces import Action, LinkFeatures, Verdict
+from slirpy.nat.pumps import READ_SIZE
 from slirpy.nat.tcpflow import NatTcpFlow
 from slirpy.testing import Echo, Remote, SimServer, Sink, Source
 from tests.support.frames6 import GUEST6, WORLD6, know6
@@ -485,6 +486,58 @@ def test_a_slow_guest_holds_up_the_far_end(net: Net) -> None:
     assert flow.queued_out <= 65535
     peer.drain(20_000)
     assert far.unsent == 0
+
+
+@pytest.mark.parametrize("ready", [READ_SIZE // 2 - 1, READ_SIZE // 2])
+@pytest.mark.parametrize("offload", [True, False])
+def test_more_is_read_unless_there_is_enough_for_single_segments(ready: int, offload: bool) -> None:
+    """Enough is half of a read. A link that segments gets whole bursts in any case."""
+    net = Net(features=LinkFeatures(checksum_offload=True, segmentation_offload=True) if offload else None)
+    far = net.host.serve_tcp(WORLD, 80, Remote)
+    peer = Peer(net)
+    peer.open(options(wscale=None))
+    net.run(0.01)
+    (program,) = far.connections
+    program.write(bytes(1_000_000))
+    assert len(peer.drain()) == 1_000_000  # which lets the congestion window grow
+    small = 2 * 1460
+    peer.send(ACK, wnd=small)
+    program.write(bytes(small + ready))
+    net.run(0.01)
+    assert len(peer.receive()) == small
+    program.write(b"more")  # which is not read yet: the guest's window is small
+    net.run(0.01)
+    assert net.stack.flows()[0].queued_out == small + ready
+    peer.send(ACK)
+    enough = ready == READ_SIZE // 2 and not offload
+    assert net.stack.flows()[0].queued_out == (ready if enough else ready + len(b"more"))
+    assert len(peer.drain()) == ready + len(b"more")
+
+
+@pytest.mark.parametrize("address", [WORLD, WORLD6], ids=["IPv4", "IPv6"])
+def test_small_exchanges_delay_no_acknowledgement_that_is_due(address: bytes) -> None:
+    """Of a request it waits for the answer; a keep-alive behind another one is answered at once."""
+    net = Net()
+    far = net.host.serve_tcp(address, 80, Remote)
+    if address == WORLD6:
+        know6(net)
+    peer = Peer(net, address=address, guest=GUEST6 if address == WORLD6 else GUEST, ts=1)
+    peer.open()
+    net.run(0.01)
+    (program,) = far.connections
+    peer.send(ACK | PSH, b"request")
+    assert peer.take() == []  # the acknowledgement is delayed
+    program.write(b"answer")
+    net.run(0.005)
+    answer = peer.one(ACK | PSH)
+    assert (answer.ack, bytes(answer.data)) == (peer.seq, b"answer")
+    peer.ack += len(b"answer")
+    peer.send(ACK)
+    net.send(peer.frame(ACK | PSH, b"request"), peer.frame(ACK, seq=peer.seq + 6))
+    peer.seq += len(b"request")
+    assert peer.one(ACK).ack == peer.seq
+    net.run(0.01)
+    assert bytes(program.received) == b"requestrequest"
 
 
 def test_urgent_data_is_data_in_its_place(net: Net) -> None:
