@@ -199,6 +199,22 @@ def test_a_level_triggered_far_end_is_not_read_again_after_a_short_piece() -> No
     scene.until(lambda: scene.stream.eof)
 
 
+def test_a_level_triggered_far_end_is_read_again_after_a_full_piece() -> None:
+    class Level(Scripted):
+        level_triggered = True
+
+    scene = Scene(lambda owner: Level(owner, bytes(200_000)))
+    scene.until(lambda: len(scene.stream.received) == 200_000)
+
+
+def test_a_far_end_that_has_nothing_is_asked_once() -> None:
+    scene = Scene(Scripted)
+    scene.until(lambda: scene.stream.established)
+    scene.peer.owner.readable()
+    scene.net.run(SECOND)
+    assert scene.peer.calls == ["recv"]
+
+
 def test_a_far_end_that_has_ended_is_not_read() -> None:
     scene = Scene(lambda owner: Scripted(owner, b""))
     scene.until(lambda: scene.stream.eof)
@@ -336,6 +352,7 @@ def test_a_failure_that_is_announced_inside_a_call(call: str) -> None:
         scene.stream.shutdown()
     scene.until(lambda: scene.stream.error)
     assert scene.stream.error == errno.ECONNRESET
+    assert scene.peer.calls[-1] == "close"
     assert not scene.net.stack.tcp_flows
 
 
