@@ -20,6 +20,8 @@ R = TypeVar("R")
 ALWAYS = "always"
 """The part of what is replaced whatever the argument ``patch`` of the network."""
 _OWN = "slirpy.testing.sim."
+_TOOLS = "hypothesis."
+"""Modules that measure real time while programs run, even in callbacks of the garbage collector."""
 
 
 class Switch:
@@ -180,9 +182,12 @@ class Replacements:
             names = getattr(module, "__dict__", None)
             if type(names) is not dict or key.startswith(_OWN):
                 continue
+            keeps = key.startswith(_TOOLS)
             for name, value in list(names.items()):
                 number = id(value)
-                if number in known:
+                if number in known and keeps:
+                    names[name] = known[number][0]
+                elif number in known:
                     real, replacement = known[number]
                     place = self._numbers.setdefault(id(module), len(self._names))
                     if place == len(self._names):

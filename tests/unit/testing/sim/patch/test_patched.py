@@ -100,6 +100,22 @@ def test_modules_imported_by_a_program_are_restored(net: Network, monkeypatch: p
     assert vars(module)["sleep"] is time.sleep
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_hypothesis_measures_real_time(net: Network, monkeypatch: pytest.MonkeyPatch, late: bool) -> None:
+    """Its callback of the garbage collector may run in any program, and must not count as one of its calls."""
+    module = types.ModuleType("hypothesis.part")
+
+    def load() -> None:
+        exec("from time import perf_counter", vars(module))
+        monkeypatch.setitem(sys.modules, "hypothesis.part", module)
+
+    if late:
+        net.run(load, on="client")
+    else:
+        load()
+    assert net.run(lambda: vars(module)["perf_counter"], on="client") is time.perf_counter
+
+
 def test_code_outside_of_programs_keeps_the_real_ones(net: Network) -> None:
     seen: list[Any] = []
 
