@@ -122,7 +122,12 @@ def output(conn: ControlBlock, now: int, emit: Emit) -> bool:
     if state is ESTABLISHED or state in _MAY_SEND:
         # Most arriving segments give no reason to send data. A timer for window probes may be left over.
         idle = not (conn.snd_buf.length or conn.fin_queued or conn.timer_kind is PERSIST or conn.probe)
-        more = not idle and not _send_alone(conn, now, emit) and _send_data(conn, now, emit)
+        if idle:
+            more = False
+        elif conn.fin_queued:
+            more = not _send_fin(conn, now, emit) and _send_data(conn, now, emit)
+        else:
+            more = not _send_alone(conn, now, emit) and _send_data(conn, now, emit)
         rack = conn.rack
         if rack is not None and (conn.snd_nxt != rack.seen_nxt or conn.snd_una != rack.seen_una):
             probe.schedule(conn, rack, now)
@@ -180,8 +185,8 @@ def _send_syn(conn: ControlBlock, now: int, emit: Emit) -> None:
 def _send_alone(conn: ControlBlock, now: int, emit: Emit) -> bool:
     """Send all that there is as one segment, while nothing is in flight: the answer of a small exchange.
 
-    Where that is not so simple, change nothing and return False; :func:`_send_data` would do the same in more steps.
-    ``tests/sim/test_fastpath.py`` turns this off and checks that frames and state are identical.
+    No FIN follows it. Where that is not so simple, change nothing and return False; :func:`_send_data` would do the
+    same in more steps. ``tests/sim/test_fastpath.py`` turns this off and checks that frames and state are identical.
     """
     buf, mss, cc = conn.snd_buf, conn.mss, conn.cc
     size, seq = buf.length, conn.snd_una
@@ -191,7 +196,6 @@ def _send_alone(conn: ControlBlock, now: int, emit: Emit) -> bool:
         or conn.snd_nxt != seq
         or size > conn.snd_wnd
         or size > cc.cwnd
-        or conn.fin_queued
         or conn.slow_path_only
         or conn.sacked
         or conn.dupacks
@@ -222,6 +226,57 @@ def _send_alone(conn: ControlBlock, now: int, emit: Emit) -> bool:
     left = conn.snd_wnd - size if conn.snd_wnd < cc.cwnd else cc.cwnd - size
     if left < mss and cc.cwnd <= conn.snd_wnd:
         conn.cwnd_filled = conn.snd_max
+    return True
+
+
+def _send_fin(conn: ControlBlock, now: int, emit: Emit) -> bool:
+    """Send the FIN after text that has been sent before, or nothing if it was sent, too: the usual end.
+
+    Where that is not so simple, change nothing and return False, as :func:`_send_alone`.
+    """
+    seq, rtt = conn.snd_nxt, conn.rtt
+    flight = (seq - conn.snd_una) & MASK
+    length = conn.snd_buf.length
+    if (
+        flight < length
+        or conn.slow_path_only
+        or conn.sacked
+        or conn.dupacks
+        or conn.snd_max != seq
+        or conn.timer_kind is PERSIST
+    ):
+        return False
+    if flight > length:
+        return True
+    cc = conn.cc
+    if (
+        flight >= conn.snd_wnd
+        or flight >= cc.cwnd
+        or conn.dsack is not None
+        or conn.reassembly.size
+        or rtt.backoff
+        or conn.retries
+        or (not flight and now - conn.sent_at > rtt.base)
+    ):
+        return False
+    options = options_for(conn, now)
+    wnd = window_field(conn)
+    ack_sent(conn)
+    conn.sent_at = now
+    if conn.rack is not None:
+        conn.rack.spans.on_sent(seq, now, False, rtt.srtt)
+    emit(seq, conn.rcv_nxt, ACK | FIN, wnd, options, [], 0)
+    conn.snd_nxt = conn.snd_max = end = (seq + 1) & MASK
+    if conn.rtt_seq is None and not conn.ts_ok:
+        conn.rtt_seq, conn.rtt_time = end, now
+    if conn.timer_kind is not RETRANSMIT:  # as start_timer() does
+        conn.timer_kind = RETRANSMIT
+        conn.timer_at = now + rtt.base
+        conn.progress_at = now
+    conn.probe = False
+    window = cc.cwnd
+    if window <= conn.snd_wnd and window - flight - 1 < conn.mss:
+        conn.cwnd_filled = end
     return True
 
 

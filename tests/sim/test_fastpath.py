@@ -59,15 +59,16 @@ def sent_alone(monkeypatch: pytest.MonkeyPatch) -> list[ControlBlock]:
     sent: list[ControlBlock] = []
     if __compiled__:
         return sent
-    real = sending._send_alone
+    for name in ("_send_alone", "_send_fin"):
+        real = getattr(sending, name)
 
-    def send_alone(conn: ControlBlock, now: int, emit: Emit) -> bool:
-        done = conn.stats is not TcpTwins.slow and real(conn, now, emit)
-        if done:
-            sent.append(conn)
-        return done
+        def send(conn: ControlBlock, now: int, emit: Emit, real: Any = real, name: str = name) -> bool:
+            done: bool = conn.stats is not TcpTwins.slow and real(conn, now, emit)
+            if done and name == "_send_alone":
+                sent.append(conn)
+            return done
 
-    monkeypatch.setattr(sending, "_send_alone", send_alone)
+        monkeypatch.setattr(sending, name, send)
     return sent
 
 

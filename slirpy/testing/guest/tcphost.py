@@ -104,13 +104,12 @@ class TcpStream(abc.ABC):
         self._host.mark(self)
 
     def input(self, segment: Segment, now: int) -> None:
-        """Handle a segment of this connection."""
+        """Handle a segment of this connection; :meth:`service` is due then."""
         conn = self.conn
         segment_arrives(conn, segment, now)
         if not self.established and conn.state in SYNCHRONIZED:
             self.established = True
             self.opened()
-        self._host.marked[self] = None
 
     @abc.abstractmethod
     def service(self, now: int) -> None:
@@ -298,6 +297,7 @@ class TcpHost(abc.ABC, Generic[S]):
                 stream.conn.listen(now)
         if stream is not None:
             stream.input(segment, now)
+            self.marked[stream] = None
         else:
             self._refuse(key, segment)
 

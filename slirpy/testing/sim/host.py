@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from ipaddress import ip_address
 from random import Random
 from typing import Any
@@ -13,13 +13,13 @@ from slirpy.checks import switch
 from slirpy.config.values import as_text, function, host_name
 from slirpy.errors import ConfigError, StateError
 from slirpy.reprs import counted, never_raises
+from slirpy.tcp import Segment
 from slirpy.testing.guest.dns import Lookup
 from slirpy.testing.sim.clock import Clock
 from slirpy.testing.sim.connections import find_connections
 from slirpy.testing.sim.durations import in_nanoseconds
 from slirpy.testing.sim.netstat import SocketInfo, repetitions, sockets_of
 from slirpy.testing.sim.program import Program
-from slirpy.testing.sim.segments import Fields
 from slirpy.testing.sim.sockets import HostSockets
 from slirpy.testing.sim.stack import HostStack
 from slirpy.testing.sim.standstill import Standstill
@@ -65,7 +65,7 @@ class Host(Machine):
         """Functions to call whenever it has booted again, before its programs start."""
         self._make = make
         self._boot = boot
-        self._waiting: list[tuple[bytes, bool]] = []
+        self._waiting: list[Callable[[], None]] = []
         self._stalls = 0
         self.stack = make()
         self.socket_layer = HostSockets(self.stack, self.lookup)
@@ -194,8 +194,8 @@ class Host(Machine):
         self._note("fault", "resume")
         self.stalled = False
         waiting, self._waiting = self._waiting, []
-        for frame, sound in waiting:
-            self.stack.receive(frame, sound)
+        for arrive in waiting:
+            arrive()
         self.stack.resume()
         deferred, self.deferred = self.deferred, []
         for call, argument in deferred:
@@ -253,12 +253,19 @@ class Host(Machine):
     def _note(self, kind: Any, text: str) -> None:
         self.net.trace.note(self.net.now, self.name, kind, text)
 
-    def receive(self, frame: bytes, sound: bool = True, fields: Fields | None = None) -> None:
+    def receive(self, frame: bytes, sound: bool = True) -> None:
         """Take a frame that has arrived; see :class:`~slirpy.testing.sim.path.Path`."""
         if self.stalled:
-            self._waiting.append((frame, sound))
+            self._waiting.append(partial(self.receive, frame, sound))
         else:
-            self.stack.receive(frame, sound, fields)
+            self.stack.receive(frame, sound)
+
+    def receive_segment(self, key: bytes, segment: Segment) -> None:
+        """Take a TCP segment of this flow key that has arrived unchanged."""
+        if self.stalled:
+            self._waiting.append(partial(self.receive_segment, key, segment))
+        else:
+            self.stack.receive_segment(key, segment)
 
     def soon(self, call: Callable[..., object], *args: Any) -> None:
         """Call ``call(*args)`` as soon as the host's processor is free."""

@@ -10,21 +10,23 @@ from typing import TypeAlias
 from slirpy.checks import instance, whole
 from slirpy.links.faultypath import FaultCounters, Faults, FaultyPath
 from slirpy.reprs import never_raises
+from slirpy.tcp import Segment
 from slirpy.testing.sim.narrow import fragment_frames, too_big_frame
 from slirpy.testing.sim.scheduler import Scheduler
 from slirpy.testing.sim.segments import Fields
-from slirpy.testing.sim.trace import FrameRecord, Trace
+from slirpy.testing.sim.trace import FrameRecord, MakeFrame, Trace
 from slirpy.wire import ethernet
 
-__all__ = ["Deliver", "Path", "Plan"]
+__all__ = ["Deliver", "DeliverSegment", "Path", "Plan"]
 
 _UNLIMITED = 1 << 62
 _IP = ethernet.TYPE_IPV4.to_bytes(2, "big"), ethernet.TYPE_IPV6.to_bytes(2, "big")
 
 
-Deliver: TypeAlias = Callable[[bytes, bool, Fields | None], None]
-"""Takes a frame that has arrived; whether nothing has changed it on the way; and the fields of the TCP segment in it,
-which may be None."""
+Deliver: TypeAlias = Callable[[bytes, bool], None]
+"""Takes a frame that has arrived, and whether nothing has changed it on the way."""
+DeliverSegment: TypeAlias = Callable[[bytes, Segment], None]
+"""Takes a TCP segment that has arrived unchanged, after its flow key."""
 Plan: TypeAlias = Callable[["Path", FrameRecord], bool]
 """Faults that a test has chosen: decides about a frame; returns False if it goes its way as usual."""
 
@@ -48,10 +50,12 @@ class Path:
         faults: Faults,
         random: Callable[[], Random],
         back: Callable[[bytes, str], None],
+        deliver_segment: DeliverSegment,
     ) -> None:
         self._scheduler = scheduler
         self._records = trace.records
         self._deliver = deliver
+        self._deliver_segment = deliver_segment
         self._faulty = FaultyPath(random, faults)
         self._faults = faults
         self._rates: list[tuple[int, list[int]]] = []
@@ -157,20 +161,37 @@ class Path:
     def _reopen(self) -> None:
         self._open = not self._cuts and not self._rates and self._held is None
 
-    def carry(self, frame: bytes, fields: Fields | None = None) -> None:
-        """Take a frame from the source; ``fields``: those of the TCP segment in it, if they are known."""
+    def carry(self, frame: bytes) -> None:
+        """Take a frame from the source."""
+        record = FrameRecord(self._scheduler.now, self.source, self.target, frame)
+        self._records.append(record)
+        self._carry(record, len(frame), None)
+
+    def carry_segment(self, key: bytes, segment: Segment, length: int, make: MakeFrame, options: bytes) -> None:
+        """Take a TCP segment from the source as a frame that is made when it is looked at.
+
+        Args:
+            key: flow key of the segment.
+            segment: the segment.
+            length: bytes of the frame.
+            make: makes the frame of segment and options.
+            options: the segment's options, encoded.
+        """
         scheduler = self._scheduler
         now = scheduler.now
-        record = FrameRecord(now, self.source, self.target, frame)
+        record = FrameRecord(now, self.source, self.target, (make, segment, options))
         self._records.append(record)
-        if self._open and self.plan is None and len(frame) <= self._longest:  # most frames
+        deliver = self._deliver_segment
+        if self._open and self.plan is None and length <= self._longest:
             when = self._faulty.delayed(now)
-            if when is None:
-                self._put(record, fields)
-            else:
+            if when is not None:  # most segments
                 record.arrivals = (when,)
-                scheduler.add(when, self._deliver, (frame, True, fields))
-            return
+                scheduler.add(when, deliver, (key, segment))
+                return
+        self._carry(record, length, (key, segment))
+
+    def _carry(self, record: FrameRecord, length: int, fields: Fields | None) -> None:
+        now = self._scheduler.now
         if self._cuts:
             record.fault = "partition"
             for hits in self._cuts:
@@ -181,7 +202,7 @@ class Path:
         else:
             for _, hits in self._rates:
                 hits.append(now)
-            if len(frame) > self._longest and self._narrow(record):
+            if length > self._longest and self._narrow(record):
                 return
             if self.plan is None or not self.plan(self, record):
                 self._put(record, fields)
@@ -222,7 +243,10 @@ class Path:
         arrivals = faulty.put(frame, len(frame), scheduler.now)
         for when, each in arrivals:
             sound = each is frame and not record.changed
-            scheduler.at(when, self._deliver, each, sound, fields if sound else None)
+            if sound and fields is not None:
+                scheduler.add(when, self._deliver_segment, fields)
+            else:
+                scheduler.at(when, self._deliver, each, sound)
             record.arrivals += (when,)
         if len(arrivals) != 1 or arrivals[0][1] is not frame:
             self._explain(record, counters.lost != lost, [each for _, each in arrivals])

@@ -15,7 +15,6 @@ from slirpy.stats import Stats
 from slirpy.testing.cable import NoPoller
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.path import Deliver
-from slirpy.testing.sim.segments import Fields
 
 __all__ = ["Router"]
 
@@ -98,7 +97,7 @@ class Router:
         self._ports[host] = self.stack.attach(cable, NoPoller())
         self.inside.append(host)
 
-        def take(frame: bytes, sound: bool, fields: Fields | None) -> None:
+        def take(frame: bytes, sound: bool) -> None:
             if not self.outside.crashed:
                 self.stack.tick(self._scheduler.now)
                 self.stack.input(self._ports[host], frame)

@@ -13,10 +13,9 @@ from slirpy.tcp.options import NONE, parse
 from slirpy.testing.guest.protocols import ProtocolHost
 from slirpy.testing.guest.slaac import Autoconfiguration
 from slirpy.testing.sim.datagrams import HostUdp
-from slirpy.testing.sim.emitting import Carry
 from slirpy.testing.sim.scheduler import Scheduler
-from slirpy.testing.sim.segments import Fields
-from slirpy.testing.sim.streams import HostTcp
+from slirpy.testing.sim.streams import HostStream, HostTcp
+from slirpy.testing.sim.trace import CarrySegment
 from slirpy.units import US
 from slirpy.wire import ethernet, ipv4, ipv6, tcp
 from slirpy.wire.headers import LAYOUT, LAYOUT6, Layout
@@ -104,7 +103,7 @@ class HostStack(ProtocolHost):
         hostname: name of the host.
         neighbors: MAC addresses of all other hosts by IP address; empty: they are found by ARP and NDP.
         settings: settings of the host's TCP connections.
-        path_to: returns the function that takes frames for a neighbor, by its MAC address; None: it varies.
+        path_to: returns the function that takes segments for a neighbor, by its MAC address; None: it varies.
     """
 
     __slots__ = (
@@ -122,13 +121,13 @@ class HostStack(ProtocolHost):
         hostname: str,
         neighbors: Mapping[bytes, bytes],
         settings: Settings,
-        path_to: Callable[[bytes], Carry] | None = None,
+        path_to: Callable[[bytes], CarrySegment] | None = None,
     ) -> None:
         self._path_to = path_to
         self._base = settings
         self._scheduler = scheduler
         self._neighbors = neighbors
-        self._straight: dict[bytes, tuple[bytes, Carry]] = {}
+        self._straight: dict[bytes, tuple[bytes, CarrySegment]] = {}
         self._stalled = False
         self._watchers: list[Callable[[], None]] = []
         self.dead = False
@@ -148,7 +147,7 @@ class HostStack(ProtocolHost):
         return self.udp_sockets
 
     def make_tcp(self) -> HostTcp:
-        return HostTcp(self, self._base, self.straight_to)
+        return HostTcp(self, self._base, self.straight_to, self.serve)
 
     # ------------------------------------------------------------------------------------------ time
 
@@ -216,28 +215,52 @@ class HostStack(ProtocolHost):
 
     # ---------------------------------------------------------------------------------------- frames
 
-    def receive(self, frame: bytes, sound: bool = True, fields: Fields | None = None) -> None:
+    def receive(self, frame: bytes, sound: bool = True) -> None:
         """Take a frame from the outside.
 
         Args:
             frame: Ethernet frame.
             sound: whether its checksums are known to be right, because nothing has changed it on the way.
-            fields: those of the TCP segment in it, if they are known and for this host: from there, they need not be
-                read.
         """
         if self.dead:
             return
         self.counters.frames_in += 1
-        if fields is not None:
-            key, segment = fields
-            stream = self.tcp.streams.get(key)
-            if stream is None or segment.flags & tcp.SYN:
-                self.tcp.arrive(key, segment, self._scheduler.now)
-            else:
-                stream.input(segment, self._scheduler.now)
-        elif not (sound and self._take_segment(frame)):
+        if not (sound and self._take_segment(frame)):
             self.take_frame(memoryview(frame))
         self.flush()
+
+    def receive_segment(self, key: bytes, segment: Segment) -> None:
+        """Do as :meth:`receive` with a frame for this host, of which only the TCP segment is known.
+
+        Args:
+            key: its flow key.
+            segment: the segment.
+        """
+        if self.dead:
+            return
+        self.counters.frames_in += 1
+        hosted, now = self.tcp, self._scheduler.now
+        stream = hosted.streams.get(key)
+        if stream is None or segment.flags & tcp.SYN:
+            hosted.arrive(key, segment, now)
+            self.flush()
+        else:
+            stream.input(segment, now)
+            self.serve(stream)
+
+    def serve(self, stream: HostStream) -> None:
+        """Do what is due for a stream, and all that follows: :meth:`flush` for one stream, without a mark."""
+        marked = self.tcp.marked
+        if self._sending or self.dead:
+            marked[stream] = None
+            return
+        self._sending = True
+        try:
+            stream.service(self._scheduler.now)
+        finally:
+            self._sending = False
+        if marked or self._out or self._watchers or self.mld.active:
+            self.flush()
 
     def _take_segment(self, frame: bytes) -> bool:
         """Handle a TCP segment in a packet without options and extension headers; False if the frame is another."""
@@ -281,8 +304,8 @@ class HostStack(ProtocolHost):
         self.deliver(header, view)
         self.flush()
 
-    def straight_to(self, destination: bytes) -> tuple[bytes, Carry] | None:
-        """Return the MAC address of a neighbor, and the function that takes frames for it; None: it has none."""
+    def straight_to(self, destination: bytes) -> tuple[bytes, CarrySegment] | None:
+        """Return the MAC address of a neighbor, and the function that takes segments for it; None: it has none."""
         found = self._straight.get(destination)
         if found is None:
             mac = self._neighbors.get(destination)

@@ -21,8 +21,9 @@ from slirpy.tcp.segment import Emit
 from slirpy.tcp.states import CLOSED, FIN_WAIT_2
 from slirpy.testing.guest.ip import IpHost
 from slirpy.testing.guest.tcphost import TcpHost, TcpStream
-from slirpy.testing.sim.emitting import Carry, segment_emitter
+from slirpy.testing.sim.emitting import segment_emitter
 from slirpy.testing.sim.ports import free_port, in_use, overlap
+from slirpy.testing.sim.trace import CarrySegment
 from slirpy.testing.text import error_name
 from slirpy.units import SECOND
 
@@ -148,6 +149,9 @@ class HostStream(TcpStream):
                 self.act()  # less is not announced by a segment of its own
             return data
         return b"" if conn.fin_received else None
+
+    def act(self) -> None:
+        self._host.serve(self)
 
     def shutdown(self) -> None:
         """See :meth:`slirpy.interfaces.StreamPeer.shutdown`."""
@@ -302,17 +306,20 @@ class HostTcp(TcpHost[HostStream]):
     Args:
         guest: the host's stack.
         base: settings of every connection; sizes that depend on the path are replaced.
-        straight_to: returns the MAC address of a neighbor, and the function that takes frames for it; None: segments
-            go the way of all packets.
+        straight_to: returns the MAC address of a neighbor, and the function that takes segments for it; None:
+            segments go the way of all packets.
+        serve: does what is due for a stream, and all that follows.
     """
 
     def __init__(
         self,
         guest: IpHost,
         base: Settings,
-        straight_to: Callable[[bytes], tuple[bytes, Carry] | None],
+        straight_to: Callable[[bytes], tuple[bytes, CarrySegment] | None],
+        serve: Callable[[HostStream], None],
     ) -> None:
         super().__init__(guest)
+        self.serve = serve
         self.straight_to = straight_to
         self.base = base
         self.listeners: dict[int, list[HostListener]] = {}

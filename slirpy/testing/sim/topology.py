@@ -18,7 +18,6 @@ from slirpy.reprs import counted, never_raises
 from slirpy.tcp import Settings
 from slirpy.testing.guest.dhcp import DhcpClient
 from slirpy.testing.sim.clock import TRUE_CLOCK, Clock
-from slirpy.testing.sim.emitting import Carry
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.path import Deliver, Path, Plan
 from slirpy.testing.sim.program import Program
@@ -27,7 +26,7 @@ from slirpy.testing.sim.scheduler import Scheduler
 from slirpy.testing.sim.setup import Setup
 from slirpy.testing.sim.stack import HostStack
 from slirpy.testing.sim.tlskeys import TlsKeys
-from slirpy.testing.sim.trace import Trace
+from slirpy.testing.sim.trace import CarrySegment, Trace
 from slirpy.testing.sim.wellknown import LOOPBACK, MAIN_HOST
 from slirpy.testing.sim.world import World
 from slirpy.testing.text import seconds
@@ -143,7 +142,7 @@ class Topology(World[Program]):
                 mac,
                 self._macs,
                 tcp,
-                lambda target: self._path(host, self._by_mac[target]).carry,
+                lambda target: self._path(host, self._by_mac[target]).carry_segment,
             )
             stack.add_address(own4, 0)
             stack.add_address(own6, 0)
@@ -163,7 +162,7 @@ class Topology(World[Program]):
         mac: bytes,
         neighbors: Mapping[bytes, bytes],
         tcp: Settings,
-        path_to: Callable[[bytes], Carry] | None = None,
+        path_to: Callable[[bytes], CarrySegment] | None = None,
     ) -> HostStack:
         epoch = self.hosts[name].epoch if name in self.hosts else 0
         random = Random(f"{self.seed} host {name} {epoch}")
@@ -295,7 +294,14 @@ class Topology(World[Program]):
             self._paths[target.name, source.name].insert(frame, reason)
 
         path = self._paths[key] = Path(
-            self.scheduler, self.trace, *key, deliver, faults, partial(Random, seed), back
+            self.scheduler,
+            self.trace,
+            *key,
+            deliver,
+            faults,
+            partial(Random, seed),
+            back,
+            target.receive_segment,
         )
         path.plan = self._plan
         return path

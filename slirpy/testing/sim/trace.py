@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
 from struct import Struct
 from typing import Literal, TypeAlias
 
+from slirpy.tcp import Segment
 from slirpy.units import MS
 
-__all__ = ["FrameRecord", "Kind", "NoteRecord", "Record", "Trace"]
+__all__ = ["CarrySegment", "FrameRecord", "Kind", "MakeFrame", "NoteRecord", "Record", "Trace"]
+
+MakeFrame: TypeAlias = Callable[[Segment, bytes], bytes]
+"""Makes the frame of a segment with its encoded options."""
+CarrySegment: TypeAlias = Callable[[bytes, Segment, int, MakeFrame, bytes], None]
+"""Takes a segment: its flow key, the segment, the length of its frame, and the function that makes the frame of the
+segment and its encoded options."""
 
 Kind: TypeAlias = Literal["log", "note", "exception", "fault", "task"]
 """Origin of a line: the program's logging, a test's own note, an exception that ended a program, a fault, or a task
@@ -27,7 +35,6 @@ class FrameRecord:
     Attributes:
         time: virtual nanoseconds at which it was sent.
         source, target: names of the hosts.
-        frame: Ethernet frame, as it travelled: with the change that a fault made.
         arrivals: time of each delivery, in virtual nanoseconds; ``()`` if it is lost, two if it arrives twice. A held
             frame gets its arrivals when it is released.
         fault: reason why it was lost, delayed, repeated or changed, such as ``"loss"`` or ``"partition"``; ``""`` if
@@ -35,21 +42,21 @@ class FrameRecord:
         changed: True if a fault has changed a bit of it.
     """
 
-    __slots__ = ("arrivals", "changed", "fault", "frame", "source", "target", "time")
+    __slots__ = ("_frame", "arrivals", "changed", "fault", "source", "target", "time")
 
     def __init__(
         self,
         time: int,
         source: str,
         target: str,
-        frame: bytes,
+        frame: bytes | tuple[MakeFrame, Segment, bytes],
         arrivals: tuple[int, ...] = (),
         fault: str = "",
     ) -> None:
         self.time = time
         self.source = source
         self.target = target
-        self.frame = frame
+        self._frame = frame
         self.arrivals = arrivals
         self.fault = fault
         self.changed = False
@@ -59,6 +66,19 @@ class FrameRecord:
             f"FrameRecord(time={self.time}, source={self.source!r}, target={self.target!r},"
             f" frame=<{len(self.frame)} bytes>, arrivals={self.arrivals}, fault={self.fault!r})"
         )
+
+    @property
+    def frame(self) -> bytes:
+        """Ethernet frame, as it travelled: with the change that a fault made."""
+        frame = self._frame
+        if isinstance(frame, tuple):  # few frames are looked at, and making one takes long
+            make, segment, options = frame
+            frame = self._frame = make(segment, options)
+        return frame
+
+    @frame.setter
+    def frame(self, frame: bytes) -> None:
+        self._frame = frame
 
     @property
     def lost(self) -> bool:

@@ -44,6 +44,16 @@ class StreamTransport(FlowControl):  # type: ignore[misc] # a private class of a
 
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.FALLBACK
+    # How it begins; set once here, because a test may make thousands.
+    _protocol: Any = None
+    _buffered = False
+    _waiting = False
+    """A call of :meth:`_events` is under way."""
+    _conn_lost = 0
+    _error = 0
+    _failure: BaseException | None = None
+    _closing = _closed = _paused = _eof = _ended = False
+    _empty_waiter: Any = None
 
     def __init__(
         self,
@@ -61,16 +71,8 @@ class StreamTransport(FlowControl):  # type: ignore[misc] # a private class of a
         self._make: Callable[[], Any] | None = make
         self._made = made
         self._server = server
-        self._protocol: Any = None
-        self._buffered = False
         self._buffer = bytearray()
         self._handle = SimHandle(self._events, (), loop, context)
-        self._waiting = False  # a call of _events is under way
-        self._conn_lost = 0
-        self._error = 0
-        self._failure: BaseException | None = None
-        self._closing = self._closed = self._paused = self._eof = self._ended = False
-        self._empty_waiter: Any = None
         self._host: Any = self._handle.processor
         self._ready = loop.scheduler.ready
         if server is not None:

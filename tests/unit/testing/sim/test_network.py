@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from typing import Any
 
 import pytest
 
@@ -15,7 +14,7 @@ from slirpy.testing.errors import UnmetError
 from slirpy.testing.sim.clock import Clock
 from slirpy.testing.sim.network import Network
 from slirpy.testing.sim.path import Path
-from slirpy.testing.sim.trace import FrameRecord
+from slirpy.testing.sim.trace import FrameRecord, MakeFrame
 from slirpy.units import MS, SECOND
 from slirpy.wire import tcp
 from tests.unit.testing.sim.echo import Client, serve
@@ -60,18 +59,25 @@ def test_same_seed_same_frames() -> None:
 @pytest.mark.parametrize("loss", [0.0, 0.2])
 def test_segments_are_those_in_their_frames(monkeypatch: pytest.MonkeyPatch, ipv6: bool, loss: float) -> None:
     """Receivers that read each frame do the same as those that are given what the sender has put into it."""
-    carry, given = Path.carry, [0]
+    carry, given = Path.carry_segment, [0]
 
-    def count(self: Path, frame: bytes, fields: Any = None) -> None:
+    def count(self: Path, key: bytes, segment: Segment, length: int, make: MakeFrame, encoded: bytes) -> None:
         given[0] += 1
+        frame = make(segment, encoded)
+        assert len(frame) == length
         start = 54 if ipv6 else 34
         *_, seq, ack, offset, flags, wnd, _, urg = tcp.HEADER.unpack_from(frame, start)
         data = start + (offset >> 4 << 2)
-        key = frame[22 if ipv6 else 26 : start + 4]
-        options = parse(frame[start + 20 : data])
-        assert fields == (key, Segment(seq, ack, flags, wnd, options, frame[data:], urg))
-        assert type(fields[1]) is Segment
-        carry(self, frame, fields)
+        assert key == frame[22 if ipv6 else 26 : start + 4]
+        assert encoded == frame[start + 20 : data]
+        assert segment == Segment(seq, ack, flags, wnd, parse(encoded), frame[data:], urg)
+        assert type(segment) is Segment
+        carry(self, key, segment, length, make, encoded)
+
+    def as_frame(
+        self: Path, key: bytes, segment: Segment, length: int, make: MakeFrame, encoded: bytes
+    ) -> None:
+        self.carry(make(segment, encoded))
 
     def digest() -> str:
         net = Network(3, path=Faults(loss=loss, duplicate=loss / 2, delay=10 * MS))
@@ -81,10 +87,10 @@ def test_segments_are_those_in_their_frames(monkeypatch: pytest.MonkeyPatch, ipv
         net.run_for(100)
         return net.trace.digest()
 
-    monkeypatch.setattr(Path, "carry", count)
+    monkeypatch.setattr(Path, "carry_segment", count)
     handed_over = digest()
     assert given[0] > 100
-    monkeypatch.setattr(Path, "carry", lambda self, frame, fields=None: carry(self, frame))
+    monkeypatch.setattr(Path, "carry_segment", as_frame)
     assert digest() == handed_over
 
 
