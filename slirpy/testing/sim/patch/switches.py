@@ -80,6 +80,7 @@ class Replacements:
         self._others: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._late: dict[str, Callable[[Replacements, ModuleType], None]] = {}
         self._searched: dict[str, ModuleType] = {}
+        self._last = ""
         self._numbers: dict[int, int] = {}
         """Place of each module, by its number, in the three lists that follow."""
         self._names: list[dict[str, Any]] = []
@@ -172,8 +173,11 @@ class Replacements:
         Args:
             forwards: whether they have the real functions; otherwise they were imported while those were replaced.
         """
-        if len(self._searched) == len(sys.modules):
+        # Modules come last, so neither the number nor the last name alone shows that one has replaced another.
+        last = next(reversed(sys.modules))
+        if len(self._searched) == len(sys.modules) and last == self._last:
             return
+        self._last = last
         known = self._values if forwards else self._back
         for key, module in list(sys.modules.items()):
             if self._searched.get(key) is module:

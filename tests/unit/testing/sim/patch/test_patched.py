@@ -100,6 +100,18 @@ def test_modules_imported_by_a_program_are_restored(net: Network, monkeypatch: p
     assert vars(module)["sleep"] is time.sleep
 
 
+def test_a_module_that_comes_when_another_one_goes(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = types.ModuleType("first_of_two"), types.ModuleType("second_of_two")
+    for module in (first, second):
+        exec("from time import sleep", vars(module))
+    sys.modules["first_of_two"] = first
+    net.run(lambda: vars(first)["sleep"](1), on="client")
+    del sys.modules["first_of_two"]
+    monkeypatch.setitem(sys.modules, "second_of_two", second)
+    net.run(lambda: vars(second)["sleep"](1), on="client")
+    assert net.now == 2 * SECOND
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_hypothesis_measures_real_time(net: Network, monkeypatch: pytest.MonkeyPatch, late: bool) -> None:
     """Its callback of the garbage collector may run in any program, and must not count as one of its calls."""
