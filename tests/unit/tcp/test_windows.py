@@ -203,6 +203,17 @@ def test_a_fin_rides_on_the_data_that_fill_the_congestion_window() -> None:
     assert [(sent.flags, len(sent.data)) for sent in s.out] == [("A", 1000)] * 9 + [("FPA", 1000)]
 
 
+@pytest.mark.rfc("9438", "5.8")
+@pytest.mark.parametrize(("text", "filled"), [(9_500, True), (500, False)])
+def test_a_fin_after_text_that_fills_the_congestion_window(text: int, filled: bool) -> None:
+    """The window is full until the FIN is acknowledged; beside that, nothing lets it grow."""
+    s = passive(wnd=65535, mss=1000)
+    s.write(bytes(text))
+    s.shutdown()
+    assert s.out[-1].flags == "FA"
+    assert s.conn.cwnd_filled == (s.conn.snd_max if filled else None)
+
+
 @pytest.mark.rfc("5681", "3 fin")
 @pytest.mark.parametrize("sack", [False, True])
 def test_after_a_time_out_a_fin_waits_for_its_turn(sack: bool) -> None:
