@@ -237,14 +237,7 @@ def _send_fin(conn: ControlBlock, now: int, emit: Emit) -> bool:
     seq, rtt = conn.snd_nxt, conn.rtt
     flight = (seq - conn.snd_una) & MASK
     length = conn.snd_buf.length
-    if (
-        flight < length
-        or conn.slow_path_only
-        or conn.sacked
-        or conn.dupacks
-        or conn.snd_max != seq
-        or conn.timer_kind is PERSIST
-    ):
+    if flight < length or conn.slow_path_only or conn.sacked or conn.dupacks or conn.snd_max != seq:
         return False
     if flight > length:
         return True

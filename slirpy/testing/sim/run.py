@@ -15,6 +15,7 @@ from slirpy.errors import ConfigError, StateError
 from slirpy.testing.errors import UnmetError
 from slirpy.testing.sim.durations import in_nanoseconds
 from slirpy.testing.sim.errors import DeadlockError, ProgramError
+from slirpy.testing.sim.garbage import Garbage
 from slirpy.testing.sim.host import Host
 from slirpy.testing.sim.idle import is_activity
 from slirpy.testing.sim.logs import LogCapture
@@ -42,6 +43,7 @@ class Run(Topology):
         self._failure: tuple[Program, BaseException] | None = None
         self._checks: list[tuple[str, Callable[[], object]]] = []
         self._running = False
+        self._garbage = Garbage()
         self._logs = LogCapture(self.trace, self.scheduler)
         self._replaced: AbstractContextManager[None] | None = None
         """The context of :meth:`replaced`, while it is entered."""
@@ -213,7 +215,7 @@ class Run(Topology):
             raise StateError("the network is running already; wait in the program itself, or start another one")
         self._running = True
         self._logs.start()
-        scheduler = self.scheduler
+        scheduler, garbage = self.scheduler, self._garbage
         rounds, at = 0, self.now
         try:
             if any(host.programs for host in self.hosts.values()):
@@ -231,6 +233,8 @@ class Run(Topology):
                     self._check()
                 if predicate():
                     return True
+                if scheduler.number >= garbage.due:
+                    garbage.collect(scheduler.number)
                 following = scheduler.run_next(end)
                 if following is None or following > end:
                     break

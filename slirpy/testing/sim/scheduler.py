@@ -37,17 +37,18 @@ class Scheduler:
 
     Attributes:
         now: virtual nanoseconds.
+        number: that of the event that was scheduled last.
         ready: the calls that are ready: processor, function, its one argument. The loop appends to it, too.
         halted: whether :meth:`run_ready` returns after this round.
     """
 
-    __slots__ = ("_cancelled", "_events", "_number", "_shuffle", "halted", "now", "ready")
+    __slots__ = ("_cancelled", "_events", "_shuffle", "halted", "now", "number", "ready")
 
     def __init__(self, shuffle: Random | None = None) -> None:
         self.now = 0
         self.halted = False
         self._shuffle = shuffle
-        self._number = 0
+        self.number = 0
         self._events: list[tuple[int, int, Call, tuple[Any, ...]]] = []
         self._cancelled: set[int] = set()
         self.ready: deque[tuple[Processor | None, Callable[[Any], object], Any]] = deque()
@@ -62,7 +63,7 @@ class Scheduler:
 
     def add(self, when: int, call: Call, args: tuple[Any, ...]) -> int:
         """Do as :meth:`at`, with the arguments in a tuple, which takes half of the time."""
-        self._number = number = self._number + 1
+        self.number = number = self.number + 1
         heappush(self._events, (when, number, call, args))
         return number
 

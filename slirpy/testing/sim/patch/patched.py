@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
+from slirpy.testing.sim.garbage import postpone, restore
 from slirpy.testing.sim.patch.clocks import replace_time
 from slirpy.testing.sim.patch.dates import replace_dates
 from slirpy.testing.sim.patch.descriptors import replace_descriptors
@@ -41,6 +42,7 @@ def _everything() -> Replacements:
         replace_trio,
     ):
         replace(made)
+    made.other(postpone, restore)
     return made
 
 

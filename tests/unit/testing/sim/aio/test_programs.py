@@ -109,10 +109,11 @@ def test_a_killed_program_closes_its_sockets(net: Network) -> None:
         await (await asyncio.start_server(wait, None, 9)).serve_forever()
 
     async def main() -> bytes:
-        reader, _writer = await asyncio.open_connection("server", 9)
+        reader, writer = await asyncio.open_connection("server", 9)
         await asyncio.sleep(1)
         program.kill()
         received = await reader.read()
+        writer.close()
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("198.18.0.1", 9)
         return received

@@ -114,7 +114,7 @@ def test_a_module_that_comes_when_another_one_goes(net: Network, monkeypatch: py
 
 @pytest.mark.parametrize("late", [False, True])
 def test_hypothesis_measures_real_time(net: Network, monkeypatch: pytest.MonkeyPatch, late: bool) -> None:
-    """Its callback of the garbage collector may run in any program, and must not count as one of its calls."""
+    """Callbacks of the garbage collector run in any program, and must not count as calls of that program."""
     module = types.ModuleType("hypothesis.part")
 
     def load() -> None:
