@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from slirpy.interfaces import Buffer
 from slirpy.tcp import Segment
 from slirpy.tcp.options import NONE, TIMESTAMP, TIMESTAMP_WORD, TcpOptions, parse
 from slirpy.tcp.segment import Emit
 from slirpy.testing.guest.host import GuestCounters
-from slirpy.testing.sim.trace import CarrySegment, MakeFrame
+from slirpy.testing.sim.trace import CarrySegment
 from slirpy.wire import tcp
 from slirpy.wire.checksum import ones_sum
 from slirpy.wire.headers import LAYOUT, LAYOUT6, Layout
@@ -66,12 +68,16 @@ def segment_emitter(
         counters.frames_out += 1
         payload = b"".join(parts) if length else b""
         segment = new(Segment, (seq, ack, flags, wnd, parsed, payload, urg, 0))
-        carry(key, segment, headers + len(options) + length, make, options)
+        # Fields, and not the segment: they stay in the trace, and take less memory.
+        late = make, seq, ack, flags, wnd, options, payload, urg
+        carry(key, segment, headers + len(options) + length, late)
 
     return emit
 
 
-def _frame_maker(layout: Layout, macs: bytes, key: bytes, ports: int) -> MakeFrame:
+def _frame_maker(
+    layout: Layout, macs: bytes, key: bytes, ports: int
+) -> Callable[[int, int, int, int, bytes, bytes, int], bytes]:
     """Return a function that makes frames of the segments of one connection, with checksums.
 
     Args:
@@ -79,8 +85,7 @@ def _frame_maker(layout: Layout, macs: bytes, key: bytes, ports: int) -> MakeFra
         ports: sum of the ports.
     """
 
-    def make(segment: Segment, options: bytes) -> bytes:
-        seq, ack, flags, wnd, _, payload, urg, _ = segment
+    def make(seq: int, ack: int, flags: int, wnd: int, options: bytes, payload: bytes, urg: int) -> bytes:
         header_length = tcp.HEADER_LENGTH + len(options)
         size = header_length + len(payload)
         addresses = ones_sum(key[:-4])

@@ -14,7 +14,7 @@ from slirpy.tcp import Segment
 from slirpy.testing.sim.narrow import fragment_frames, too_big_frame
 from slirpy.testing.sim.scheduler import Scheduler
 from slirpy.testing.sim.segments import Fields
-from slirpy.testing.sim.trace import FrameRecord, MakeFrame, Trace
+from slirpy.testing.sim.trace import FrameRecord, LateFrame, Trace
 from slirpy.wire import ethernet
 
 __all__ = ["Deliver", "DeliverSegment", "Path", "Plan"]
@@ -167,19 +167,18 @@ class Path:
         self._records.append(record)
         self._carry(record, len(frame), None)
 
-    def carry_segment(self, key: bytes, segment: Segment, length: int, make: MakeFrame, options: bytes) -> None:
+    def carry_segment(self, key: bytes, segment: Segment, length: int, frame: LateFrame) -> None:
         """Take a TCP segment from the source as a frame that is made when it is looked at.
 
         Args:
             key: flow key of the segment.
             segment: the segment.
             length: bytes of the frame.
-            make: makes the frame of segment and options.
-            options: the segment's options, encoded.
+            frame: makes the frame.
         """
         scheduler = self._scheduler
         now = scheduler.now
-        record = FrameRecord(now, self.source, self.target, (make, segment, options))
+        record = FrameRecord(now, self.source, self.target, frame)
         self._records.append(record)
         deliver = self._deliver_segment
         if self._open and self.plan is None and length <= self._longest:

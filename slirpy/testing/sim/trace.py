@@ -10,14 +10,15 @@ from typing import Literal, TypeAlias
 from slirpy.tcp import Segment
 from slirpy.units import MS
 
-__all__ = ["CarrySegment", "FrameRecord", "Kind", "MakeFrame", "NoteRecord", "Record", "Trace"]
+__all__ = ["CarrySegment", "FrameRecord", "Kind", "LateFrame", "NoteRecord", "Record", "Trace"]
 
-MakeFrame: TypeAlias = Callable[[Segment, bytes], bytes]
-"""Makes the frame of a segment with its encoded options."""
-CarrySegment: TypeAlias = Callable[[bytes, Segment, int, MakeFrame, bytes], None]
-"""Takes a segment: its flow key, the segment, the length of its frame, and the function that makes the frame of the
-segment and its encoded options."""
-
+LateFrame: TypeAlias = tuple[
+    Callable[[int, int, int, int, bytes, bytes, int], bytes], int, int, int, int, bytes, bytes, int
+]
+"""A frame that is made when it is looked at: a function, and its arguments, the fields of a segment. These are its
+sequence number, ACK, flags, window, encoded options, payload, and urgent pointer."""
+CarrySegment: TypeAlias = Callable[[bytes, Segment, int, LateFrame], None]
+"""Takes a segment: its flow key, the segment, and the length of its frame, and the frame."""
 Kind: TypeAlias = Literal["log", "note", "exception", "fault", "task"]
 """Origin of a line: the program's logging, a test's own note, an exception that ended a program, a fault, or a task
 that began or ended."""
@@ -49,7 +50,7 @@ class FrameRecord:
         time: int,
         source: str,
         target: str,
-        frame: bytes | tuple[MakeFrame, Segment, bytes],
+        frame: bytes | LateFrame,
         arrivals: tuple[int, ...] = (),
         fault: str = "",
     ) -> None:
@@ -72,8 +73,8 @@ class FrameRecord:
         """Ethernet frame, as it travelled: with the change that a fault made."""
         frame = self._frame
         if isinstance(frame, tuple):  # few frames are looked at, and making one takes long
-            make, segment, options = frame
-            frame = self._frame = make(segment, options)
+            make, seq, ack, flags, wnd, options, payload, urg = frame
+            frame = self._frame = make(seq, ack, flags, wnd, options, payload, urg)
         return frame
 
     @frame.setter

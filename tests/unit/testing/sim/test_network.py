@@ -14,7 +14,7 @@ from slirpy.testing.errors import UnmetError
 from slirpy.testing.sim.clock import Clock
 from slirpy.testing.sim.network import Network
 from slirpy.testing.sim.path import Path
-from slirpy.testing.sim.trace import FrameRecord, MakeFrame
+from slirpy.testing.sim.trace import FrameRecord, LateFrame
 from slirpy.units import MS, SECOND
 from slirpy.wire import tcp
 from tests.unit.testing.sim.echo import Client, serve
@@ -61,23 +61,21 @@ def test_segments_are_those_in_their_frames(monkeypatch: pytest.MonkeyPatch, ipv
     """Receivers that read each frame do the same as those that are given what the sender has put into it."""
     carry, given = Path.carry_segment, [0]
 
-    def count(self: Path, key: bytes, segment: Segment, length: int, make: MakeFrame, encoded: bytes) -> None:
+    def count(self: Path, key: bytes, segment: Segment, length: int, late: LateFrame) -> None:
         given[0] += 1
-        frame = make(segment, encoded)
+        frame = late[0](*late[1:])
         assert len(frame) == length
         start = 54 if ipv6 else 34
         *_, seq, ack, offset, flags, wnd, _, urg = tcp.HEADER.unpack_from(frame, start)
         data = start + (offset >> 4 << 2)
         assert key == frame[22 if ipv6 else 26 : start + 4]
-        assert encoded == frame[start + 20 : data]
-        assert segment == Segment(seq, ack, flags, wnd, parse(encoded), frame[data:], urg)
+        options = parse(frame[start + 20 : data])
+        assert segment == Segment(seq, ack, flags, wnd, options, frame[data:], urg)
         assert type(segment) is Segment
-        carry(self, key, segment, length, make, encoded)
+        carry(self, key, segment, length, late)
 
-    def as_frame(
-        self: Path, key: bytes, segment: Segment, length: int, make: MakeFrame, encoded: bytes
-    ) -> None:
-        self.carry(make(segment, encoded))
+    def as_frame(self: Path, key: bytes, segment: Segment, length: int, late: LateFrame) -> None:
+        self.carry(late[0](*late[1:]))
 
     def digest() -> str:
         net = Network(3, path=Faults(loss=loss, duplicate=loss / 2, delay=10 * MS))
