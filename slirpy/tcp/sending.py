@@ -230,9 +230,10 @@ def _send_alone(conn: ControlBlock, now: int, emit: Emit) -> bool:
 
 
 def _send_fin(conn: ControlBlock, now: int, emit: Emit) -> bool:
-    """Send the FIN after text that has been sent before, or nothing if it was sent, too: the usual end.
+    """Send the FIN in a segment without text, once all text has been sent: the usual end of a connection.
 
-    Where that is not so simple, change nothing and return False, as :func:`_send_alone`.
+    If the FIN has been sent, too, nothing is due. Where it is not so simple, change nothing and return False, as
+    :func:`_send_alone`.
     """
     seq, rtt = conn.snd_nxt, conn.rtt
     flight = (seq - conn.snd_una) & MASK

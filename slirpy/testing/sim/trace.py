@@ -81,6 +81,11 @@ class FrameRecord:
     def frame(self, frame: bytes) -> None:
         self._frame = frame
 
+    def __getstate__(self) -> object:
+        """Return what is pickled, with the frame itself."""
+        self.frame  # noqa: B018 # makes it
+        return super().__getstate__()
+
     @property
     def lost(self) -> bool:
         """True if it is never delivered."""

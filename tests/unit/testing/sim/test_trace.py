@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import pickle
 from collections.abc import Callable
 
 import pytest
 
+from slirpy.testing import Network
 from slirpy.testing.sim.trace import FrameRecord, Kind, NoteRecord, Trace
 
 
@@ -111,3 +114,26 @@ def test_fates(arrivals: tuple[int, ...], fault: str, text: str) -> None:
 @pytest.mark.parametrize(("kind", "line"), [("log", "text"), ("note", "text"), ("fault", "fault: text")])
 def test_lines(kind: Kind, line: str) -> None:
     assert NoteRecord(0, "a", kind, "text").line == line
+
+
+def test_records_can_be_pickled() -> None:
+    """A campaign on several machines may return them; frames that nobody has looked at are made then."""
+    with Network() as net:
+        net.host("server").run(serve)
+        net.run(visit, on="client")
+    records = [each for each in net.trace.records if isinstance(each, FrameRecord)]
+    copies = pickle.loads(pickle.dumps(records))
+    assert len(records) > 5
+    assert [(copy.time, copy.arrivals, copy.frame) for copy in copies] == [
+        (record.time, record.arrivals, record.frame) for record in records
+    ]
+
+
+async def serve() -> None:
+    await (await asyncio.start_server(lambda _, writer: writer.close(), "server", 80)).serve_forever()
+
+
+async def visit() -> None:
+    reader, writer = await asyncio.open_connection("server", 80)
+    await reader.read()
+    writer.close()
