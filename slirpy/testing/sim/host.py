@@ -119,8 +119,9 @@ class Host(Machine):
 
         Raises:
             ConfigError: something else.
-            StateError: the host has crashed.
+            StateError: the host has crashed, or the network is closed.
         """
+        self.net.check_open()
         if self.crashed:
             raise StateError(f"host {self.name} has crashed; call restart() first")
         started: Program = self.net.launch(self, program, name)
@@ -156,6 +157,7 @@ class Host(Machine):
         """
         if not self.crashed:
             raise StateError(f"host {self.name} is running; crash() it first")
+        self.net.check_open()
         self._note("fault", "restart")
         self.epoch += 1
         self.stalled, self._stalls = False, 0

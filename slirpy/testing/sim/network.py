@@ -138,7 +138,9 @@ class Network(Run):
 
         Raises:
             ConfigError: not a fault, or a host that is not of the network, or one behind a router; see :meth:`path`.
+            StateError: the network is closed.
         """
+        self.check_open()
         for fault in faults:
             instance("fault", fault, KINDS, 'a fault, such as Lose(Flow("client", "server"), 1)')
             injected = Injected(fault)
@@ -222,7 +224,11 @@ class Network(Run):
         )
 
     def close(self) -> None:
-        """End all programs, and give back what extensions hold. Harmless when repeated."""
+        """End all programs, and give back what extensions hold. Harmless when repeated.
+
+        Nothing can be run afterwards, but :meth:`report` works.
+        """
+        self.closed = True
         for host in self.hosts.values():
             host.stack.dead = True  # nothing is sent any more
         for host in self.hosts.values():

@@ -211,6 +211,7 @@ class Run(Topology):
         program: Program | None = None,
     ) -> bool:
         """Go from event to event; returns whether the predicate became true."""
+        self.check_open()
         if self._running:
             raise StateError("the network is running already; wait in the program itself, or start another one")
         self._running = True

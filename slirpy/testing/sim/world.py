@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
 
+from slirpy.errors import StateError
 from slirpy.testing.sim.scheduler import Processor, Scheduler
 from slirpy.testing.sim.tlskeys import TlsKeys
 from slirpy.testing.sim.trace import Trace
@@ -29,6 +30,7 @@ class World(abc.ABC, Generic[P]):
         epoch_ns: time of day at which it began, in nanoseconds since 1970.
         hosts: the hosts by name.
         extensions: runners of programs, such as the asyncio loop, by name; closed with the network.
+        closed: True once it is closed: nothing runs any more.
     """
 
     seed: int
@@ -39,11 +41,17 @@ class World(abc.ABC, Generic[P]):
     epoch_ns: int
     hosts: dict[str, Any]
     extensions: dict[str, Any]
+    closed: bool = False
 
     @property
     def now(self) -> int:
         """Virtual nanoseconds since the beginning."""
         return self.scheduler.now
+
+    def check_open(self) -> None:
+        """Raise StateError if the network is closed."""
+        if self.closed:
+            raise StateError("the network is closed; make a new one")
 
     @abc.abstractmethod
     def resolve(self, name: str) -> list[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 
 import pytest
 
@@ -12,6 +13,7 @@ from slirpy.tcp import Segment, Settings
 from slirpy.tcp.options import parse
 from slirpy.testing.errors import UnmetError
 from slirpy.testing.sim.clock import Clock
+from slirpy.testing.sim.faults import Crash
 from slirpy.testing.sim.network import Network
 from slirpy.testing.sim.path import Path
 from slirpy.testing.sim.trace import FrameRecord, LateFrame
@@ -220,6 +222,27 @@ def test_restart_keeps_the_disk() -> None:
     server.restart()
     assert server.disk == {"log": b"1"}
     assert talk(net).error == errno.ECONNREFUSED
+
+
+CLOSED: list[Callable[[Network], object]] = [
+    lambda net: net.run(print, on="server"),
+    lambda net: net.run(print, on="another"),
+    lambda net: net.hosts["server"].run(print),
+    lambda net: net.hosts["server"].restart(),
+    lambda net: net.run_for(1),
+    lambda net: net.settle(),
+    lambda net: net.inject(Crash(1, 1, "server")),
+]
+
+
+@pytest.mark.parametrize("call", CLOSED)
+def test_closed(call: Callable[[Network], object]) -> None:
+    """StateError says so, and not that a host has crashed."""
+    with network() as net:
+        talk(net)
+    with pytest.raises(StateError, match="the network is closed"):
+        call(net)
+    assert "again" in str(net.report())
 
 
 def test_settle() -> None:
