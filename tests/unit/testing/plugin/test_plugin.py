@@ -40,7 +40,11 @@ async def echo(line):
 """
 
 
-PLAIN = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:asyncio", "-p", "no:anyio")
+PLAIN = [
+    argument
+    for name in ("cacheprovider", "xdist", "asyncio", "anyio", "schemathesis")  # the last imports requests
+    for argument in ("-p", f"no:{name}")
+]
 
 
 def run(pytester: pytest.Pytester, tests: str, *options: str) -> pytest.RunResult:
