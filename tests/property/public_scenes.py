@@ -20,6 +20,7 @@ from slirpy.tcp import Connection, Segment, Settings, State
 from slirpy.testing import (
     Clock,
     Flow,
+    FrameRecord,
     Guest,
     History,
     Lose,
@@ -199,6 +200,7 @@ INSTANCES: dict[str, Callable[[Scene], object]] = {
     "testing.Host": lambda scene: scene.hosts.host("a"),
     "testing.Path": lambda scene: scene.hosts.path("a", "b"),
     "testing.Clock": lambda scene: Clock(),
+    "testing.FrameRecord": lambda scene: FrameRecord(0, "a", "b", bytes(60)),
     "tcp.Connection": lambda scene: scene.connection,
     "tcp.Connection.connect": lambda scene: Connection(),
     "tcp.Connection.listen": lambda scene: Connection(),
@@ -413,6 +415,7 @@ GOOD: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "Stack.policy =": lambda scene: {"policy": ["deny any"]},
     "Slirp.dns_records =": lambda scene: {"records": ["a.test=192.0.2.1"]},
     "Stack.dns_records =": lambda scene: {"records": ["a.test=192.0.2.1"]},
+    "testing.FrameRecord.frame =": lambda scene: {"frame": bytes(60)},
     "testing.Path.faults =": lambda scene: {"faults": Faults()},
     "testing.Path.mtu =": lambda scene: {"mtu": 1400},
     "testing.Resetter": lambda scene: {},

@@ -77,7 +77,7 @@ LEFT_OUT: dict[str, str] = {
     "takes groups of hosts: tests/unit/testing/sim/test_network.py": "testing.Network.partition",
     "methods that the parts of a simulated network call among themselves": """
         testing.Run.launch testing.Run.failed testing.Run.follow testing.Host.boot testing.Host.receive
-        testing.Host.soon
+        testing.Host.receive_segment testing.Host.soon testing.Path.carry_segment
         testing.Path.carry testing.Path.cut testing.Path.restore testing.Path.insert testing.Path.send
         testing.Path.slow testing.Path.unslow testing.Program.ended testing.Program.exited testing.Program.fail
         testing.Router.plug_in testing.Clock.monotonic

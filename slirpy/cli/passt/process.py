@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 _LATE = (
+    "slirpy.cli.confined",
     "slirpy.cli.tables",
     "dpkt",
     "dpkt.dhcp",
@@ -45,7 +46,7 @@ _LATE = (
     "shutil",
     "socket",
 )
-_PARTS = ("wire", "tcp", "core", "nat", "services", "host")
+_PARTS = ("wire", "tcp", "core", "nat", "services", "host", "drive", "sandbox")
 """Parts of slirpy whose modules the first packet of a kind imports."""
 FAILED = 1
 """Exit status of every failure, as with the originals."""

@@ -7,6 +7,7 @@ from hashlib import sha256
 from struct import Struct
 from typing import Literal, TypeAlias
 
+from slirpy.checks import octets
 from slirpy.tcp import Segment
 from slirpy.units import MS
 
@@ -79,7 +80,8 @@ class FrameRecord:
 
     @frame.setter
     def frame(self, frame: bytes) -> None:
-        self._frame = frame
+        octets("frame", frame)
+        self._frame = bytes(frame)
 
     def __getstate__(self) -> object:
         """Return what is pickled, with the frame itself."""

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import detect_legacy_windows
 
+from slirpy import __compiled__
 from slirpy._version import __version__
 from slirpy.cli.app import COMMANDS, app
 from slirpy.cli.tables import MOST_FLOWS, amount, print_report
@@ -22,6 +23,8 @@ from slirpy.core.flows import FlowInfo
 from slirpy.stats import Stats
 from tests.support.repository import REPOSITORY
 from tests.unit.cli.command import slirpy
+
+VERSION = f"slirpy {__version__}{' (compiled)' if __compiled__ else ''}\n"
 
 
 def invoke(*arguments: str) -> Result:
@@ -33,7 +36,7 @@ def invoke(*arguments: str) -> Result:
 
 def test_version() -> None:
     result = slirpy("--version")
-    assert (result.returncode, result.stdout, result.stderr) == (0, f"slirpy {__version__}\n", "")
+    assert (result.returncode, result.stdout, result.stderr) == (0, VERSION, "")
 
 
 def test_python_m_slirpy_is_the_same() -> None:
@@ -45,7 +48,7 @@ def test_python_m_slirpy_is_the_same() -> None:
         timeout=30,
         check=True,
     )
-    assert result.stdout == f"slirpy {__version__}\n"
+    assert result.stdout == VERSION
 
 
 def test_help_names_the_commands_and_has_examples() -> None:

@@ -176,6 +176,7 @@ def test_an_interrupt_while_modules_are_imported_ends_in_silence(module: str, ar
     assert result.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
 
 
+@pytest.mark.needs("interpreted", detail="all compiled modules are in one library, which is loaded first")
 def test_main_imports_nothing_before_interrupts_are_settled() -> None:
     """Modules that are loaded before are loaded with Python's own handler, which ends in a traceback."""
     result = slirpy(

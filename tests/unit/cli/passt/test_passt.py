@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from slirpy.cli.passt.services import ServiceFilter, without_services
 from slirpy.errors import ConfigError, SlirpyError
 from slirpy.links import CallbackLink
 from slirpy.wire import arp
-from tests.support.repository import environment
+from tests.support.repository import PACKAGE, REPOSITORY, environment
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="slirpy-passt needs Linux")
 PROGRAM = [sys.executable, "-c", "from slirpy.cli.passt.passt import main; main()"]
@@ -99,9 +100,16 @@ def test_a_descriptor_that_is_no_connection(kind: str, says: str) -> None:
 
 
 @contextmanager
-def running(*words: str, pass_fds: tuple[int, ...] = ()) -> Iterator[subprocess.Popen[str]]:
+def running(
+    *words: str, pass_fds: tuple[int, ...] = (), package: Path = REPOSITORY
+) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [*PROGRAM, *NETWORK, *words], env=environment(), pass_fds=pass_fds, stderr=subprocess.PIPE, text=True
+        [*PROGRAM, *NETWORK, *words],
+        env=environment() | {"PYTHONPATH": str(package)},
+        cwd=package,  # where Python looks first
+        pass_fds=pass_fds,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     with process:
         try:
@@ -154,6 +162,25 @@ def test_one_off_ends_with_its_guest(tmp_path: Path) -> None:
             ask(guest)
             assert pid.read_text() == f"{process.pid}\n"
         assert process.wait(20) == 0
+
+
+@linux
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root becomes another user")
+def test_another_user_need_not_be_able_to_read_the_package(tmp_path: Path) -> None:
+    """A virtual environment below /root, for example, is of no use to nobody."""
+    private = tmp_path / "private"
+    shutil.copytree(PACKAGE, private / "slirpy", ignore=shutil.ignore_patterns("__pycache__"))
+    private.chmod(0o700)
+    with running("-f", "-s", str(tmp_path / "x.sock"), package=private) as process:
+        with socket.socket(socket.AF_UNIX) as guest:
+            guest.connect(bound(process))
+            ask(guest)
+        uid = next(
+            line.split()[1]
+            for line in Path(f"/proc/{process.pid}/status").read_text().splitlines()
+            if line.startswith("Uid:")
+        )
+        assert uid != "0"
 
 
 @linux
