@@ -180,7 +180,7 @@ MAY_BE_EMPTY = (
     "FlowRequest names", "RulePolicy.may_resolve name", "links.CaptureLink name", "links.Recorder.interface name",
     "links.TraceLink name", "links.inet host", "links.multicast interface", "testing.Guest hostname",
     "testing.History.invoke process", "testing.Run.always name", "testing.Run.note text", "testing.Host.note text",
-    "testing.Topology.resolve name", "testing.Network.report failure",
+    "testing.Topology.resolve name", "testing.Host.lookup name", "testing.Network.report failure",
     "testing.Script.inject flags", "testing.Script.expect flags", "testing.flag_bits letters",
     "testing.run_text text", "testing.run_text name",
 )  # fmt: skip
