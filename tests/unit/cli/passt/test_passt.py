@@ -170,6 +170,8 @@ def test_another_user_need_not_be_able_to_read_the_package(tmp_path: Path) -> No
     """A virtual environment below /root, for example, is of no use to nobody."""
     private = tmp_path / "private"
     shutil.copytree(PACKAGE, private / "slirpy", ignore=shutil.ignore_patterns("__pycache__"))
+    for library in REPOSITORY.glob("*__mypyc.*.so"):  # of a compiled package, beside it
+        shutil.copy(library, private)
     private.chmod(0o700)
     with running("-f", "-s", str(tmp_path / "x.sock"), package=private) as process:
         with socket.socket(socket.AF_UNIX) as guest:
