@@ -263,10 +263,8 @@ def _send_fin(conn: ControlBlock, now: int, emit: Emit) -> bool:
     conn.snd_nxt = conn.snd_max = end = (seq + 1) & MASK
     if conn.rtt_seq is None and not conn.ts_ok:
         conn.rtt_seq, conn.rtt_time = end, now
-    if conn.timer_kind is not RETRANSMIT:  # as start_timer() does
-        conn.timer_kind = RETRANSMIT
-        conn.timer_at = now + rtt.base
-        conn.progress_at = now
+    if conn.timer_kind is not RETRANSMIT:
+        start_timer(conn, now)
     conn.probe = False
     window = cc.cwnd
     if window <= conn.snd_wnd and window - flight - 1 < conn.mss:

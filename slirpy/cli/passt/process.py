@@ -46,7 +46,7 @@ _LATE = (
     "shutil",
     "socket",
 )
-_PARTS = ("wire", "tcp", "core", "nat", "services", "host", "drive", "sandbox")
+_PARTS = ("wire", "tcp", "core", "nat", "services", "host", "sandbox")
 """Parts of slirpy whose modules the first packet of a kind imports."""
 FAILED = 1
 """Exit status of every failure, as with the originals."""

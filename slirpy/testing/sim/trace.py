@@ -85,7 +85,7 @@ class FrameRecord:
 
     def __getstate__(self) -> object:
         """Return what is pickled, with the frame itself."""
-        self.frame  # noqa: B018 # makes it
+        self._frame = self.frame
         return super().__getstate__()
 
     @property
