@@ -52,10 +52,9 @@ from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.outside import HostLoopback, OutwardDatagrams, accept_outward
 from slirpy.nat.ownports import OwnAddresses
 from slirpy.nat.questions import Questions
-from slirpy.nat.recheck import recheck
 from slirpy.nat.routes import LOOPBACK, LOOPBACK6, Router
 from slirpy.nat.targets import NamedTargets
-from slirpy.nat.tcp import TcpNat
+from slirpy.nat.tcpdemand import TcpOnDemand
 from slirpy.nat.udp import UdpNat
 from slirpy.reprs import counted, never_raises
 from slirpy.services.dhcp import DhcpService, LeaseBook, LeaseInfo, LeaseStore
@@ -69,6 +68,7 @@ from slirpy.wire import dhcp6
 if TYPE_CHECKING:
     from slirpy.audit.trail import AuditTrail
     from slirpy.config.policy import Rule
+    from slirpy.nat.tcp import TcpNat
     from slirpy.services.tftp import TftpService
 
 __all__ = ["Stack"]
@@ -148,17 +148,17 @@ class Stack(IPStack):
         if config.flow_rate:
             router.openings = TokenBuckets(parts.network.ports, config.flow_rate)
         descriptors = self._descriptors = DescriptorLimit(parts.network.stats)
-        self._tcp = TcpNat(parts, host, router, descriptors)
+        tcp = self._tcp_on_demand = TcpOnDemand(parts, host, router, descriptors, first_bytes, self.load_tcp)
         self._udp = UdpNat(parts, host, router, descriptors)
-        self._tcp.inspector = self._udp.holding.inspector = first_bytes
+        self._udp.holding.inspector = first_bytes
         load_for(config.policy)
         self._ping = IcmpNat(parts, host, router, self._udp, descriptors)
-        if config.proxy is not None:
-            self._udp.proxies = self._ping.proxies = self._tcp.load_proxies()
         flow_openers = FlowOpeners(
-            self._tcp.open_tcp, self._udp.input_udp, self._ping.input_echo, self._ping.input_error
+            tcp.open_tcp, self._udp.input_udp, self._ping.input_echo, self._ping.input_error
         )
         super().__init__(parts, flow_openers)
+        if config.proxy is not None:
+            self._udp.proxies = self._ping.proxies = tcp.load().load_proxies()
         self.tick(now)
         if audit is not None:
             parts.network.events = audit
@@ -214,7 +214,7 @@ class Stack(IPStack):
 
             self._tftp = TftpService(config, self)
             self.bind((config.gateway_address, config.gateway_address6, ROUTER), _TFTP_PORT, self._tftp)
-        self._hostfwds = Forwards(host, self._tcp, self._udp, self._forward_target)
+        self._hostfwds = Forwards(host, tcp.open_inbound, self._udp, self._forward_target)
         try:
             for rule in config.hostfwd:
                 self._hostfwds.add(rule)
@@ -234,6 +234,11 @@ class Stack(IPStack):
     def flow_count(self) -> int:
         """Number of flows."""
         return len(self.tcp_flows) + len(self._udp.flows) + len(self._ping.flows) + self._hostfwds.flow_count
+
+    @property
+    def _tcp(self) -> TcpNat:
+        """The NAT of TCP."""
+        return self._tcp_on_demand.load()
 
     def lead_inside(self, inside: Inside, *, local: bool = False) -> None:
         """Retry forwards that a guest refuses on that guest's own loopback, which ``inside`` reaches.
@@ -287,6 +292,8 @@ class Stack(IPStack):
         check_redirects(checked, self.config.net, self.config.net6)
         load_for(checked)
         self._router.policy = checked
+        from slirpy.nat.recheck import recheck
+
         reset = recheck(self._tcp, self._udp, self._ping, self.neighbors)
         if self.network.events is not None:
             self.network.events.policy_changed(checked, reset)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
+from slirpy.interfaces import Events
 from slirpy.units import SECOND
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
@@ -16,7 +17,7 @@ if not TYPE_CHECKING:
 else:
     from dataclasses import dataclass
 
-__all__ = ["ENDS", "FlowInfo", "History", "NeighborInfo", "describe", "ending"]
+__all__ = ["ENDS", "FlowInfo", "History", "NeighborInfo", "describe", "ending", "report_end"]
 
 ENDS: Final = ("CLOSED", "REFUSED", "RESET", "TIMED-OUT", "UNREACHABLE", "ABORTED")
 """Ways in which flows end. CLOSED is the orderly end of TCP, and the idle timeout of UDP and ICMP."""
@@ -95,6 +96,13 @@ def describe(
         *queued,
         (now - started) / SECOND,
         (now - last_activity) / SECOND,
+    )
+
+
+def report_end(events: Events, serial: int, info: FlowInfo) -> None:
+    """Report the end of a flow."""
+    events.flow_ended(
+        serial, info.state, info.bytes_in, info.bytes_out, info.packets_in, info.packets_out, info.age
     )
 
 

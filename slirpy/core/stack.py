@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from slirpy.checks import moment
 from slirpy.core.arp import Arp
 from slirpy.core.arrival import FlowOpeners
 from slirpy.core.demux import Demux
-from slirpy.core.fastpath import tcp_fastpath, tcp_fastpath6
 from slirpy.core.flows import NeighborInfo
 from slirpy.core.fragments import Fragments
 from slirpy.core.fragments6 import Fragments6
@@ -23,6 +22,7 @@ from slirpy.core.guard import Guard
 from slirpy.core.icmp import Icmp
 from slirpy.core.ipinput import IPInput
 from slirpy.core.ndp import Ndp
+from slirpy.core.network import Network
 from slirpy.core.parts import Parts
 from slirpy.core.port import LinkPort, check_port
 from slirpy.core.querier import Querier
@@ -37,6 +37,9 @@ from slirpy.wire import ethernet
 from slirpy.wire.headers import LAYOUT, LAYOUT6
 from slirpy.wire.ipv4 import TCP, UDP
 
+if TYPE_CHECKING:
+    from slirpy.core.tcpflow import TcpFlow
+
 __all__ = ["IPStack"]
 
 _MIN_TCP: Final = LAYOUT.segment.size
@@ -45,6 +48,13 @@ _MIN_TCP6: Final = LAYOUT6.segment.size
 _MIN_UDP6: Final = LAYOUT6.datagram.size
 _IPV6: Final = 0x86
 """First byte of the EtherType of IPv6; that of IPv4 and ARP is 8."""
+
+
+def _no_flows(
+    network: Network, flows: dict[bytes, TcpFlow], port: LinkPort, frame: memoryview, checksummed: bool
+) -> bool:
+    """Stand for the fast path of TCP before the first connection: no frame belongs to a flow."""
+    return False
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -79,6 +89,8 @@ class IPStack:
         self.conversations = tables.conversations
         self.stream_services = tables.stream_services
         self.fastpath = not network.config.hub
+        no_flows: Callable[[Network, dict[bytes, TcpFlow], LinkPort, memoryview, bool], bool] = _no_flows
+        self._tcp_fastpath = self._tcp_fastpath6 = no_flows
         self._tables = tables
         self._ip = parts.ip
         self.on_attach: Callable[[LinkPort, Poller], None] | None = None
@@ -101,6 +113,12 @@ class IPStack:
         self._input = IPInput(
             network, neighbors, parts.errors, self.fragments, self.fragments6, demux, inbound, self._ndp
         )
+
+    def load_tcp(self) -> None:
+        """Import the fast paths of TCP, with its engine. It must be called before the first connection is made."""
+        from slirpy.core.fastpath import tcp_fastpath, tcp_fastpath6
+
+        self._tcp_fastpath, self._tcp_fastpath6 = tcp_fastpath, tcp_fastpath6
 
     @property
     def now(self) -> int:
@@ -224,7 +242,8 @@ class IPStack:
             # In this order the checks for IPv6 cost IPv4 nothing. With IPv6, byte 23 is one of an address.
             protocol = view[23]
             if protocol == TCP:
-                if length >= _MIN_TCP and tcp_fastpath(self.network, self.tcp_flows, port, view, checksummed):
+                fastpath = self._tcp_fastpath
+                if length >= _MIN_TCP and fastpath(self.network, self.tcp_flows, port, view, checksummed):
                     return False
             elif protocol == UDP and udp_fastpath(
                 self.network, self.udp_paths, self.fragments, port, view, checksummed
@@ -270,14 +289,15 @@ class IPStack:
         if view[12] == _IPV6:
             return self._take_fast6(port, view, checksummed)
         if view[23] == TCP:
-            return tcp_fastpath(self.network, self.tcp_flows, port, view, checksummed)
+            return self._tcp_fastpath(self.network, self.tcp_flows, port, view, checksummed)
         return udp_fastpath(self.network, self.udp_paths, self.fragments, port, view, checksummed)
 
     def _take_fast6(self, port: LinkPort, view: memoryview, checksummed: bool) -> bool:
         """Try the fast paths for IPv6."""
         length = len(view)
         if length >= _MIN_TCP6 and view[20] == TCP:
-            return tcp_fastpath6(self.network, self.tcp_flows, port, view, checksummed)
+            fastpath = self._tcp_fastpath6
+            return fastpath(self.network, self.tcp_flows, port, view, checksummed)
         return length >= _MIN_UDP6 and udp_fastpath6(
             self.network, self.udp_paths, self.fragments, port, view, checksummed
         )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from slirpy.core.flows import History
 from slirpy.core.paths import ServicePath, UdpPath
 from slirpy.core.ports import free_port
-from slirpy.core.tcpflow import TcpFlow
 from slirpy.interfaces import Service, StreamService
 from slirpy.wire.ip import flow_key
+
+if TYPE_CHECKING:
+    from slirpy.core.tcpflow import TcpFlow
 
 __all__ = ["HISTORY", "FlowTables"]
 

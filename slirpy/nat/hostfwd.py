@@ -21,7 +21,6 @@ from slirpy.interfaces import (
 )
 from slirpy.nat.inside import Handover, LoopbackForwards, UdpDetour
 from slirpy.nat.preceded import PrecededStream
-from slirpy.nat.tcp import TcpNat
 from slirpy.nat.udp import UdpNat
 from slirpy.records import Protocol
 from slirpy.wire import proxyheader
@@ -32,6 +31,8 @@ if not TYPE_CHECKING:
     from slirpy.records import replace
 else:
     from dataclasses import replace
+
+    from slirpy.nat.tcpflow import NatTcpFlow
 
 __all__ = ["Forwards"]
 
@@ -51,13 +52,20 @@ class Forwards:
     """All port forwards of one network.
 
     Args:
+        open_inbound: see :meth:`slirpy.nat.tcp.TcpNat.open_inbound`.
         guest_address: returns the current destination of rules without a guest address.
     """
 
-    def __init__(self, host: HostNetwork, tcp: TcpNat, udp: UdpNat, guest_address: Callable[[], bytes]) -> None:
+    def __init__(
+        self,
+        host: HostNetwork,
+        open_inbound: Callable[[StreamPeer, bytes, int, bytes, int], NatTcpFlow],
+        udp: UdpNat,
+        guest_address: Callable[[], bytes],
+    ) -> None:
         self.udp = udp
         self._host = host
-        self._tcp = tcp
+        self._open_inbound = open_inbound
         self._guest_address = guest_address
         self._active: dict[HostForward, list[_Active]] = {}
         self._loopbacks: dict[bytes, LoopbackForwards] = {}
@@ -131,7 +139,7 @@ class Forwards:
                 raise ForwardError(_explain(rule, index, error)) from error
         chosen = replace(rule, host_port=active[0].address[1]) if rule.path is None else rule
         self._active[chosen] = active
-        self._note(chosen, active, self._tcp.router.own_ports.add)
+        self._note(chosen, active, self.udp.router.own_ports.add)
         return chosen
 
     @staticmethod
@@ -143,7 +151,7 @@ class Forwards:
                 note(protocol, *each.address)
 
     def _check_guest(self, rule: HostForward) -> None:
-        network = self._tcp.network
+        network = self.udp.network
         config, guest = network.config, rule.guest_address
         if guest is None or network.may_be_guest(guest.packed):
             return
@@ -162,7 +170,7 @@ class Forwards:
         def accept(accepted: AcceptedStream) -> StreamOwner:
             guest = self.guest(rule)
             peer = accepted.peer
-            if not self._tcp.router.admits:
+            if not self.udp.router.admits:
                 peer.abort()
                 return Handover(None)
             if rule.proxy_header:
@@ -205,7 +213,7 @@ class Forwards:
             handover = Handover(None)
             loopback.splice(handover, peer, place, guest_port, outcome)
             return handover
-        flow = self._tcp.open_inbound(peer, *place, guest, guest_port)
+        flow = self._open_inbound(peer, *place, guest, guest_port)
         flow.on_outcome = outcome
         if loopback is None or loopback.local:
             return flow
@@ -223,7 +231,7 @@ class Forwards:
         if active is None:
             known = ", ".join(map(str, self._active)) or "none"
             raise ForwardError(f'hostfwd "{rule}": no such forward; active are: {known}')
-        self._note(rule, active, self._tcp.router.own_ports.remove)
+        self._note(rule, active, self.udp.router.own_ports.remove)
         for each in active:
             each.close()
 

@@ -22,7 +22,6 @@ from slirpy.nat.refusals import ERRNO_CAUSES, tell_errno
 from slirpy.nat.reports import out_of_time, relay, sent_echo
 from slirpy.nat.routes import Route, Router, onward_ttl
 from slirpy.nat.udp import UdpNat
-from slirpy.tcp.pathmtu import refused_by_icmp, too_big
 from slirpy.units import SECOND
 from slirpy.wire import icmp, ipv4
 from slirpy.wire.icmps import messages_of
@@ -273,6 +272,8 @@ class IcmpNat(DatagramNat[IcmpFlow]):
         flow = self.tables.tcp_flows.get(quote.destination + quote.source + second + first)
         if flow is None:
             return False
+        from slirpy.tcp.pathmtu import refused_by_icmp, too_big  # with the engine, for the first connection
+
         conn, seq = flow.conn, int.from_bytes(quote.transport[4:8], "big")
         if trouble.error == errno.EMSGSIZE:
             taken = too_big(

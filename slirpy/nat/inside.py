@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from itertools import count
 
-from slirpy.core.flows import FlowInfo
+from slirpy.core.flows import FlowInfo, report_end
 from slirpy.core.parts import Parts
 from slirpy.fair import OUTSIDE, Shares
 from slirpy.interfaces import (
@@ -33,7 +33,6 @@ from slirpy.interfaces import (
 )
 from slirpy.nat.flow import DatagramFlow
 from slirpy.nat.limits import DescriptorLimit
-from slirpy.nat.oversight import report_end
 from slirpy.nat.routes import LOOPBACK, LOOPBACK6
 from slirpy.nat.splice import Splice
 from slirpy.records import Protocol

@@ -1,15 +1,13 @@
-"""Oversight of TCP flows: their first bytes, and the events that they cause."""
+"""Oversight of TCP flows: what they began with, and their first bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from slirpy.core.flows import FlowInfo
 from slirpy.core.network import Network
 from slirpy.core.tcpflow import TcpFlow
 from slirpy.interfaces import (
     Action,
-    Events,
     FirstBytes,
     FlowRequest,
     IPProtocol,
@@ -23,7 +21,7 @@ from slirpy.nat.pumps import PumpedFlow
 from slirpy.nat.routes import Router
 from slirpy.wire.ip import split_key
 
-__all__ = ["inspected", "report_end", "request_of"]
+__all__ = ["inspected", "request_of"]
 
 
 def request_of(flow: TcpFlow) -> FlowRequest:
@@ -63,10 +61,3 @@ def inspected(
         return network.call_at(network.now + delay, call)
 
     return InspectedStream(peer, flow, first, found, aside, later)
-
-
-def report_end(events: Events, serial: int, info: FlowInfo) -> None:
-    """Report the end of a flow."""
-    events.flow_ended(
-        serial, info.state, info.bytes_in, info.bytes_out, info.packets_in, info.packets_out, info.age
-    )

@@ -69,14 +69,16 @@ _TIMESTAMPS: Final = 12
 class TcpNat(FlowKeeper):
     """Opens, finds and ends TCP flows."""
 
-    def __init__(self, parts: Parts, host: HostNetwork, router: Router, descriptors: DescriptorLimit) -> None:
+    def __init__(
+        self, parts: Parts, host: HostNetwork, router: Router, descriptors: DescriptorLimit, secret: bytes
+    ) -> None:
         self.parts = parts
         self.network = parts.network
         self.neighbors = parts.neighbors
         self.tables = parts.tables
         self.host = host
         self.router = router
-        self._secret = parts.network.random.randbytes(16)
+        self._secret = secret
         self.opening = Shares(MAX_OPENING)
         self.open = Shares(MAX_FLOWS)
         self.over = Shares(MAX_TIME_WAIT)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from slirpy.config.text import with_port
 from slirpy.core.arrival import Arrival
-from slirpy.core.flows import FlowInfo, describe, ending
+from slirpy.core.flows import FlowInfo, describe, ending, report_end
 from slirpy.core.neighbor import Neighbor, Neighbors
 from slirpy.core.network import Network
 from slirpy.core.parts import Parts
@@ -29,7 +29,6 @@ from slirpy.nat.exchange import exchange, exchange6
 from slirpy.nat.inspected import InspectedStream
 from slirpy.nat.memory import MemoryBudget
 from slirpy.nat.outcomes import Pending
-from slirpy.nat.oversight import report_end
 from slirpy.nat.pumps import PumpedFlow
 from slirpy.nat.refusals import UNHEARD, refuse_by_host, refuse_by_rule
 from slirpy.nat.reports import out_of_time
