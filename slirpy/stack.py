@@ -27,7 +27,6 @@ from slirpy.core.arrival import FlowOpeners
 from slirpy.core.flows import FlowInfo
 from slirpy.core.network import ROUTER
 from slirpy.core.parts import Parts
-from slirpy.core.pins import Pins
 from slirpy.core.stack import IPStack
 from slirpy.core.translation import Translation
 from slirpy.errors import ConfigError, ForwardError
@@ -59,8 +58,7 @@ from slirpy.nat.udp import UdpNat
 from slirpy.reprs import counted, never_raises
 from slirpy.services.dhcp import DhcpService, LeaseBook, LeaseInfo, LeaseStore
 from slirpy.services.dhcp6 import Dhcp6Service
-from slirpy.services.dns import DnsService
-from slirpy.services.dns.pinning import PinnedNames
+from slirpy.services.dns import DnsOnDemand
 from slirpy.services.guestfwd import GuestForwards, TargetOpener
 from slirpy.stats import Stats
 from slirpy.wire import dhcp6
@@ -69,6 +67,7 @@ if TYPE_CHECKING:
     from slirpy.audit.trail import AuditTrail
     from slirpy.config.policy import Rule
     from slirpy.nat.tcp import TcpNat
+    from slirpy.services.dns.pinning import PinnedNames
     from slirpy.services.tftp import TftpService
 
 __all__ = ["Stack"]
@@ -183,21 +182,19 @@ class Stack(IPStack):
                 dhcp6.SERVER_PORT,
                 Dhcp6Service(config, self, self._leases),
             )
-        pins = Pins(config.dns_grace, router.is_own)
-        names = PinnedNames(pins, self, translation)
-        self.on_detach = names.lost
-        self._dns = DnsService(
+        self._dns = DnsOnDemand(
             config,
             self,
             host,
             guests=self._leases,
             translation=translation,
-            names=names,
+            is_own=router.is_own,
             policy=lambda: router.policy,
             events=lambda: parts.network.events,
+            made=self._use_names,
         )
-        names.ask_of(self._dns.ask_for, self._dns.give_up)
-        router.names = names
+        if config.policy is not None:
+            self._dns.load()
         router.lease_of = self._leases.hostname_of
         if audit is not None:
             audit.lease_of = self._leases.hostname_of
@@ -291,6 +288,8 @@ class Stack(IPStack):
         checked: Policy | None = option("policy").check(policy)
         check_redirects(checked, self.config.net, self.config.net6)
         load_for(checked)
+        if checked is not None:
+            self._dns.load()  # for its names
         self._router.policy = checked
         from slirpy.nat.recheck import recheck
 
@@ -305,11 +304,11 @@ class Stack(IPStack):
         Raises:
             ConfigError: not a list of records.
         """
-        return list(self._dns.local.records)
+        return list(self._dns.load().local.records)
 
     @dns_records.setter
     def dns_records(self, records: Sequence[DnsRecord | str]) -> None:
-        self._dns.local.replace(option("dns_records").check(records))
+        self._dns.load().local.replace(option("dns_records").check(records))
 
     def _lease_changed(self, mac: bytes, address: bytes, hostname: str, what: str) -> None:
         if self.network.events is not None:
@@ -326,6 +325,10 @@ class Stack(IPStack):
             return self.neighbors.first_heard(config.first_guest6) or config.first_guest6
         first = config.dhcpstart_address
         return self._leases.v4.first_lease() or self.neighbors.first_heard(first) or first
+
+    def _use_names(self, names: PinnedNames) -> None:
+        self._router.names = names
+        self.on_detach = names.lost
 
     def _dns_stream(self, owner: StreamOwner, flow: FlowRequest) -> StreamPeer:
         link = self.neighbors.get(flow.source_bytes).port

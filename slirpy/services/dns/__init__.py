@@ -1,5 +1,13 @@
 """The DNS server of the virtual network: a forwarder with a cache and local names."""
 
-from slirpy.services.dns.server import DnsService
+from slirpy.lazy import exports
 
-__all__ = ["DnsService"]
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if TYPE_CHECKING:
+    from slirpy.services.dns.ondemand import DnsOnDemand
+    from slirpy.services.dns.server import DnsService
+
+__all__ = ["DnsOnDemand", "DnsService"]
+
+if not TYPE_CHECKING:  # a type checker assumes that a module with this function has every name
+    __getattr__, __dir__ = exports(__name__, {"ondemand": "DnsOnDemand", "server": "DnsService"})

@@ -431,7 +431,7 @@ def test_errors_of_a_function_are_raised_in_the_program(said: Any) -> None:
 
 def test_records_are_replaced_while_the_network_runs() -> None:
     with Slirp(Config(dns_records=["a.test=192.0.2.1", "*.w.test=192.0.2.9"])) as net:
-        local = net._stack._dns.local
+        local = net._stack._dns.load().local
         assert [str(record.value) for record in net.dns_records] == ["192.0.2.1", "192.0.2.9"]
         net.dns_records = ["b.test=192.0.2.2"]
         assert [record.name for record in net.dns_records] == ["b.test"]
