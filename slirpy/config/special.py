@@ -7,7 +7,7 @@ multicast or reserved; networks for documentation, which lead nowhere, are harml
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from ipaddress import ip_network
 
 from slirpy.config.embedded import embedded_ipv4
@@ -38,6 +38,7 @@ _UNPINNED6 = ("2001::/32", "2001:10::/28", "2001:20::/28", "2002::/16")
 """Within 2000::/3: Teredo, ORCHID and 6to4."""
 
 
+@cache
 def _numbers(networks: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
     """Return the right shift and the remaining prefix of each network."""
     parsed = map(ip_network, networks)
@@ -47,12 +48,9 @@ def _numbers(networks: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
     )
 
 
-_CLOSED4_NUMBERS, _SPECIAL4_NUMBERS = _numbers(_CLOSED4), _numbers(_SPECIAL4)
-_SPECIAL6_NUMBERS, _UNPINNED6_NUMBERS = _numbers(_SPECIAL6), _numbers(_UNPINNED6)
 _NEAR = (*WORDS["link-local"], *WORDS["metadata"])
 _NEAR4 = tuple(network for network in _NEAR if ":" not in network)
-_NEAR4_NUMBERS = _numbers(_NEAR4)
-_NEAR6_NUMBERS = _numbers(tuple(network for network in _NEAR if network not in _NEAR4))
+_NEAR6 = tuple(network for network in _NEAR if network not in _NEAR4)
 _REMEMBERED = 1024
 """Addresses whose kind is remembered."""
 _ISATAP = (bytes.fromhex("00005efe"), bytes.fromhex("02005efe"))
@@ -61,15 +59,15 @@ _GLOBAL = 0x20
 _NAT64 = bytes.fromhex("0064ff9b0000000000000000")
 
 
-def _within(number: int, networks: tuple[tuple[int, int], ...]) -> bool:
-    return any(number >> shift == prefix for shift, prefix in networks)
+def _within(number: int, networks: tuple[str, ...]) -> bool:
+    return any(number >> shift == prefix for shift, prefix in _numbers(networks))
 
 
-def _lies_outside(address: bytes, special4: bool, special6: tuple[tuple[int, int], ...]) -> bool:
+def _lies_outside(address: bytes, special4: bool, special6: tuple[str, ...]) -> bool:
     """Report whether an address is global unicast: with ``special4`` outside of all special IPv4 ranges too."""
     number = int.from_bytes(address, "big")
     if len(address) == 4:
-        return not _within(number, _CLOSED4_NUMBERS) and not (special4 and _within(number, _SPECIAL4_NUMBERS))
+        return not _within(number, _CLOSED4) and not (special4 and _within(number, _SPECIAL4))
     if address[:12] == _NAT64 or (address[0] & 0xE0 == _GLOBAL and address[8:12] in _ISATAP):
         inner = all(
             _lies_outside(embedded.to_bytes(4, "big"), special4, special6)
@@ -85,13 +83,13 @@ def is_internet(address: bytes) -> bool:
 
     An address of NAT64 (64:ff9b::/96) is what the IPv4 address in it is.
     """
-    return _lies_outside(address, True, _SPECIAL6_NUMBERS)
+    return _lies_outside(address, True, _SPECIAL6)
 
 
 @lru_cache(_REMEMBERED)
 def is_pinnable(address: bytes) -> bool:
     """Report whether an answer from outside may make an address count for a name."""
-    return _lies_outside(address, False, _UNPINNED6_NUMBERS)
+    return _lies_outside(address, False, _UNPINNED6)
 
 
 @lru_cache(_REMEMBERED)
@@ -99,6 +97,6 @@ def is_near(address: bytes) -> bool:
     """Report whether an address is link-local or that of a metadata service, or may lead to one."""
     number = int.from_bytes(address, "big")
     if len(address) == 4:
-        return _within(number, _NEAR4_NUMBERS)
+        return _within(number, _NEAR4)
     inner = embedded_ipv4(address)
-    return _within(number, _NEAR6_NUMBERS) or any(_within(each, _NEAR4_NUMBERS) for each in inner)
+    return _within(number, _NEAR6) or any(_within(each, _NEAR4) for each in inner)

@@ -34,7 +34,7 @@ _Fastpath: TypeAlias = Callable[
 def _fastpath(layout: Layout) -> _Fastpath:
     """Return the fast path of an IP family."""
     kind, versions, whole = layout.kind, layout.versions, layout.whole
-    words = frozenset(layout.word(UDP, hops) for hops in range(1, 256))
+    words = layout.words(UDP)
     transport_at, addresses_at = layout.transport_at, layout.addresses_at
     payload_at = layout.datagram.size
     header_in_total = layout.header_in_total

@@ -12,6 +12,9 @@ from slirpy.config.values import as_text
 from slirpy.errors import LinkError
 from slirpy.errortext import strerror
 
+if sys.platform == "linux":
+    import fcntl
+
 __all__ = ["open_tap", "probe"]
 
 # <linux/if_tun.h>
@@ -60,7 +63,6 @@ def open_tap(name: str, *, existing: bool = False, offloads: bool = True) -> tup
     switch("offloads", offloads)
     if sys.platform != "linux":
         raise LinkError(f"TAP links need Linux; this is {sys.platform}")
-    import fcntl
     import socket
 
     if not 0 < len(name.encode()) <= _NAME_LENGTH:
@@ -115,8 +117,6 @@ def probe(fd: int) -> tuple[int, bool, bool]:
     """
     if sys.platform != "linux":
         raise LinkError(f"TAP links need Linux; this is {sys.platform}")
-    import fcntl
-
     try:
         name, flags = struct.unpack("16sH22x", fcntl.ioctl(fd, _TUNGETIFF, bytes(40)))
     except OSError as error:

@@ -10,7 +10,7 @@ from slirpy.sandbox.syscalls import c_library, call
 
 __all__ = ["NET_BIND_SERVICE", "drop_bounding_set", "drop_capabilities", "no_new_privileges", "not_dumpable"]
 
-_PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 23, 24, 4, 38
+_PR_CAPBSET_DROP, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 24, 4, 38
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _VERSION_3 = 0x20080522
 _HEADER = Struct("=Ii")
@@ -46,8 +46,7 @@ def drop_bounding_set() -> None:
     """
     for number in range(_LAST + 1):
         try:
-            if _prctl(_PR_CAPBSET_READ, number):
-                _prctl(_PR_CAPBSET_DROP, number)
+            _prctl(_PR_CAPBSET_DROP, number)
         except PermissionError:
             return
         except OSError:

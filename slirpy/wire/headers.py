@@ -56,9 +56,11 @@ class Layout:
     def __init__(self, six: bool) -> None:
         header_length = ipv6.HEADER_LENGTH if six else ipv4.HEADER_LENGTH
         self.kind = ethernet.TYPE_IPV6 if six else ethernet.TYPE_IPV4
-        # Everything but the mark of a router (RFC 3168, section 5), which the slow path reports.
+        # Everything but the mark of a router (RFC 3168, section 5), the last of four values of the ECN field, which
+        # the slow path reports.
         version, shift = (range(0x6000, 0x7000), 4) if six else (range(0x4500, 0x4600), 0)
-        self.versions = frozenset(value for value in version if value >> shift & 3 != 3)
+        unmarked = (range(first, first + (3 << shift)) for first in version[:: 4 << shift])
+        self.versions: frozenset[int] = frozenset().union(*unmarked)
         reserved = 0x8000  # which receivers ignore
         self.whole: frozenset[int | bytes] = frozenset(
             (b"",) if six else (0, ipv4.DF, reserved, reserved | ipv4.DF)
@@ -88,6 +90,11 @@ class Layout:
     def word(self, protocol: int, hops: int) -> int:
         """Return the value of ``word``."""
         return hops << 8 | protocol if self.has_header_sum else protocol << 8 | hops
+
+    def words(self, protocol: int) -> frozenset[int]:
+        """Return the values of ``word`` for packets that may be carried one hop or further."""
+        first, second, last = (self.word(protocol, hops) for hops in (1, 2, 255))
+        return frozenset(range(first, last + 1, second - first))
 
     def middle(self, protocol: int, hops: int, fragment: int = 0) -> bytes:
         """Return the bytes between ``total`` and the checksum, or the addresses; the identification is 0."""
