@@ -87,8 +87,22 @@ def run(command: Callable[[], int]) -> NoReturn:
     streams.flush_errors(sys.stderr)
     if number is not None:
         _die(number)
-    gc.freeze()  # the interpreter would search everything for garbage, which ends with the process anyway
-    raise SystemExit(status)
+    _leave(status)
+
+
+def _leave(status: int) -> NoReturn:
+    """End this process without taking the interpreter apart, which takes 3 ms and ends with the process anyway.
+
+    Threads that are left keep the usual end, which waits for those that are no daemons.
+    """
+    import atexit
+    import os
+    import threading
+
+    if threading.active_count() > 1:
+        raise SystemExit(status)
+    atexit._run_exitfuncs()
+    os._exit(status)
 
 
 def _die(number: int) -> None:
