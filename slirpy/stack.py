@@ -48,7 +48,6 @@ from slirpy.nat.icmp import IcmpNat
 from slirpy.nat.inside import Inside, LoopbackForwards
 from slirpy.nat.inspection import first_bytes, load_for
 from slirpy.nat.limits import DescriptorLimit
-from slirpy.nat.outside import HostLoopback, OutwardDatagrams, accept_outward
 from slirpy.nat.ownports import OwnAddresses
 from slirpy.nat.questions import Questions
 from slirpy.nat.routes import LOOPBACK, LOOPBACK6, Router
@@ -66,6 +65,7 @@ from slirpy.wire import dhcp6
 if TYPE_CHECKING:
     from slirpy.audit.trail import AuditTrail
     from slirpy.config.policy import Rule
+    from slirpy.nat.outside import OutwardDatagrams
     from slirpy.nat.tcp import TcpNat
     from slirpy.services.dns.pinning import PinnedNames
     from slirpy.services.tftp import TftpService
@@ -249,13 +249,19 @@ class Stack(IPStack):
 
         Addresses have ``size`` bytes.
         """
+        from slirpy.nat.outside import accept_outward
+
         return partial(accept_outward, self._outward(size), port)
 
     def outward_datagrams(self, size: int, port: int) -> OutwardDatagrams:
         """Make the owner of a UDP socket on a guest's loopback, whose datagrams go to a port of the host's."""
+        from slirpy.nat.outside import OutwardDatagrams
+
         return OutwardDatagrams(self._outward(size), port)
 
     def _outward(self, size: int) -> LoopbackForwards:
+        from slirpy.nat.outside import HostLoopback
+
         return self._hostfwds.outward(
             size,
             lambda: LoopbackForwards(

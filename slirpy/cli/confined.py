@@ -198,12 +198,12 @@ class _Files:
             self.looks_up = True
 
     def _of_reports(self, reporting: Reporting) -> None:
-        from slirpy.cli.capture import parse_capture
-
         if reporting.capture_dir is not None:
             self.write.append(reporting.capture_dir)
         names = [reporting.trace] if reporting.trace is not None else []
         if reporting.capture is not None:
+            from slirpy.cli.capture import parse_capture
+
             option = parse_capture(reporting.capture)
             names.append(option.name)
             if option.max_bytes is not None:  # files are created and renamed while it runs

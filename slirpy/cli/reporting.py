@@ -54,10 +54,10 @@ class Reporting:
             ConfigError: an option that cannot be used, two that would write to one file, or no terminal for
                 ``--top``.
         """
-        from slirpy.cli.capture import parse_capture
-
         names = {**(others or {}), "--trace": self.trace}
         if self.capture is not None:
+            from slirpy.cli.capture import parse_capture
+
             names["--capture"] = parse_capture(self.capture).name
         if self.trace is not None:
             check_plain_name("--trace", self.trace)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from slirpy.cli import namespace
 from slirpy.cli.border import Border
-from slirpy.cli.capture import STANDARD, FrameLog, own_standard_output, parse_capture
 from slirpy.cli.confined import SelfSandbox, tell_lacking
 from slirpy.cli.init import Job
 from slirpy.cli.reporting import Reporting
@@ -24,6 +23,7 @@ from slirpy.sandbox import spawner
 
 if TYPE_CHECKING:
     from slirpy import Slirp
+    from slirpy.interfaces import Link
 
 __all__ = ["Session"]
 
@@ -62,8 +62,11 @@ class Session:
             SlirpyError: a namespace, the TAP device, a port or the capture file cannot be had.
         """
         capture = self._reporting.capture
-        if capture is not None and parse_capture(capture).name == STANDARD:
-            self._output = own_standard_output()  # before CMD could reserve it
+        if capture is not None:
+            from slirpy.cli.capture import STANDARD, own_standard_output, parse_capture
+
+            if parse_capture(capture).name == STANDARD:
+                self._output = own_standard_output()  # before CMD could reserve it
         terminal = Terminal()
         signals = Signals()
         try:
@@ -96,8 +99,7 @@ class Session:
         keep_heap()
         config = self._config
         with ExitStack() as stack:
-            log = FrameLog(self._reporting.capture, self._reporting.trace, stack, output=self._output)
-            link = log.wrap(TapLink(sandbox.tap, config.mtu), "tap0")
+            link = self._recorded(TapLink(sandbox.tap, config.mtu), stack)
             net = stack.enter_context(Slirp(config))
             self._reporting.serve(net, stack)
             settings = namespace.guest_settings(net)
@@ -121,6 +123,15 @@ class Session:
             drain(net)
             self._reporting.at_end(net)
             return self._status or 0, 0
+
+    def _recorded(self, link: Link, stack: ExitStack) -> Link:
+        """Wrap a link so that its frames are recorded as the options demand."""
+        capture, trace = self._reporting.capture, self._reporting.trace
+        if capture is None and trace is None:
+            return link
+        from slirpy.cli.capture import FrameLog
+
+        return FrameLog(capture, trace, stack, output=self._output).wrap(link, "tap0")
 
     def _from_inside(self, sandbox: Sandbox, net: Slirp) -> None:
         self._status = sandbox.read()

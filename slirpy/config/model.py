@@ -17,7 +17,6 @@ from slirpy.config.hostfwd import HostForward
 from slirpy.config.options import OPTIONS
 from slirpy.config.outbound import Outbound
 from slirpy.config.proxy import Proxy
-from slirpy.config.qemu import fill_in, in_keys, read_qemu
 from slirpy.config.relations import servers_of, settle
 from slirpy.config.resolver import Resolver
 from slirpy.config.tftp import TftpSource
@@ -314,6 +313,8 @@ class Config:
         Raises:
             ConfigError: an unknown key (the nearest is named), one that is not built yet, or a bad value.
         """
+        from slirpy.config.qemu import fill_in, in_keys, read_qemu
+
         try:
             return cls(**fill_in({**more, **read_qemu(options)}))
         except ConfigError as error:

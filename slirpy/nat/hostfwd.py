@@ -20,10 +20,8 @@ from slirpy.interfaces import (
     StreamPeer,
 )
 from slirpy.nat.inside import Handover, LoopbackForwards, UdpDetour
-from slirpy.nat.preceded import PrecededStream
 from slirpy.nat.udp import UdpNat
 from slirpy.records import Protocol
-from slirpy.wire import proxyheader
 from slirpy.wire.scope import with_interface
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
@@ -174,6 +172,9 @@ class Forwards:
                 peer.abort()
                 return Handover(None)
             if rule.proxy_header:
+                from slirpy.nat.preceded import PrecededStream
+                from slirpy.wire import proxyheader
+
                 place = with_interface(rule.host_address), rule.host_port + index
                 peer = PrecededStream(peer, proxyheader.build((accepted.address, accepted.port), place))
             return self.open(peer, (accepted.address, accepted.port), guest, guest_port)

@@ -24,7 +24,6 @@ from slirpy.interfaces import (
     StreamService,
 )
 from slirpy.records import Protocol
-from slirpy.services.namedstream import NamedStream
 from slirpy.stats import Stats
 from slirpy.wire.ip import family_of
 from slirpy.wire.scope import with_interface
@@ -156,6 +155,8 @@ class GuestForwards:
                 raise ForwardError(f"{where}: {target.address}: {error.strerror}") from None
             return lambda owner, flow: host.connect_tcp(address, port, owner)
         if isinstance(target, HostTarget):
+            from slirpy.services.namedstream import NamedStream
+
             host, name, port = self._host, target.name, target.port
             return lambda owner, flow: NamedStream(host, name, port, owner)
         if isinstance(target, StreamFactory):
