@@ -15,7 +15,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, Final
 
 from slirpy import forks
-from slirpy.addresses import AnyAddress, address_bytes, mac_bytes, port_number
+from slirpy.addresses import AnyAddress, mac_bytes, port_number
 from slirpy.checks import instance, switch
 from slirpy.config import Config, option
 from slirpy.config.dnsrecord import DnsRecord
@@ -419,20 +419,7 @@ class Stack(IPStack):
         return self._hostfwds.open(peer, (source, 0), address, port, outcome)
 
     def _guest_address(self, guest: AnyAddress) -> bytes:
-        if isinstance(guest, str):
-            named = self._leases.addresses_of(guest.partition(".")[0].lower())
-            if named:
-                return named[min(named)]
-        try:
-            address = address_bytes("guest", guest)
-        except ConfigError:
-            if not isinstance(guest, str):
-                raise
-            names = sorted({lease.hostname for lease in self._leases.leases() if lease.hostname})
-            known = (
-                f"has this name; known are {', '.join(names)}" if names else "has sent a name; give an address"
-            )
-            raise ConfigError(f'guest "{guest}" is not an address, and no guest {known}') from None
+        address = self._leases.guest_address(guest)
         if not self.network.may_be_guest(address):
             config = self.config
             nets = " and ".join(

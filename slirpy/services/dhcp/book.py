@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from slirpy.addresses import AnyAddress, address_bytes
 from slirpy.config import Config
-from slirpy.errors import StateError
+from slirpy.errors import ConfigError, StateError
 from slirpy.interfaces import ServiceNetwork, Timer
 from slirpy.services.dhcp.lease import Client, Lease
 from slirpy.services.dhcp.leases import LeaseHook, LeaseTable
@@ -146,6 +147,27 @@ class LeaseBook:
         The name is in lower case, up to its first dot.
         """
         return self._names.addresses_of(label, self._network.now)
+
+    def guest_address(self, guest: AnyAddress) -> bytes:
+        """Return the address of a guest that is named by it, or by the host name in its lease.
+
+        Raises:
+            ConfigError: it is neither.
+        """
+        if isinstance(guest, str):
+            named = self.addresses_of(guest.partition(".")[0].lower())
+            if named:
+                return named[min(named)]
+        try:
+            return address_bytes("guest", guest)
+        except ConfigError:
+            if not isinstance(guest, str):
+                raise
+            names = sorted({lease.hostname for lease in self.leases() if lease.hostname})
+            known = (
+                f"has this name; known are {', '.join(names)}" if names else "has sent a name; give an address"
+            )
+            raise ConfigError(f'guest "{guest}" is not an address, and no guest {known}') from None
 
     def label_at(self, address: bytes) -> str | None:
         """Return the host name of the guest with this address, likewise; None if it has none."""
