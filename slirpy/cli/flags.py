@@ -37,8 +37,8 @@ _F = TypeVar("_F", bound=Callable[..., object])
 KEY_AND_VALUE = r",([A-Za-z][\w.-]*)=([^,]*)"
 """Pattern of an option after the name of a file."""
 
-_FILE_VALUE = r"(FILE|DIR|PATH)\b"
-"""Placeholders of values that are names of files."""
+_FILE_VALUES = ("FILE", "DIR", "PATH")
+"""Beginnings of placeholders of values that are names of files."""
 COLUMN = 22
 """Characters for the flags in ``--help``: the rest of a line of 80 holds the grammar of ``--hostfwd``."""
 _RULE = r'rule "(allow|deny|reject|drop|redirect) '
@@ -169,7 +169,7 @@ class Command(click.Command):
         if general:
             self.params += _general_options()
         for parameter in self.params:  # so that shells complete names of files
-            if parameter.type is click.STRING and re.match(_FILE_VALUE, parameter.metavar or ""):
+            if parameter.type is click.STRING and (parameter.metavar or "").startswith(_FILE_VALUES):
                 parameter.type = click.Path(readable=False)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from typing import TypeAlias
@@ -59,6 +58,8 @@ class Command:
         switch("quiet", self.quiet)
 
     def __str__(self) -> str:
+        import shlex  # takes longer than this module
+
         return f"cmd:{shlex.join(self.argv)}"
 
 
@@ -271,6 +272,8 @@ def parse_target(text: str, where: str) -> Command | UnixTarget | TcpTarget | Ho
     if "\0" in text:
         raise ConfigError(f"{where}: the target has a NUL byte in it, which no program and no path can have")
     if kind == "cmd":
+        import shlex
+
         try:
             argv = tuple(shlex.split(rest))
         except ValueError as error:
