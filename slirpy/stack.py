@@ -14,7 +14,7 @@ from random import Random
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final
 
-from slirpy import forks
+from slirpy import forks, services
 from slirpy.addresses import AnyAddress, mac_bytes, port_number
 from slirpy.checks import instance, switch
 from slirpy.config import Config, option
@@ -55,10 +55,9 @@ from slirpy.nat.targets import NamedTargets
 from slirpy.nat.tcpdemand import TcpOnDemand
 from slirpy.nat.udp import UdpNat
 from slirpy.reprs import counted, never_raises
-from slirpy.services.dhcp import DhcpService, LeaseBook, LeaseInfo, LeaseStore
-from slirpy.services.dhcp6 import Dhcp6Service
-from slirpy.services.dns import DnsOnDemand
+from slirpy.services.dhcp import LeaseBook
 from slirpy.services.guestfwd import GuestForwards, TargetOpener
+from slirpy.services.ondemand import DnsOnDemand, OnDemand
 from slirpy.stats import Stats
 from slirpy.wire import dhcp6
 
@@ -67,6 +66,7 @@ if TYPE_CHECKING:
     from slirpy.config.policy import Rule
     from slirpy.nat.outside import OutwardDatagrams
     from slirpy.nat.tcp import TcpNat
+    from slirpy.services.dhcp import LeaseInfo, LeaseStore
     from slirpy.services.dns.pinning import PinnedNames
     from slirpy.services.tftp import TftpService
 
@@ -173,14 +173,17 @@ class Stack(IPStack):
         )
         self.neighbors.tenant = self._leases.tenant
         asked = (config.gateway_address, _LIMITED_BROADCAST, config.broadcast_address)
-        self.bind(asked, _DHCP_PORT, DhcpService(config, self, self._leases))
+        # DHCP may be unable to carry these.
+        texts = bool(config.hostname or config.domainname or config.dnssearch)
+        dhcp = OnDemand(lambda: services.DhcpService(config, self, self._leases), now=texts)
+        self.bind(asked, _DHCP_PORT, dhcp)
         if config.ipv6:
             parts.network.join(dhcp6.ALL_SERVERS)
             parts.network.join(dhcp6.SITE_SERVERS)
             self.bind(
                 (dhcp6.ALL_SERVERS, dhcp6.SITE_SERVERS, ROUTER, config.gateway_address6),
                 dhcp6.SERVER_PORT,
-                Dhcp6Service(config, self, self._leases),
+                OnDemand(lambda: services.Dhcp6Service(config, self, self._leases), now=texts),
             )
         self._dns = DnsOnDemand(
             config,

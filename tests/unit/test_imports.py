@@ -311,8 +311,9 @@ def test_slirpy_run_loads_only_used_modules() -> None:
         "slirpy.audit.severity", "slirpy.audit.trail", "slirpy.cli.refused", "slirpy.config.policy.rules",
         "slirpy.control.server", "slirpy.host.lookups", "slirpy.links.capture", "slirpy.links.endpoint",
         "slirpy.links.outputs", "slirpy.links.stream", "slirpy.nat.inspection.streams", "slirpy.nat.proxies",
-        "slirpy.nat.tcp", "slirpy.services.tftp", "slirpy.targets.commands", "slirpy.targets.tasks",
-        "slirpy.targets.threads", "slirpy.tcp.connection", "slirpy.testing",
+        "slirpy.nat.tcp", "slirpy.services.dhcp.server", "slirpy.services.dhcp6.server", "slirpy.services.dns.server",
+        "slirpy.services.tftp", "slirpy.targets.commands", "slirpy.targets.tasks", "slirpy.targets.threads",
+        "slirpy.tcp.connection", "slirpy.testing",
     }  # fmt: skip
     assert loaded & (standard | packages | own) == set()
 

@@ -1,5 +1,12 @@
 """The DHCPv6 server of the virtual network."""
 
-from slirpy.services.dhcp6.server import Dhcp6Service
+from slirpy.lazy import exports
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
+if TYPE_CHECKING:
+    from slirpy.services.dhcp6.server import Dhcp6Service
 
 __all__ = ["Dhcp6Service"]
+
+if not TYPE_CHECKING:  # a type checker assumes that a module with this function has every name
+    __getattr__, __dir__ = exports(__name__, {"server": "Dhcp6Service"})

@@ -4,10 +4,9 @@ from slirpy.lazy import exports
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
-    from slirpy.services.dns.ondemand import DnsOnDemand
     from slirpy.services.dns.server import DnsService
 
-__all__ = ["DnsOnDemand", "DnsService"]
+__all__ = ["DnsService"]
 
 if not TYPE_CHECKING:  # a type checker assumes that a module with this function has every name
-    __getattr__, __dir__ = exports(__name__, {"ondemand": "DnsOnDemand", "server": "DnsService"})
+    __getattr__, __dir__ = exports(__name__, {"server": "DnsService"})

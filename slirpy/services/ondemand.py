@@ -1,4 +1,4 @@
-"""The DNS server on demand: its modules wait for the first query, or for a policy, which may have names."""
+"""Services on demand: their modules wait for a guest's first datagram, those of DNS also for a policy."""
 
 from __future__ import annotations
 
@@ -7,14 +7,42 @@ from typing import TYPE_CHECKING
 
 from slirpy.config import Config
 from slirpy.core.translation import Translation
-from slirpy.interfaces import Datagram, Events, HostNetwork, Policy, ServiceNetwork, StreamOwner, StreamPeer
+from slirpy.interfaces import (
+    Datagram,
+    Events,
+    HostNetwork,
+    Policy,
+    Service,
+    ServiceNetwork,
+    StreamOwner,
+    StreamPeer,
+)
 
 if TYPE_CHECKING:
     from slirpy.services.dns.local import GuestNames
     from slirpy.services.dns.pinning import PinnedNames
     from slirpy.services.dns.server import DnsService
 
-__all__ = ["DnsOnDemand"]
+__all__ = ["DnsOnDemand", "OnDemand"]
+
+
+class OnDemand:
+    """Makes a service when it is first used, and is one towards guests.
+
+    Args:
+        make: imports the service's modules, and returns it.
+        now: whether to do so at once, because it may fail.
+    """
+
+    def __init__(self, make: Callable[[], Service], *, now: bool = False) -> None:
+        self._make = make
+        self._made = make() if now else None
+
+    def datagram(self, datagram: Datagram) -> None:
+        """See :meth:`slirpy.interfaces.Service.datagram`."""
+        if self._made is None:
+            self._made = self._make()
+        self._made.datagram(datagram)
 
 
 class DnsOnDemand:
