@@ -16,7 +16,7 @@ from tftpy.TftpPacketTypes import TftpPacketACK, TftpPacketDAT, TftpPacketOACK, 
 
 from slirpy import Config
 from slirpy.services.tftp import TftpService
-from slirpy.services.tftp.transfer import TRANSFERS_MAX
+from slirpy.services.tftp.transfer import TRANSFERS_MAX, TRIES
 from slirpy.testing.strategies import tftp_packets
 from slirpy.testing.strategies.tftp import any_names, any_options
 from tests.support.fake_network import FakeNetwork, datagram
@@ -78,8 +78,8 @@ class World:
         assert sent[-1].payload == b"\0\3\0\1" + CONTENT[:512]
 
     def end(self) -> None:
-        """All of it goes by itself."""
-        self.net.run(600)
+        """All of it goes by itself, even with the longest timeout that a guest may ask for."""
+        self.net.run(TRIES * 255 + 60)
         assert self.net.pending == 0
         assert not self.net.conversations
 
