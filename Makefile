@@ -46,7 +46,7 @@ demo: $(READY) ## see it work; no privileges needed
 	@$(BIN)/slirpy demo
 
 test: $(READY) ## all tests but the long ones; a few minutes
-	@$(BIN)/python -m pytest -q -p tests.spread -n $(JOBS) -m "not stress"
+	@$(BIN)/python -m pytest -q -p tests.spread --processes $(JOBS) -m "not stress"
 
 stress: $(READY) ## the long tests and all examples; five minutes of fuzzing with Atheris among them
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[fuzz]' \
