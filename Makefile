@@ -10,6 +10,8 @@ READY := $(VENV)/.ready
 JOBS ?= 3
 # Tests start hundreds of Python programs. Without byte code, each would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
+# A plain line in a .pth file: the usual kind has a finder in Python, which takes longer to start than Python itself.
+EDITABLE := --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable
 # Candidates, best first; PYTHON=... puts one of your own before them.
 PYTHONS := $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11
 SUITABLE := import sys, ensurepip, venv; sys.exit(sys.implementation.name != "cpython" or sys.version_info < (3, 11))
@@ -39,7 +41,7 @@ $(READY): pyproject.toml
 		"$$found" -m venv --clear $(VENV) || exit 1; \
 	fi
 	@echo "slirpy: installing what pyproject.toml names into $(VENV)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/pip install $(EDITABLE) '.[dev]'
 	@pwd -P >$@
 
 demo: $(READY) ## see it work; no privileges needed
@@ -49,7 +51,7 @@ test: $(READY) ## all tests but the long ones; a few minutes
 	@$(BIN)/python -m pytest -q -p tests.spread --processes $(JOBS) -m "not stress"
 
 stress: $(READY) ## the long tests and all examples; five minutes of fuzzing with Atheris among them
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[fuzz]' \
+	@$(BIN)/pip install $(EDITABLE) '.[fuzz]' \
 		|| echo "slirpy: no Atheris for this Python; its tests are left out"
 	@$(BIN)/python -m pytest -q -m stress -o faulthandler_timeout=7200
 	@SLIRPY_FULL=1 $(BIN)/python -m pytest -q -m "not stress" tests/property tests/sim/test_planted_rpc.py tests/system
@@ -62,7 +64,7 @@ windows: $(READY) ## the tests that need no Linux, by a Windows Python under Win
 	@$(BIN)/python -m tests.windows
 
 mutants: $(READY) ## changes that the fast tests do not notice; many hours, or AREA=nat-udp for a part
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[mutation]'
+	@$(BIN)/pip install $(EDITABLE) '.[mutation]'
 	@$(BIN)/python -m tests.mutation $(AREA)
 
 bench: $(READY) ## measure the figures of README.md again (Linux, root, iperf3, slirp4netns)

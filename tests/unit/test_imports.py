@@ -328,7 +328,7 @@ def test_the_tcp_engine_is_usable_alone() -> None:
     """
     unwanted = {"socket", "threading", "selectors", "ssl", "dpkt"}
     costly = {"typing", "re", "contextlib", "importlib", "hashlib", "random", "dataclasses", "pathlib"}
-    new = "import sys; old = set(sys.modules)\n{}\nprint(*sys.modules.keys() - old)"
+    new = "import sys, __future__; old = set(sys.modules)\n{}\nprint(*sys.modules.keys() - old)"
     loaded = set(run_python(new.format("from slirpy.tcp import Connection"), "-S").split())
     assert not loaded & (unwanted | costly)
     assert {name for name in loaded if name.partition(".")[0] != "slirpy" and not name.startswith("_")} <= {
@@ -381,7 +381,7 @@ def test_every_name_of_a_face_can_be_imported_and_no_other(package: str) -> None
 )
 def test_a_face_loads_only_used_modules(package: str, first: str, its_own: set[str]) -> None:
     """Importing a face loads nothing else; using a name loads its module, and not those of the others."""
-    new = "import sys; old = set(sys.modules)\nimport {0}\n{1}\nprint(*sys.modules.keys() - old)"
+    new = "import sys, __future__; old = set(sys.modules)\nimport {0}\n{1}\nprint(*sys.modules.keys() - old)"
     loaded = set(run_python(new.format(package, "")).split())
     loaded.discard("slirpy__mypyc")  # the library of all compiled modules
     assert loaded == {"slirpy", "slirpy._version", "slirpy.lazy", package}
