@@ -1,7 +1,7 @@
 # The targets set up by themselves: on a fresh clone `make demo` and `make test` are enough.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test stress coverage windows mutants bench counts lint format types docs clean
+.PHONY: help setup demo test long stress coverage windows mutants bench counts lint format types docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -48,9 +48,12 @@ demo: $(READY) ## see it work; no privileges needed
 	@$(BIN)/slirpy demo
 
 test: $(READY) ## all tests but the long ones; a few minutes
-	@$(BIN)/python -m pytest -q -p tests.spread --processes $(JOBS) -m "not stress"
+	@$(BIN)/python -m pytest -q -p tests.spread --processes $(JOBS) -m "not long and not stress"
 
-stress: $(READY) ## the long tests and all examples; five minutes of fuzzing with Atheris among them
+long: $(READY) ## the tests that take seconds each; a few minutes more
+	@$(BIN)/python -m pytest -q -p tests.spread --processes $(JOBS) -m "long and not stress"
+
+stress: $(READY) ## the longest tests and all examples, an hour; five minutes of fuzzing with Atheris among them
 	@$(BIN)/pip install $(EDITABLE) '.[fuzz]' \
 		|| echo "slirpy: no Atheris for this Python; its tests are left out"
 	@$(BIN)/python -m pytest -q -m stress -o faulthandler_timeout=7200

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.support import platforms
-from tests.support.extent import FULL
 
 SYSTEM = Path(__file__).resolve().parent / "system"
 
@@ -24,11 +23,9 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out the long tests but in CI, and what this system lacks; run the system tests, the longest, first."""
+    """Leave out what this system lacks; run the system tests, the longest, first."""
     items.sort(key=lambda item: SYSTEM not in item.path.parents)
     for item in items:
-        if item.get_closest_marker("long") and not FULL:
-            item.add_marker(pytest.mark.skip(reason="one of the long ones; set SLIRPY_FULL=1"))
         for mark in item.iter_markers("needs"):
             # In CI too: a mark names a part of the operating system, and no tool that could be installed.
             if why := platforms.reason(*mark.args, **mark.kwargs):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import multiprocessing.connection
 import os
-import random
 import signal
 import sys
 import time
@@ -102,7 +101,7 @@ class Reports:
 
 
 def prepare(config: pytest.Config, number: int) -> Reports:
-    """Separate a copy from the others: its output, its folder for files, its random numbers."""
+    """Separate a copy from the others: its output, its folder for files. Python has renewed its random numbers."""
     plugins = config.pluginmanager
     plugins.unregister(name="terminalreporter")
     if capture := plugins.getplugin("capturemanager"):
@@ -112,7 +111,6 @@ def prepare(config: pytest.Config, number: int) -> Reports:
     folder = factory.getbasetemp() / f"process-{number}"
     folder.mkdir(mode=0o700)
     factory._basetemp = folder
-    random.seed()
     reports = Reports(config)
     plugins.register(reports)
     return reports

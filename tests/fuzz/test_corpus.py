@@ -23,6 +23,7 @@ def test_inputs(target: str) -> None:
             raise
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("target", TARGETS)
 def test_beginnings_of_inputs(target: str) -> None:
     """Inputs that are cut short raise no exception, either."""

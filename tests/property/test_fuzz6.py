@@ -411,6 +411,7 @@ def hostile(frames: int, variant: str, monkeypatch: pytest.MonkeyPatch) -> Net:
     return net
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_hostile_frames(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     net = hostile(FRAMES // 3, variant, monkeypatch)

@@ -249,6 +249,7 @@ def marks_of(hole: str) -> list[pytest.MarkDecorator]:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("hole", [pytest.param(hole, marks=marks_of(hole)) for hole in HOLES])
 def test_the_judge_finds(hole: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for owner, name, value in HOLES[hole]:

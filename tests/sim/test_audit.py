@@ -104,6 +104,7 @@ def test_datagrams_of_a_stranger_are_on_record() -> None:
     assert [(r["packets_in"], r["bytes_in"], r["packets_out"], r["bytes_out"]) for r in ended] == [(0, 0, 3, 9)]
 
 
+@pytest.mark.long
 def test_how_many_destinations_of_a_flow_are_counted() -> None:
     """The oldest counts as ended when another one comes; the next datagram for it opens it again."""
     audited = Audited()

@@ -434,7 +434,14 @@ def _tcp_byte(frame: bytes, at: int, value: int) -> bytes:
     return _put(frame, start + 16, rfc1071(pseudo(addresses, length, 6) + segment).to_bytes(2, "big"))
 
 
-@pytest.mark.parametrize(("features", "ts"), [VARIANTS[0], VARIANTS[1], VARIANTS[4]])
+@pytest.mark.parametrize(
+    ("features", "ts"),
+    [
+        pytest.param(None, None, id="plain", marks=pytest.mark.long),
+        pytest.param(None, 1000, id="timestamps", marks=pytest.mark.long),
+        VARIANTS[4],
+    ],
+)
 @pytest.mark.parametrize("loaded", [False, True])
 @pytest.mark.parametrize(
     ("case", "family"),

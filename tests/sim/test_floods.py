@@ -350,7 +350,14 @@ FLOODS: dict[Flood, str] = {
 }
 
 
-@pytest.mark.parametrize("flood", FLOODS, ids=lambda flood: flood.__name__)
+@pytest.mark.parametrize(
+    "flood",
+    [
+        pytest.param(flood, marks=[pytest.mark.long] if flood is datagrams_to_all_ports else [])
+        for flood in FLOODS
+    ],
+    ids=lambda flood: flood.__name__,
+)
 def test_flood(scene: Scene, flood: Flood) -> None:
     stats = scene.net.stats
     before = stats.frames_in

@@ -36,6 +36,7 @@ def test_the_same_twice() -> None:
     assert virtual.carry("cubic", 1.0, 20, seed=7) != virtual.carry("cubic", 1.0, 20, seed=8)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rtt", [10, 20, 100, 200])
 def test_detection_by_time_carries_no_less_at_a_loss_of_5_percent(rtt: int) -> None:
     """Losses on both sides of the path, retransmissions among them. Without it, timeouts follow, and cost more."""

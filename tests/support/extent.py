@@ -1,4 +1,4 @@
-"""Extent of the tests: everything in CI or with SLIRPY_FULL set, otherwise what does not take long.
+"""Extent of the tests: more cases of the same kind in CI, and with SLIRPY_FULL set.
 
 Properties get their full number of examples with SLIRPY_FULL only, as in ``make stress``: the examples are the same
 in each run, so most of them would tell CI nothing new.

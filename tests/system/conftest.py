@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.extent import FULL
 from tests.support.waiting import PATIENCE, until
 from tests.system.machine import LONGEST, PATH, missing
 from tests.system.qemu import MissingError, boot_files
@@ -78,11 +77,9 @@ def _usable(name: str) -> None:
         missing("needs the right to open /dev/net/tun")
 
 
-@pytest.fixture(params=["root", "nobody"])
+@pytest.fixture(params=[pytest.param("root", marks=pytest.mark.long), "nobody"])
 def user(request: pytest.FixtureRequest, folder: Path) -> User:
-    """Each test twice: as root, and as a user without privileges. Outside of CI the second is enough."""
-    if request.param == "root" and not FULL and shutil.which("setpriv") is not None:
-        pytest.skip("tried as nobody; set SLIRPY_FULL=1 for both")
+    """Each test twice: as a user without privileges, and as root with the long ones."""
     _usable(request.param)
     return User(request.param, folder)
 

@@ -65,6 +65,7 @@ def run(folder: Path, url: str, examples: int, phases: str) -> subprocess.Comple
     )
 
 
+@pytest.mark.long
 def test_failures_are_shared(redis: str, tmp_path: Path) -> None:
     """The second machine, which only tries what is stored, fails with the smallest example of the first."""
     one = run(tmp_path / "one", redis, 200, "Phase.generate, Phase.shrink")

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from slirpy import __version__
-from tests.support.extent import FULL
 from tests.support.repository import REPOSITORY
 from tests.system.machine import LONGEST, missing
 from tests.system.ownspace import CONTAINERS, IMAGE, own_space
@@ -79,9 +78,8 @@ def image_of_python(image: Path) -> None:
         missing(f"needs setuptools: {done.stderr}")
 
 
+@pytest.mark.long
 def test_the_image_is_built_and_runs(folder: Path, need: Callable[..., None]) -> None:
-    if not FULL:
-        pytest.skip("takes half a minute; set SLIRPY_FULL=1")
     need("podman", "runc", "busybox", "newuidmap", "ldd")
     image_of_python(folder / "image")
     subprocess.run(["chmod", "-R", "a+rwX", folder / "image"], check=True)

@@ -150,7 +150,7 @@ def start(folder: Path, need: Need) -> Callable[[str], subprocess.Popen[str]]:
     return run
 
 
-@pytest.fixture(params=["slirp4netns", "slirpy"])
+@pytest.fixture(params=[pytest.param("slirp4netns", marks=pytest.mark.long), "slirpy"])
 def program(request: pytest.FixtureRequest, folder: Path) -> str:
     """The path of the program that serves the network."""
     if request.param == "slirp4netns":
@@ -217,6 +217,7 @@ wget -q -T 5 -O - http://192.0.2.55:{web}/ || echo refused
 """
 
 
+@pytest.mark.long
 def test_the_recipe_for_podman(start: Callable[[str], subprocess.Popen[str]], need: Need) -> None:
     """The page's commands, word for word but for what stands in capitals, podman's folders, and the rule."""
     need("podman")

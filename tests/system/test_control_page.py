@@ -141,6 +141,7 @@ def _record(net: Slirp, page: Browser, folder: Path) -> None:
     page.until("document.querySelector('#record').innerText == 'Record' && !drawing")
 
 
+@pytest.mark.long
 def test_ten_thousand_flows(need: Need, tmp_path: Path) -> None:
     need("chromium")
     _allow_descriptors()

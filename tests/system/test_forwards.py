@@ -130,6 +130,7 @@ async def outward(session: Session) -> str:
     return answer
 
 
+@pytest.mark.long
 def test_many_connections_at_once_each_way(slirpy: User, need: Need, folder: Path) -> None:
     need("ip")
     path = folder / "web.sock"

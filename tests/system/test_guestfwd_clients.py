@@ -87,6 +87,7 @@ def test_wildcards_answer_for_the_world(user: User, need: Need, web: WebServer) 
     assert result.stderr == ""
 
 
+@pytest.mark.long
 @pytest.mark.client("Python's socket", "1,000 connections", service="guestfwd")
 def test_a_thousand_connections_to_a_command(slirpy: User, need: Need) -> None:
     """More than may run at once: each has its turn, and none stays."""

@@ -28,6 +28,7 @@ wait
 """
 
 
+@pytest.mark.long
 def test_a_guest_has_the_address_that_was_chosen(tmp_path: Path) -> None:
     number = tmp_path / "passt.pid"
     number.touch()

@@ -106,6 +106,7 @@ def test_curl(user: User, site: Site, need: Need) -> None:
     assert [kind for kind, _ in site.web.seen] == [f"good.example:{site.web.port}", "h2"]
 
 
+@pytest.mark.long
 def test_pip(slirpy: User, site: Site) -> None:
     """A wheel made here, from a simple index (PEP 503) made here."""
     simple = site.folder / "simple" / "thing"

@@ -98,7 +98,8 @@ def check_everything(guest: Guest, forward: int, mtu: int, size: int = SIZE, *, 
 @pytest.mark.parametrize(
     ("transport", "size"),
     [
-        ("unix", SIZE),
+        ("unix", SMALL),
+        pytest.param("unix", SIZE, marks=pytest.mark.long),
         pytest.param("tcp", SMALL, marks=pytest.mark.long),
         pytest.param("socket", SMALL, marks=pytest.mark.long),
     ],
@@ -211,6 +212,7 @@ def qemu_command(*options: str, script: str, more: Sequence[str] = ()) -> list[s
     return [sys.executable, "-m", "slirpy", "qemu", *options, "--", QEMU, *machine(script), *more]
 
 
+@pytest.mark.long
 def test_slirpy_qemu_connects_the_card_and_ends_with_qemu(web: WebServer, resolver: Resolver) -> None:
     """The guest has the large MTU from its card; QEMU's terminal is ours."""
     options = ["--hostfwd", "tcp::0-:80", "--dns", f"127.0.0.1:{resolver.port}"]
@@ -235,6 +237,7 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.mark.long
 def test_signals_reach_qemu_and_its_status_is_ours() -> None:
     """QEMU ends by itself at SIGTERM, with status 0. The MTU and the address of the card are as we asked."""
     with started("--mtu", "1500", "--mac", "52:54:00:aa:bb:cc") as guest:
@@ -246,6 +249,7 @@ def test_signals_reach_qemu_and_its_status_is_ours() -> None:
         assert "leased 10.0.2.15" in boot.output
 
 
+@pytest.mark.long
 def test_the_exit_status_of_a_killed_qemu_is_that_of_a_shell() -> None:
     card = ["-device", "virtio-net-pci,netdev=slirpy0,mac=52:54:00:aa:bb:dd"]
     with started(more=card) as guest:

@@ -135,11 +135,8 @@ echo "up $( (printf "{head}"; cat /f) | nc 10.0.2.2 {port} | tail -n 1)"
 """
 
 
-@pytest.mark.parametrize(
-    "how",
-    [slirpy_connects, pytest.param(slirpy_listens, marks=pytest.mark.long)],
-    ids=lambda how: how.__name__,
-)
+@pytest.mark.long
+@pytest.mark.parametrize("how", [slirpy_connects, slirpy_listens], ids=lambda how: how.__name__)
 @pytest.mark.usefixtures("kernel")
 def test_transfers_and_lease_outlive_cuts(
     how: Callable[[Path, ExitStack], AbstractContextManager[Callable[[], socket.socket]]],

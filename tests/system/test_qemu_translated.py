@@ -63,6 +63,7 @@ def shown(command: Sequence[str], port: int) -> tuple[Boot, bytes]:
         return guest.finish(), said
 
 
+@pytest.mark.long
 def test_the_guest_sees_the_same_network_as_with_qemu_alone(tmp_path: Path) -> None:
     results = []
     for before in ([sys.executable, "-m", "slirpy", "qemu", "--"], []):

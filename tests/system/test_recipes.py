@@ -112,6 +112,7 @@ def test_rootlesskit(folder: Path, need: Need) -> None:
         assert process.stdout.readline() == "works\n"
 
 
+@pytest.mark.long
 def test_buildah(folder: Path, need: Need) -> None:
     """A step of a build fetches a page of the host."""
     need("buildah", "podman", "runc", "busybox", "newuidmap", "curl")

@@ -146,8 +146,8 @@ def between(client: Guest, server: Guest, family: str = "4") -> None:
     ("mtu", "offloads", "plain"),
     [
         pytest.param(1500, True, False, id="offloads"),
-        pytest.param(1500, True, True, id="one link without"),
-        pytest.param(1500, False, False, id="kernels without"),
+        pytest.param(1500, True, True, id="one link without", marks=pytest.mark.long),
+        pytest.param(1500, False, False, id="kernels without", marks=pytest.mark.long),
         pytest.param(9000, True, True, id="large MTU, one link without"),
     ],
 )

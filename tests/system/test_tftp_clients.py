@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.extent import FULL
 from tests.system.user import User
 
 pytestmark = pytest.mark.system
 Need = Callable[..., None]
 
-BIG = (100 if FULL else 4) * 1_000_000 + 17
-MIDDLE = (10 if FULL else 1) * 1_000_000 + 17  # where each block is a round trip of a slow client
+HUGE = 100_000_017  # which is more than 65535 blocks of 1428 bytes
+BIG = 4_000_017
+MIDDLE = 1_000_017  # where each block is a round trip of a slow client
 ROLLS = 600_011  # which is more than 65535 blocks of 8 bytes
 SMALL = 50_011
 DNS = ("--dns", "127.0.0.1:9")
@@ -105,12 +105,21 @@ def test_curl_reads_and_writes(anyone: Served, need: Need) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "mtu"), [(8, 1500), (512, 1500), (1428, 1500), (1468, 1500), (65464, 1500), (65464, 65520)]
+    ("size", "mtu", "length"),
+    [
+        (8, 1500, SMALL),
+        (512, 1500, MIDDLE),
+        (1428, 1500, BIG),
+        pytest.param(1428, 1500, HUGE, marks=pytest.mark.long),
+        (1468, 1500, MIDDLE),
+        (65464, 1500, BIG),
+        (65464, 65520, BIG),
+    ],
 )
 @pytest.mark.client("curl", "blksize 8, 512, 1428, 1468, 65464", "fragments")
-def test_curl_with_every_block_size(served: Served, need: Need, size: int, mtu: int) -> None:
+def test_curl_with_every_block_size(served: Served, need: Need, size: int, mtu: int, length: int) -> None:
     need("curl")
-    expected = served.make("f", SMALL if size == 8 else MIDDLE if size in (512, 1468) else BIG)
+    expected = served.make("f", length)
     served.run(f"curl -sS --tftp-blksize {size} -o got tftp://10.0.2.2/f", "--mtu", str(mtu))
     assert served.sum(str(served.user.folder / "got")) == expected
     assert served.counter("tftp_done") == 1
@@ -191,9 +200,10 @@ def test_atftp_with_one_port(served: Served, need: Need) -> None:
 # ------------------------------------------------------------------------------------------- tftpy
 
 
+@pytest.mark.long
 @pytest.mark.client("tftpy", "read", "write", "tsize", "blksize 8, 512, 1428, 1468, 65464", "fragments")
 def test_tftpy(served: Served) -> None:
-    small, big = served.make("small", SMALL), served.make("big", MIDDLE if FULL else 300_000)
+    small, big = served.make("small", SMALL), served.make("big", 300_000)
     whole = served.make("whole", BIG)
     folder = served.user.folder
     (folder / "client.py").write_text(TFTPY)

@@ -1,6 +1,6 @@
 """Bulk transfers, equal to the byte, and what they cost in memory.
 
-A quarter of a GiB each; a whole one when the environment has SLIRPY_FULL set.
+64 MiB each; a whole one when the environment has SLIRPY_FULL set.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.system
 Need = Callable[..., None]
 
 MIB = 1 << 20
-SIZE = (1024 if THOROUGH else 256) * MIB
+SIZE = (1024 if THOROUGH else 64) * MIB
 PEAK_LIMIT = 80 * MIB
 IDLE_LIMIT = 16 * MIB
 SECONDS = 300
@@ -83,6 +83,7 @@ def test_upload(user: User, need: Need, web: WebServer, upload: Path) -> None:
     assert told == [digest(SIZE)]
 
 
+@pytest.mark.long
 def test_four_downloads_and_four_uploads_in_parallel(
     slirpy: User, need: Need, web: WebServer, upload: Path
 ) -> None:

@@ -77,6 +77,7 @@ def test_equal_reports_give_equal_files(modules: tuple[ModuleType, ModuleType], 
     assert charts.write(report.Report("Nothing", "", ["what"]), tmp_path) == []
 
 
+@pytest.mark.long
 def test_stored_results_are_drawn_as_new_ones(modules: tuple[ModuleType, ModuleType], tmp_path: Path) -> None:
     """The file of ``--json`` gives the charts of ``--svg``, or those of some rows."""
     charts, report = modules

@@ -79,7 +79,17 @@ def program(path: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if any(blocks(p, "python"))], ids=name_of)
+LONG = REPOSITORY / "docs" / "howto" / "machines.md"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=name_of(page), marks=[pytest.mark.long] if page == LONG else [])
+        for page in PAGES
+        if any(blocks(page, "python"))
+    ],
+)
 def test_python_of_a_page_runs(page: Path) -> None:
     run_python(program(page), page)
 

@@ -141,6 +141,37 @@ def test_the_first_failure_ends_the_processes(tmp_path: Path) -> None:
     assert done.returncode == 1
 
 
+SLEEPER = """
+import os, pytest, time
+
+@pytest.fixture
+def server():
+    yield
+    open("server-ended", "w").close()
+
+def test_sleeps(server):
+    open("server-runs", "w").close()
+    time.sleep(90)
+"""
+WRONG = """
+import os, time
+
+def test_wrong():
+    while not os.path.exists("server-runs"):
+        time.sleep(0.01)
+    assert 1 == 2
+"""
+
+
+@pytest.mark.needs("fork")
+def test_fixtures_of_a_process_that_is_interrupted_end(tmp_path: Path) -> None:
+    (tmp_path / "test_sleeper.py").write_text(SLEEPER)
+    (tmp_path / "test_wrong.py").write_text(WRONG)
+    done = run(tmp_path, "--processes", "2", "-x", "-k", "sleeps or wrong")
+    assert re.search(r"^1 failed, \d+ deselected in", done.stdout, re.MULTILINE), done.stdout
+    assert (tmp_path / "server-ended").exists()
+
+
 def test_one_process_is_pytest_itself(tmp_path: Path) -> None:
     done = run(tmp_path, "-k", "good or bad or left")
     assert "1 failed, 50 passed, 1 skipped, 1 deselected in" in done.stdout, done.stdout

@@ -34,7 +34,9 @@ def linux() -> dict[str, Outcome]:
     return several(SCENARIOS)
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name == "bulk up" else []) for name in SCENARIOS]
+)
 def test_same_as_linux(name: str, linux: dict[str, Outcome]) -> None:
     scenario = SCENARIOS[name]
     simulated, net = virtual(name)

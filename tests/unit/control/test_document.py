@@ -52,6 +52,7 @@ STREAMS = ("/v1/events", "/v1/captures/stream", "/tunnel")
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 def test_schemathesis_finds_no_5xx(tcp: ControlServer, net: Slirp, mode: GenerationMode) -> None:
     """TCP, since its client speaks no Unix sockets."""

@@ -229,6 +229,7 @@ def test_another_sender_does_not_count() -> None:
     assert net.stats.drop_fragment_overtaken == 0
 
 
+@pytest.mark.long
 def test_losses_in_a_fast_stream_hold_little_and_spoil_nothing() -> None:
     """40 pieces a packet and one in a hundred lost: what waits stays far from the bound, and the rest arrives."""
     net = Net()

@@ -106,6 +106,7 @@ def steps_of(error: BaseException) -> list[str]:
     return [line for line in notes.splitlines() if "state." in line and "at_most_once" not in line]
 
 
+@pytest.mark.long
 def test_a_retry_that_counts_twice_is_found(tmp_path: Path) -> None:
     kept = type("Kept", (Twice,), {"artifacts": tmp_path})
     with pytest.raises(AssertionError) as caught:

@@ -46,15 +46,15 @@ SCOPE = ("-o", "asyncio_default_fixture_loop_scope=function")
     ("options", "more", "count"),
     [
         ((*SCOPE, "-p", "no:anyio"), ASYNCIO, 4),
-        ((*SCOPE, "-o", "asyncio_mode=auto"), ASYNCIO, 4),
+        pytest.param((*SCOPE, "-o", "asyncio_mode=auto"), ASYNCIO, 4, marks=pytest.mark.long),
         (("-p", "no:asyncio"), ANYIO, 4),
         (("-p", "no:asyncio", "-p", "no:anyio", "-p", "no:hypothesispytest"), "", 3),
-        (("-p", "no:asyncio", "-n", "2"), "", 3),
+        pytest.param(("-p", "no:asyncio", "-n", "2"), "", 3, marks=pytest.mark.long),
     ],
     ids=["asyncio", "asyncio-auto", "anyio", "alone", "xdist"],
 )
 def test_beside(pytester: pytest.Pytester, options: tuple[str, ...], more: str, count: int) -> None:
     """Tests of other plugins run as usual, and tests of networks run in networks."""
     pytester.makepyfile(test_it=TESTS + more)
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *options)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:schemathesis", *options)
     result.assert_outcomes(passed=count)

@@ -139,6 +139,7 @@ def test_any_bytes(frame: bytes) -> None:
     guest().input(frame, 1)
 
 
+@pytest.mark.long
 @EACH
 def test_the_simplest_frame(protocol: Protocol) -> None:
     frame = find(frames("valid", protocol), lambda frame: True, settings=settings(database=None))
@@ -156,6 +157,7 @@ def test_a_condition_is_met_by_little() -> None:
     assert "fec0::5054:ff:fe12:3456.1 > fec0::2.1: UDP, length 0" in describe(found)
 
 
+@pytest.mark.long
 def test_a_flaw_shrinks_to_the_first_on_the_simplest_frame() -> None:
     near = find(frames("near", "ipv4"), lambda frame: True, settings=settings(database=None))
     simple = find(frames("valid", "ipv4"), lambda frame: True, settings=settings(database=None))

@@ -29,6 +29,7 @@ DATAGRAM4 = ipv4.build(b"\x0a\0\2\2", b"\x0a\0\2\x0f", 17, 20) + b"\0\x07\0\x09\
 DATAGRAM6 = ipv6.build(b"\xfe" * 16, b"\xfd" * 16, 17, 20) + b"\0\x07\0\x09\0\x14\0\0" + bytes(12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sender", ["client", "server"])
 def test_dhcp(sender: Any) -> None:
     @FEW
@@ -50,6 +51,7 @@ def test_dhcp(sender: Any) -> None:
     assert set(simple[1]) == ({53} if sender == "client" else {51, 53, 54})
 
 
+@pytest.mark.long
 def test_dhcp_shrinks_to_the_required_options() -> None:
     def is_request(message: bytes) -> bool:
         read = dhcp.read_message(message)
@@ -61,6 +63,7 @@ def test_dhcp_shrinks_to_the_required_options() -> None:
     assert read[1][12] in (b"a", b"0", b"A")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sender", ["client", "server"])
 def test_dhcp6(sender: Any) -> None:
     @FEW
@@ -117,6 +120,7 @@ def test_dns_names_and_identifiers_are_chosen() -> None:
     check()
 
 
+@pytest.mark.long
 def test_tftp() -> None:
     @FEW
     @given(tftp_packets())
@@ -186,6 +190,7 @@ def test_an_icmp_error_comes_from_a_router() -> None:
     assert icmp.read_quote(error[28:]) is not None
 
 
+@pytest.mark.long
 def test_option_strings() -> None:
     @FEW
     @given(option_strings())

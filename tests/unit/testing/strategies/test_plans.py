@@ -35,6 +35,7 @@ def test_no_fault_is_the_simplest() -> None:
     assert find(fault_plans(HOSTS), lambda plan: True, settings=ONCE) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
