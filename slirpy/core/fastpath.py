@@ -5,9 +5,9 @@ nothing and returns False, and the segment takes the slow path (``core/demux.py`
 share :func:`~slirpy.tcp.receive.acknowledge`. ``tests/sim/test_fastpath.py`` turns this module off and checks that
 frames and state are identical.
 
-A segment of a known flow that is not the common case, such as the last ACK of a handshake or a FIN, takes the short
-way if its headers are usual: straight to :meth:`~slirpy.core.tcpflow.TcpFlow.take`, without the objects of the slow
-path.
+A segment of a known flow that is not the common case takes the short way if its headers are usual: to
+:func:`~slirpy.tcp.receive.in_order`, without any object, such as the last ACK of a handshake or a FIN, or else to
+:meth:`~slirpy.core.tcpflow.TcpFlow.take`.
 
 One text makes a function for each IP family. What differs between them are numbers, which a closure reads as fast as
 constants.
@@ -22,10 +22,10 @@ from slirpy.core.network import Network
 from slirpy.core.port import LinkPort
 from slirpy.core.tcpflow import TcpFlow
 from slirpy.tcp.options import NONE, TIMESTAMP, TIMESTAMP_WORD, TcpOptions
-from slirpy.tcp.receive import acknowledge, acknowledge_all
+from slirpy.tcp.receive import acknowledge, acknowledge_all, in_order
 from slirpy.tcp.segment import Segment
 from slirpy.tcp.seq import HALF, MASK
-from slirpy.tcp.states import ESTABLISHED, RETRANSMIT
+from slirpy.tcp.states import ESTABLISHED, RETRANSMIT, SYN_RECEIVED, SYNCHRONIZED
 from slirpy.wire.checksum import ones_sum
 from slirpy.wire.headers import LAYOUT, LAYOUT6, Layout
 from slirpy.wire.ipv4 import TCP
@@ -89,17 +89,17 @@ def _fastpath(layout: Layout) -> _Fastpath:
         offset, flags = bits >> 8, bits & 0xFF
         if flags & ~_USUAL != ACK or end > len(frame):
             return False
+        stamp: int | None = None
+        echo: int | None = None
         if offset == 0x80:
             start = stamped_at
             if end < start:
                 return False
-            option, value, echoed = _unpack_timestamp(frame, plain_at)
+            option, stamp, echo = _unpack_timestamp(frame, plain_at)
             if option != TIMESTAMP_WORD:
                 return False
-            options = TcpOptions(None, None, False, (value, echoed))
         elif offset == 0x50:
             start = plain_at
-            options = NONE
             if end < start:
                 return False
         else:
@@ -108,8 +108,20 @@ def _fastpath(layout: Layout) -> _Fastpath:
             return False
         if not checksummed and (ones_sum(frame[addresses_at:end]) + TCP + end - transport_at) % 65535:
             return False
-        flow.neighbor.seen = network.now
-        flow.take(Segment(seq, ack, flags, wnd, options, frame[start:end]), port)
+        now, conn = network.now, flow.conn
+        flow.neighbor.seen = now
+        opening = conn.state is SYN_RECEIVED
+        payload = frame[start:end]
+        if in_order(conn, seq, ack, flags & FIN != 0, wnd, stamp, echo, payload, now):
+            flow.packets_in += 1
+            flow.bytes_in += end - start
+            flow.last_activity = now
+            flow.mark()
+            if opening and conn.state in SYNCHRONIZED:
+                flow.opened(port)
+        else:
+            options = NONE if stamp is None else TcpOptions(None, None, False, (stamp, echo or 0))
+            flow.take(Segment(seq, ack, flags, wnd, options, payload), port)
         return True
 
     def fastpath(

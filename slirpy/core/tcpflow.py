@@ -71,10 +71,11 @@ class TcpFlow(abc.ABC):
         self.key = key
         self.neighbor = neighbor
         self.conn = conn
-        self._virtual_mac = network.mac_for(split_key(key).destination)
+        destination = split_key(key).destination
+        self._virtual_mac = network.mac_for(destination)
         self.macs = self._virtual_mac + (neighbor.mac or bytes(6))
         self.head, self.mac, self.words = b"", neighbor.mac, 0
-        self.layout = layout_of(split_key(key).destination)
+        self.layout = layout_of(destination)
         self.front = self._virtual_mac + self.layout.front
         self._middle = _MIDDLE[self.layout]
         self.reverse_key = reverse_key(key)
@@ -89,6 +90,10 @@ class TcpFlow(abc.ABC):
     @abc.abstractmethod
     def service(self, now: int) -> None:
         """Do everything that is due; called once a flush if marked."""
+
+    @abc.abstractmethod
+    def opened(self, port: LinkPort) -> None:
+        """Note that the last segment of the handshake has arrived, through ``port``."""
 
     @abc.abstractmethod
     def snapshot(self, now: int, end: str | None = None) -> Callable[[], FlowInfo]:

@@ -351,13 +351,18 @@ class NatTcpFlow(PumpedFlow):
         opening = conn.state not in SYNCHRONIZED
         super().take(seg, port)
         if opening and conn.state in SYNCHRONIZED:
-            # The guest may be behind another link than assumed.
-            conn.configure(self._nat.settings(port, family_of(self.neighbor.address)))
-            self._nat.count(self, self._nat.open)
-            if self.on_outcome is not None:
-                self.on_outcome(0)
+            self.opened(port)
         if conn.reassembly.size:
             self.alert = True  # the budget has to know
+
+    def opened(self, port: LinkPort) -> None:
+        """Count the flow as open."""
+        settings = self._nat.settings(port, family_of(self.neighbor.address))
+        if settings is not self.conn.settings:
+            self.conn.configure(settings)  # the guest is behind another link than assumed
+        self._nat.count(self, self._nat.open)
+        if self.on_outcome is not None:
+            self.on_outcome(0)
 
     def _ends_here(self, seg: Segment, arrival: Arrival) -> bool:
         """Report whether a segment ends at the gateway because of its time to live."""
