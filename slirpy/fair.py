@@ -140,18 +140,23 @@ class _Queue(Generic[E]):
 
     The heap has a time for each entry since which it may have been used, but not evicted: that of its entering, or of
     the last look at it. No entry was used last before its time. Times of removed entries stay behind for a while.
+    The heap is kept from the first time on that an entry has to go.
     """
 
     __slots__ = ("_times", "entries")
 
     def __init__(self) -> None:
         self.entries: dict[bytes, E] = {}
-        self._times: list[tuple[int, bytes]] = []
+        self._times: list[tuple[int, bytes]] | None = None
 
     def enter(self, entry: E) -> None:
         """Add an entry."""
-        entries, times = self.entries, self._times
-        entries[entry.key] = entry
+        self.entries[entry.key] = entry
+        if self._times is not None:
+            self._note(entry, self._times)
+
+    def _note(self, entry: E, times: list[tuple[int, bytes]]) -> None:
+        entries = self.entries
         heapq.heappush(times, (entry.last_activity, entry.key))  # cheap, since it is the latest
         if len(times) > 2 * len(entries) + _SPARE:
             kept = {key: time for time, key in times if key in entries}  # one for each, also if it came again
@@ -166,6 +171,8 @@ class _Queue(Generic[E]):
         entries, times = self.entries, self._times
         if not entries:
             raise LookupError("an empty queue has no oldest entry")
+        if times is None:  # before all real times, in the order of entering, without a look at any
+            times = self._times = [(number - len(entries), key) for number, key in enumerate(entries)]
         best: E | None = None
         for _ in range(LOOKS_MAX):
             time, key = times[0]

@@ -21,7 +21,7 @@ from slirpy.audit.names import entropy, rcode_name, type_name
 from slirpy.audit.severity import Severity, severity
 from slirpy.interfaces import FlowRequest, IPProtocol, ServiceNetwork, Verdict
 from slirpy.units import SECOND
-from slirpy.wire.ip import family_of
+from slirpy.wire.scope import is_loopback
 
 if TYPE_CHECKING:
     from slirpy.audit.log import AuditLog
@@ -178,7 +178,7 @@ class AuditTrail:
         fields = self._flow(request, inbound)
         target = str(ip_address(address)) if address else None
         fields |= {"flow": number, "target": target, "target_port": port or None, "verdict": "allow"}
-        if not inbound and _is_loopback(address) and (verdict is None or verdict.redirect is None):
+        if not inbound and is_loopback(address) and (verdict is None or verdict.redirect is None):
             fields["host"] = True
             fields["severity"] = severity(request.destination_bytes, host=True).value
         if verdict is not None:
@@ -433,10 +433,6 @@ class AuditTrail:
 
 def _nameless(address: bytes) -> str:
     return ""
-
-
-def _is_loopback(address: bytes) -> bool:
-    return bool(address) and family_of(address).is_loopback(address)
 
 
 def _identity(flow: Record) -> Record:

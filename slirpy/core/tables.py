@@ -75,6 +75,8 @@ class FlowTables:
     def stream_service(self, address: bytes, port: int) -> StreamService | None:
         """Find the service for TCP connections to an address and port; the most specific entry wins."""
         services = self.stream_services
+        if not services:
+            return None
         for key in ((address, port), (address, None), (None, port), (None, None)):
             if key in services:
                 return services[key]

@@ -140,9 +140,12 @@ def send_from(address: bytes) -> Control:
     return ((0, _IP_PKTINFO, _PKTINFO.pack(0, address, bytes(4))),)
 
 
-def set_ttl(sock: socket.socket, ttl: int) -> None:
-    """Set the time to live or hop limit, 1 to 255, of all further packets."""
-    if sock.family == socket.AF_INET6:
+def set_ttl(sock: socket.socket, ttl: int, *, inet6: bool) -> None:
+    """Set the time to live or hop limit, 1 to 255, of all further packets.
+
+    ``inet6`` is the family of the socket, which is an enumeration, and slow to ask for.
+    """
+    if inet6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, ttl)
     else:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)

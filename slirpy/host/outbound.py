@@ -18,18 +18,14 @@ from slirpy.errortext import strerror
 from slirpy.host.addresses import name_of
 from slirpy.host.socketdatagram import SocketDatagram
 from slirpy.interfaces import Buffer
+from slirpy.wire.scope import is_loopback
 
-__all__ = ["OutboundDatagram", "Source", "is_loopback"]
+__all__ = ["OutboundDatagram", "Source"]
 
 # <linux/in.h>: with this option, binding to an address does not reserve a port for all other destinations.
 _IP_BIND_ADDRESS_NO_PORT = 24
 # <netinet/in.h> and <netinet6/in6.h> of macOS; Python has no names for them.
 _IP_BOUND_IF, _IPV6_BOUND_IF, _IPPROTO_IPV6 = 25, 125, 41
-
-
-def is_loopback(address: bytes) -> bool:
-    """Report whether an address is this machine's loopback."""
-    return address[0] == 127 if len(address) == 4 else address == bytes(15) + b"\1"
 
 
 class Source:

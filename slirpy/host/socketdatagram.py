@@ -151,7 +151,7 @@ class PacketSocket(OpenSocket):
             if ttl and ttl != self._ttl:
                 if not self._ttl:
                     hear_ttl(sock)  # an owner that counts hops also needs those of the way back
-                set_ttl(sock, ttl)
+                set_ttl(sock, ttl, inet6=sock.family == socket.AF_INET6)
                 self._ttl = ttl
             if dont_fragment is not None and dont_fragment is not self._dont_fragment:
                 set_dont_fragment(sock, dont_fragment)

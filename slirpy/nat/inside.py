@@ -37,7 +37,7 @@ from slirpy.nat.routes import LOOPBACK, LOOPBACK6
 from slirpy.nat.splice import Splice
 from slirpy.records import Protocol
 from slirpy.units import SECOND
-from slirpy.wire.ip import family_of
+from slirpy.wire.scope import is_loopback
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without importing typing
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class LoopbackForwards:
 
     def takes(self, client: bytes) -> bool:
         """Report whether a client at this address is served here, without trying the guest's address before."""
-        return self.local and family_of(client).is_loopback(client)
+        return self.local and is_loopback(client)
 
     # ------------------------------------------------------------------------------------------ TCP
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from slirpy.config.embedded import embedded_ipv4
-from slirpy.wire.ip import family_of
+from slirpy.wire.scope import is_loopback
 
 __all__ = ["OwnAddresses", "OwnPorts"]
 
@@ -65,4 +65,4 @@ class OwnPorts:
         if address in places:
             return True
         wild = any(not any(place) and len(place) >= len(address) for place in places)
-        return wild and (family_of(address).is_loopback(address) or is_own(address))
+        return wild and (is_loopback(address) or is_own(address))

@@ -15,7 +15,8 @@ from slirpy.nat.outcomes import Route
 from slirpy.nat.upstream import Header, HttpConnect, Socks5Connect
 from slirpy.units import SECOND
 from slirpy.wire import proxyheader
-from slirpy.wire.ip import family_of, split_key
+from slirpy.wire.ip import split_key
+from slirpy.wire.scope import is_loopback
 
 __all__ = ["Proxies"]
 
@@ -61,7 +62,7 @@ class Proxies:
             return parse_proxy(verdict.proxy) if verdict.proxy else None
         if verdict is not None and verdict.redirect is not None:
             return None
-        if self._default is None or family_of(address).is_loopback(address):
+        if self._default is None or is_loopback(address):
             return None
         return None if goes_direct(self._no_proxy, names, address) else self._default
 

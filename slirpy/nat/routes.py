@@ -25,7 +25,7 @@ from slirpy.nat.outcomes import HOLD_TIME, Pending, Refusal, Route
 from slirpy.nat.ownports import OwnPorts
 from slirpy.nat.targets import NamedTargets
 from slirpy.wire.ip import family_of
-from slirpy.wire.scope import is_link_local, with_interface
+from slirpy.wire.scope import is_link_local, is_loopback, with_interface
 
 if TYPE_CHECKING:
     from slirpy.core.network import Network
@@ -49,7 +49,7 @@ def onward_ttl(ttl: int, address: bytes) -> int:
 
     The host's loopback is the gateway itself, so no hop is counted.
     """
-    return max(ttl - 1, 1) if family_of(address).is_loopback(address) else ttl - 1
+    return max(ttl - 1, 1) if is_loopback(address) else ttl - 1
 
 
 class Router:
@@ -134,7 +134,7 @@ class Router:
             return self._shut(request) if refusal is Refusal.NET_UNREACHABLE else refusal
         if self._is_shut(request, address):
             return self._shut(request)
-        if is_link_local(request.source_bytes) and not family_of(address).is_loopback(address):
+        if is_link_local(request.source_bytes) and not is_loopback(address):
             return Refusal.BEYOND_SCOPE  # no router forwards its packets (RFC 4291, section 2.5.6)
         if self._leads_back(request, address):
             return Refusal.PORT_UNREACHABLE
@@ -358,7 +358,7 @@ class Router:
 
     def may_lead_to(self, request: FlowRequest, address: bytes, port: int) -> bool:
         """Report whether the name of a target may lead to an address: no special one, or one that is allowed."""
-        is_own, loopback = self.is_own, family_of(address).is_loopback(address)
+        is_own, loopback = self.is_own, is_loopback(address)
         own = loopback or is_own(address)
         destination = gateway_for(self._config, address) if loopback else address
         other = request._changed(
@@ -480,7 +480,7 @@ class Router:
         if is_link_local(guest):
             return ROUTER
         if len(address) != len(guest):
-            seen = None if family_of(address).is_loopback(address) else self._translation.seen(address)
+            seen = None if is_loopback(address) else self._translation.seen(address)
             return seen or gateway_for(self._config, guest)
         if len(guest) == 4:
             return self._config.gateway_address if address[0] == 127 or address == guest else address

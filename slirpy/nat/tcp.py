@@ -25,15 +25,9 @@ from slirpy.nat.refusals import refuse_by_rule
 from slirpy.nat.reports import out_of_time
 from slirpy.nat.routes import NO_LOG, Refusal, Route, Router, onward_ttl
 from slirpy.nat.tcpflow import CONNECT_TIMEOUT, FlowKeeper, NatTcpFlow
-from slirpy.tcp import (
-    Connection,
-    Segment,
-    Settings,
-    initial_sequence_number,
-    next_iss,
-    timestamp_offset,
-)
+from slirpy.tcp import Connection, Segment, Settings, next_iss
 from slirpy.tcp.congestion import ALGORITHMS
+from slirpy.tcp.isn import opening_numbers
 from slirpy.tcp.window import ORDINARY, WindowPool
 from slirpy.units import SECOND
 from slirpy.wire.ip import Family, family_of, flow_key, split_key
@@ -141,8 +135,7 @@ class TcpNat(FlowKeeper):
     def lead(self, flow: NatTcpFlow, target: Route, arrival: Arrival) -> None:
         """Lead a new flow along its route."""
         flow.outside = not onward_ttl(1, target.address)
-        if target.otherwise is not None:
-            flow.otherwise = target._replace(address=target.otherwise, otherwise=None)
+        flow.otherwise = target.otherwise
         flow.route = target
         if target.verdict is not None and target.verdict.names and target.request is not None:
             flow.pin = self.router.use(target.request, target.verdict.names[0])
@@ -241,10 +234,9 @@ class TcpNat(FlowKeeper):
         """Create a flow. ``outside`` is the address of a client that connects from outside."""
         network = self.network
         self.make_room(self.opening)
-        iss = initial_sequence_number(self._secret, key, network.now)
+        iss, ts_offset = opening_numbers(self._secret, key, network.now)
         if previous is not None:
             iss = next_iss(previous, iss)
-        ts_offset = timestamp_offset(self._secret, key)
         settings = self.settings(port, family_of(neighbor.address))
         conn = Connection(settings, iss, ts_offset=ts_offset, stats=network.stats, pool=self.windows)
         flow = NatTcpFlow(self, key, neighbor, conn, inbound=outside is not None)

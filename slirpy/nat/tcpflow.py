@@ -118,11 +118,12 @@ class FlowKeeper(abc.ABC):
         tables = self.tables
         if tables.tcp_flows.get(flow.key) is flow:
             del tables.tcp_flows[flow.key]
+            end = ending(flow.conn.error)
             if isinstance(flow, NatTcpFlow):
                 flow.counted.remove(flow)
                 self.memory.forget(flow)
-                flow.report_end(ending(flow.conn.error))
-            tables.closed_flows.append(flow.snapshot(self.network.now, ending(flow.conn.error)))
+                flow.report_end(end)
+            tables.closed_flows.append(flow.snapshot(self.network.now, end))
         flow.release()
 
 
@@ -147,8 +148,8 @@ class NatTcpFlow(PumpedFlow):
         self.inbound = inbound
         self.outside = False
         """True if the guest's segments are relayed beyond the gateway."""
-        self.otherwise: Route | None = None
-        """Route to try if nobody listens at the first one's end."""
+        self.otherwise: bytes | None = None
+        """Address to try if nobody listens at that of the route."""
         self.on_refused: Callable[[StreamPeer], None] | None = None
         """Called with the peer, which it takes over, if the guest refuses the connection."""
         self.on_outcome: Callable[[int], None] | None = None
@@ -272,7 +273,7 @@ class NatTcpFlow(PumpedFlow):
         """Wait for the far side, with the SYN,ACK held back. The attempt may be given up, refused, or time out."""
         conn = self.conn
         if self.peer_error in UNHEARD and self.otherwise is not None and conn.state is SYN_RECEIVED:
-            self._connect_otherwise(self.otherwise)
+            self._connect_to(self.otherwise)
         error = self.peer_error
         if not error and conn.state is not SYN_RECEIVED:
             error = errno.ECONNABORTED  # a RST, or a SYN of another connection
@@ -290,12 +291,13 @@ class NatTcpFlow(PumpedFlow):
         self._abort_peer()
         self._nat.remove(self)
 
-    def _connect_otherwise(self, route: Route) -> None:
-        """Try the second route, as if it had been the first."""
+    def _connect_to(self, address: bytes) -> None:
+        """Try the second address, as if it had been the first."""
         self.otherwise = self._report = None
         self._abort_peer()
-        if self._arrival is not None:
+        if self._arrival is not None and self.route is not None:
             self.peer_error = 0
+            route = self.route._replace(address=address, otherwise=None)
             self.peer = self._nat.connect(self, route, self._arrival)
 
     def _peer_failed(self) -> None:

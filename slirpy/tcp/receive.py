@@ -101,7 +101,10 @@ def in_order(
             return False
         conn.establish()
     conn.undisturbed = False
-    if not acknowledge(conn, ack, field << conn.snd_wscale, seq, length, fin, echo, now) or conn.state is CLOSED:
+    if (
+        not acknowledge(conn, ack, field << conn.snd_wscale, seq, length, fin, echo, now)
+        or conn.state is CLOSED
+    ):
         return True
     if stamp is not None and conn.ts_ok and (conn.last_ack - seq) & MASK < HALF:
         conn.ts_recent = stamp

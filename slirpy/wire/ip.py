@@ -146,10 +146,6 @@ class Family(abc.ABC):
         """Report whether an address is a group's."""
 
     @abc.abstractmethod
-    def is_loopback(self, address: bytes) -> bool:
-        """Report whether an address is a host's own loopback."""
-
-    @abc.abstractmethod
     def is_martian(self, address: bytes) -> bool:
         """Report whether no packet on a wire can have this destination and lead to one host elsewhere."""
 
@@ -201,9 +197,6 @@ class _IPv4(Family):
     def is_multicast(self, address: bytes) -> bool:
         return 0xE0 <= address[0] <= 0xEF
 
-    def is_loopback(self, address: bytes) -> bool:
-        return address[0] == 127
-
     def is_martian(self, address: bytes) -> bool:
         return address[0] in (0, 127) or address[0] >= 0xE0  # "this network", loopback, multicast, reserved
 
@@ -233,9 +226,6 @@ class _IPv6(Family):
 
     def is_multicast(self, address: bytes) -> bool:
         return ipv6.is_multicast(address)
-
-    def is_loopback(self, address: bytes) -> bool:
-        return address == ipv6.LOOPBACK
 
     def is_martian(self, address: bytes) -> bool:
         # The unspecified address, loopback and IPv4 in disguise are in the reserved 0::/8 (RFC 4291, section 2.4).

@@ -32,6 +32,7 @@ MF: Final = 0x2000
 OFFSET_MASK: Final = 0x1FFF
 
 _HEADER: Final = Struct("!BBHHHBBH4s4s")
+_new: Final = tuple.__new__  # half of the time of calling IPv4Header
 
 
 class IPv4Header(NamedTuple):
@@ -87,7 +88,7 @@ def parse(packet: Buffer) -> IPv4Header | None:
     header_length = (version & 15) * 4
     if version >> 4 != 4 or header_length < HEADER_LENGTH or not header_length <= total <= len(packet):
         return None
-    return IPv4Header(header_length, tos, total, ident, fragment, ttl, protocol, source, destination)
+    return _new(IPv4Header, (header_length, tos, total, ident, fragment, ttl, protocol, source, destination))
 
 
 def header_ok(packet: Buffer, header_length: int) -> bool:

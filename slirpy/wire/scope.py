@@ -1,22 +1,30 @@
-"""Link-local IPv6 addresses with the interface that they belong to, in their sixteen bytes.
+"""Addresses that are valid in one place only: link-local ones, with their interface, and loopback ones.
 
-Such an address is valid on one link only (RFC 4007), so a socket needs the interface's number with it. Bytes 2 to 7
-of the address are always zero (RFC 4291, section 2.5.6). Inside slirpy, bytes 4 to 7 contain the number, as in BSD
-kernels. :mod:`slirpy.host.addresses` takes it out again for sockets.
+A link-local address of IPv6 is valid on one link (RFC 4007), so sockets need the number of its interface, too. Bytes
+2 to 7 of the address are always zero (RFC 4291, section 2.5.6). Inside slirpy, bytes 4 to 7 contain the number, as in
+BSD kernels. :mod:`slirpy.host.addresses` takes it out again for sockets.
 """
 
 from __future__ import annotations
 
 import errno
+from typing import Final
 
 from slirpy.addresses import IPAddress
 
-__all__ = ["is_link_local", "split_scope", "with_interface", "with_scope"]
+__all__ = ["is_link_local", "is_loopback", "split_scope", "with_interface", "with_scope"]
+
+_LOOPBACK6: Final = bytes(15) + b"\1"
 
 
 def is_link_local(address: bytes) -> bool:
     """Report whether an address is one of fe80::/10."""
     return len(address) == 16 and address[0] == 0xFE and address[1] & 0xC0 == 0x80
+
+
+def is_loopback(address: bytes) -> bool:
+    """Report whether an address is a host's own loopback: one of 127.0.0.0/8, or ::1."""
+    return address[0] == 127 if len(address) == 4 else address == _LOOPBACK6
 
 
 def with_scope(address: bytes, index: int) -> bytes:

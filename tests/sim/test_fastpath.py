@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -21,7 +22,18 @@ from slirpy.tcp import sending
 from slirpy.tcp.emit import Emit
 from slirpy.tcp.sendbuffer import SendBuffer
 from slirpy.tcp.seq import MASK
-from slirpy.tcp.states import NO_TIMER, TIME_WAIT
+from slirpy.tcp.states import (
+    CLOSE_WAIT,
+    CLOSING,
+    ESTABLISHED,
+    FIN_WAIT_1,
+    FIN_WAIT_2,
+    LAST_ACK,
+    NO_TIMER,
+    SYN_RECEIVED,
+    TIME_WAIT,
+    State,
+)
 from slirpy.tcp.tcb import ControlBlock
 from slirpy.testing import Remote
 from tests.support.frames6 import DNS6_MAC, GUEST6, WORLD6, echo6, neighbor_advertisement
@@ -412,7 +424,7 @@ def _with_fragment_header(frame: bytes) -> bytes:
 
 def _stamp(peer: Peer, later: int) -> bytes:
     """Timestamps in their usual place, some milliseconds later."""
-    value = ((peer.ts or 0) + later).to_bytes(4, "big")
+    value = ((peer.ts or 0) + later & 0xFFFFFFFF).to_bytes(4, "big")
     return b"\1\1\x08\x0a" + value + peer.echo.to_bytes(4, "big")
 
 
@@ -466,6 +478,121 @@ def test_odd_segments(case: str, loaded: bool, features: LinkFeatures | None, ts
     twins.run(0.5)
     twins.receive()
     twins.segment(FIN | ACK)
+    twins.run(100)
+
+
+def _opening(twins: TcpTwins) -> None:
+    """The handshake up to the SYN,ACK."""
+    ts = twins.peer.ts
+    for peer in twins.peers:
+        peer.send(SYN, opts=options(ts=None if ts is None else (ts, 0)))
+        peer.net.run(0.05)
+        answer = peer.one(SYN | ACK)
+        peer.ack = (answer.seq + 1) & 0xFFFFFFFF
+        for kind, value in dpkt.tcp.parse_opts(answer.opts):
+            if kind == 8:
+                peer.echo = int.from_bytes(value[:4], "big")
+    twins.compare()
+
+
+def _open(twins: TcpTwins) -> None:
+    twins.open()
+
+
+def _data_in_flight(twins: TcpTwins) -> None:
+    twins.open()
+    twins.each(lambda peer, far: far.write(b"data"))
+    twins.run(0.01)
+
+
+def _far_end_closed(twins: TcpTwins) -> None:
+    twins.open()
+    twins.each(lambda peer, far: far.finish())
+    twins.run(0.01)
+
+
+def _far_end_closed_and_acknowledged(twins: TcpTwins) -> None:
+    _far_end_closed(twins)
+    twins.receive()
+    twins.segment(ACK)
+
+
+def _guest_closed(twins: TcpTwins) -> None:
+    twins.open()
+    twins.segment(FIN | ACK)
+    twins.run(0.01)
+
+
+def _both_closed_at_once(twins: TcpTwins) -> None:
+    _far_end_closed(twins)
+    twins.segment(FIN | ACK)
+
+
+def _guest_closed_first(twins: TcpTwins) -> None:
+    _guest_closed(twins)
+    twins.receive()
+    twins.each(lambda peer, far: far.finish())
+    twins.run(0.01)
+
+
+def _all_closed(twins: TcpTwins) -> None:
+    _far_end_closed_and_acknowledged(twins)
+    twins.segment(FIN | ACK)
+    twins.run(0.01)
+
+
+STAGES: dict[str, tuple[Callable[[TcpTwins], None], State]] = {
+    "opening": (_opening, SYN_RECEIVED),
+    "open": (_open, ESTABLISHED),
+    "data in flight": (_data_in_flight, ESTABLISHED),
+    "far end closed": (_far_end_closed, FIN_WAIT_1),
+    "far end closed, acknowledged": (_far_end_closed_and_acknowledged, FIN_WAIT_2),
+    "guest closed": (_guest_closed, CLOSE_WAIT),
+    "both closed at once": (_both_closed_at_once, CLOSING),
+    "guest closed first": (_guest_closed_first, LAST_ACK),
+    "all closed": (_all_closed, TIME_WAIT),
+}
+USUAL: dict[str, Any] = {
+    "ack": lambda p: [p.frame(ACK)],
+    "two acks": lambda p: [p.frame(ACK), p.frame(ACK)],
+    "ack of one more": lambda p: [p.frame(ACK, ack=p.ack + 1)],
+    "ack of two more": lambda p: [p.frame(ACK, ack=p.ack + 2)],
+    "old ack": lambda p: [p.frame(ACK, ack=p.ack - 1)],
+    "window": lambda p: [p.frame(ACK, wnd=500), p.frame(ACK, wnd=9)],
+    "data": lambda p: [p.frame(ACK, b"data"), p.frame(ACK, b"more", seq=p.seq + 4)],
+    "fin": lambda p: [p.frame(FIN | ACK)],
+    "fin of one more": lambda p: [p.frame(FIN | ACK, ack=p.ack + 1), p.frame(ACK, ack=p.ack + 1, seq=p.seq + 1)],
+    "data and fin": lambda p: [p.frame(FIN | ACK | PSH, b"data"), p.frame(FIN | ACK | PSH, b"data")],
+    "fin, then data": lambda p: [p.frame(FIN | ACK), p.frame(ACK, b"data", seq=p.seq + 1)],
+    "fin again": lambda p: [p.frame(FIN | ACK, seq=p.seq - 1)],
+    "a hole, then all": lambda p: [p.frame(ACK, b"data", seq=p.seq + 4), p.frame(FIN | ACK, b"data")],
+    "a fin behind a hole": lambda p: [p.frame(FIN | ACK, seq=p.seq + 4), p.frame(ACK, b"data")],
+    "as much as the window": lambda p: [p.frame(ACK, bytes(1400), seq=p.seq + n * 1400) for n in range(48)],
+    "later timestamp": lambda p: [p.frame(ACK, opts=_stamp(p, 5)), p.frame(FIN | ACK, opts=_stamp(p, 6))],
+    "old timestamp": lambda p: [p.frame(ACK, opts=_stamp(p, -500)), p.frame(FIN | ACK, opts=_stamp(p, -500))],
+    "no timestamp": lambda p: [p.frame(ACK, opts=b""), p.frame(FIN | ACK, opts=b"")],
+    "reset": lambda p: [p.frame(RST), p.frame(ACK)],
+    "syn": lambda p: [p.frame(SYN, seq=p.seq - 1), p.frame(ACK)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("features", "ts", "family"), [(None, None, 4), (OFFLOAD, 1000, 6)], indirect=["family"])
+@pytest.mark.parametrize("case", USUAL)
+@pytest.mark.parametrize("stage", STAGES)
+def test_segments_at_each_stage(stage: str, case: str, features: LinkFeatures | None, ts: int | None) -> None:
+    """What arrives in order takes :func:`~slirpy.tcp.receive.in_order`, in every state of the connection."""
+    twins = TcpTwins(features, ts)
+    reach, state = STAGES[stage]
+    reach(twins)
+    (flow,) = twins.nets[0].stack.tcp_flows.values()
+    assert flow.conn.state is state
+    twins.batch(USUAL[case])
+    twins.run(0.01)
+    twins.batch(lambda p: [p.frame(FIN | ACK, b"rest", seq=p.seq + 4)])
+    twins.receive()
+    twins.segment(ACK)
+    twins.run(0.5)
+    twins.each(lambda peer, far: far.finish())
     twins.run(100)
 
 

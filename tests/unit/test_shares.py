@@ -229,14 +229,35 @@ def test_no_search_looks_at_all_entries() -> None:
     assert shares.to_evict() is not None
 
 
+def test_the_order_is_kept_from_the_first_search_on() -> None:
+    """Most tables are never full: until then, an entry that comes costs no heap."""
+    shares: Shares[Thing] = Shares(100)
+    things = fill(shares, 10, "a")
+    for number, thing in enumerate(things):
+        thing.last_activity = 100 - number
+    (party,) = shares._parties.values()
+    assert party._times is None
+    order = []
+    for _ in range(10):
+        victim = party.longest_idle()
+        assert party.longest_idle() is victim
+        order.append(victim)
+        shares.remove(victim)
+        shares.add(Thing(bytes([len(order)]) * 5, 1000 + len(order)), "a", b"")
+    assert order == things[::-1]
+    assert party.longest_idle().last_activity == 1001
+
+
 def test_an_entry_that_comes_and_goes_leaves_nothing_behind() -> None:
     shares: Shares[Thing] = Shares(100)
     things = fill(shares, 50, "a")
+    (party,) = shares._parties.values()
+    party.longest_idle()
     for now in range(1000, 3000):
         shares.remove(things[0])
         things[0].last_activity = now
         shares.add(things[0], "a", b"")
-    (party,) = shares._parties.values()
+    assert party._times is not None
     assert len(party._times) <= 2 * 50 + 65
     for thing in things:
         thing.last_activity = 5000

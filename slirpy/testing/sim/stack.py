@@ -17,9 +17,10 @@ from slirpy.testing.sim.scheduler import Scheduler
 from slirpy.testing.sim.streams import HostStream, HostTcp
 from slirpy.testing.sim.trace import CarrySegment
 from slirpy.units import US
-from slirpy.wire import ethernet, ipv4, ipv6, tcp
+from slirpy.wire import ethernet, ipv4, tcp
 from slirpy.wire.headers import LAYOUT, LAYOUT6, Layout
 from slirpy.wire.ip import packet_family
+from slirpy.wire.scope import is_loopback
 
 __all__ = ["HostStack"]
 
@@ -84,11 +85,6 @@ class _PushedTimers(Timers):
             else:
                 return entry
         return None
-
-
-def is_loopback(address: bytes) -> bool:
-    """Report whether an address is one of the host's loopback: 127.0.0.0/8 or ::1."""
-    return address[0] == 127 if len(address) == 4 else address == ipv6.LOOPBACK
 
 
 class HostStack(ProtocolHost):

@@ -18,8 +18,9 @@ from slirpy.errors import ConfigError
 from slirpy.records import NamedTuple
 from slirpy.testing.world.clock import SimClock
 from slirpy.testing.world.path import DIRECT, Path
-from slirpy.testing.world.places import Key, Place, find, is_loopback, key_of
+from slirpy.testing.world.places import Key, Place, find, key_of
 from slirpy.wire.ip import V4, V6
+from slirpy.wire.scope import is_loopback
 
 __all__ = ["Call", "Fate", "SimWorld"]
 

@@ -43,11 +43,12 @@ from slirpy.testing.text import seconds
 from slirpy.testing.world.base import SimWorld
 from slirpy.testing.world.path import PLAIN, Shape, obstacle, refusal, report_of
 from slirpy.testing.world.ping import SimPing
-from slirpy.testing.world.places import Key, Place, find, is_loopback, key_of, place_of, source_of, unix_place
+from slirpy.testing.world.places import Key, Place, find, key_of, place_of, source_of, unix_place
 from slirpy.testing.world.programs import Remote, SimServer
 from slirpy.testing.world.stream import SimListener, SimStream
 from slirpy.testing.world.udp import Answer, SimDatagram, SimUdpServer
 from slirpy.units import MS
+from slirpy.wire.scope import is_loopback
 
 __all__ = ["SimHost"]
 

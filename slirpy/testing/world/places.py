@@ -13,7 +13,6 @@ __all__ = [
     "Place",
     "SocketAddress",
     "find",
-    "is_loopback",
     "key_of",
     "place_of",
     "shown",
@@ -82,11 +81,6 @@ def unix_place(path: str) -> Place:
 def shown(place: Place) -> SocketAddress:
     """Return an address and a port in the form that tests read."""
     return ip_address(place[0]), place[1]
-
-
-def is_loopback(address: bytes) -> bool:
-    """Report whether an address of either family is the host's loopback."""
-    return address[0] == 127 if len(address) == 4 else address == bytes(15) + b"\1"
 
 
 def find(table: dict[Key, _T], address: bytes, port: int) -> _T | None:

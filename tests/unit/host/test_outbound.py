@@ -13,10 +13,11 @@ import pytest
 from slirpy import Config, ConfigError, Outbound, Slirp
 from slirpy.config.outbound import parse_outbound
 from slirpy.errortext import strerror
-from slirpy.host.outbound import OutboundDatagram, Source, is_loopback
+from slirpy.host.outbound import OutboundDatagram, Source
 from slirpy.host.poller import SelectorPoller
 from slirpy.host.sockets import SocketHost
 from slirpy.interfaces import IcmpReport
+from slirpy.wire.scope import is_loopback
 from tests.support.owners import Notes
 
 LOOPBACK, HERE = bytes([127, 0, 0, 1]), bytes([127, 0, 0, 5])

@@ -16,6 +16,7 @@ from slirpy.stats import Stats
 from slirpy.wire import ethernet, ipv4
 from slirpy.wire.checksum import transport_ok
 from slirpy.wire.ip import V4, V6, Family, family_of, flow_key, reverse_key, split_key
+from slirpy.wire.scope import is_loopback
 
 ADDRESSES = {
     V4: (bytes([10, 0, 2, 15]), bytes([192, 0, 2, 7])),
@@ -114,7 +115,7 @@ def test_kinds_of_addresses(text: str) -> None:
     family, packed = family_of(address.packed), address.packed
     assert family.version == address.version
     assert family.is_multicast(packed) == address.is_multicast
-    assert family.is_loopback(packed) == address.is_loopback
+    assert is_loopback(packed) == address.is_loopback
     assert family.is_unspecified(packed) == address.is_unspecified
     if isinstance(address, IPv4Address):
         martian = address.is_multicast or address.is_loopback or address.is_reserved or packed[0] == 0
