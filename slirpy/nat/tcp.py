@@ -25,9 +25,15 @@ from slirpy.nat.refusals import refuse_by_rule
 from slirpy.nat.reports import out_of_time
 from slirpy.nat.routes import NO_LOG, Refusal, Route, Router, onward_ttl
 from slirpy.nat.tcpflow import CONNECT_TIMEOUT, FlowKeeper, NatTcpFlow
-from slirpy.tcp import Connection, Segment, Settings, next_iss
+from slirpy.tcp import (
+    Connection,
+    Segment,
+    Settings,
+    initial_sequence_number,
+    next_iss,
+    timestamp_offset,
+)
 from slirpy.tcp.congestion import ALGORITHMS
-from slirpy.tcp.isn import opening_numbers
 from slirpy.tcp.window import ORDINARY, WindowPool
 from slirpy.units import SECOND
 from slirpy.wire.ip import Family, family_of, flow_key, split_key
@@ -234,9 +240,10 @@ class TcpNat(FlowKeeper):
         """Create a flow. ``outside`` is the address of a client that connects from outside."""
         network = self.network
         self.make_room(self.opening)
-        iss, ts_offset = opening_numbers(self._secret, key, network.now)
+        iss = initial_sequence_number(self._secret, key, network.now)
         if previous is not None:
             iss = next_iss(previous, iss)
+        ts_offset = timestamp_offset(self._secret, key)
         settings = self.settings(port, family_of(neighbor.address))
         conn = Connection(settings, iss, ts_offset=ts_offset, stats=network.stats, pool=self.windows)
         flow = NatTcpFlow(self, key, neighbor, conn, inbound=outside is not None)

@@ -6,7 +6,6 @@ connection to the next, as TIME-WAIT and PAWS require, and they reveal nothing a
 
 from __future__ import annotations
 
-from struct import Struct
 from typing import Final
 
 try:
@@ -18,11 +17,10 @@ from slirpy.checks import nanoseconds, octets
 from slirpy.errors import ConfigError
 from slirpy.tcp.seq import MASK
 
-__all__ = ["initial_sequence_number", "opening_numbers", "timestamp_offset"]
+__all__ = ["initial_sequence_number", "timestamp_offset"]
 
 TICK: Final = 4_000
 """Nanoseconds per step: the sequence number clock wraps in 4.8 hours (RFC 9293, section 3.4.1; MUST-8)."""
-_NUMBERS: Final = Struct("!II")
 MIN_SECRET: Final = 16
 MAX_SECRET: Final = 32
 
@@ -41,7 +39,9 @@ def initial_sequence_number(secret: bytes, flow: bytes, now: int) -> int:
     Raises:
         ConfigError: a secret of another length, or an argument of another type.
     """
-    return opening_numbers(secret, flow, now)[0]
+    if type(now) is not int or now < 0:
+        nanoseconds("now", now)
+    return (now // TICK + _hash(secret, flow, b"iss")) & MASK
 
 
 def timestamp_offset(secret: bytes, flow: bytes) -> int:
@@ -50,16 +50,10 @@ def timestamp_offset(secret: bytes, flow: bytes) -> int:
     All connections between the same ports have the same start, so timestamps of later ones are larger. Arguments and
     errors are those of :func:`initial_sequence_number`.
     """
-    return opening_numbers(secret, flow, 0)[1]
+    return _hash(secret, flow, b"ts")
 
 
-def opening_numbers(secret: bytes, flow: bytes, now: int) -> tuple[int, int]:
-    """Return :func:`initial_sequence_number` and :func:`timestamp_offset`.
-
-    They are two parts of one hash. Neither tells anything about the other.
-    """
-    if type(now) is not int or now < 0:
-        nanoseconds("now", now)
+def _hash(secret: bytes, flow: bytes, purpose: bytes) -> int:
     if type(secret) is not bytes or type(flow) is not bytes:
         octets("secret", secret)
         octets("flow", flow)
@@ -67,5 +61,4 @@ def opening_numbers(secret: bytes, flow: bytes, now: int) -> tuple[int, int]:
         raise ConfigError(
             f"a secret of {len(secret)} bytes: must be {MIN_SECRET} to {MAX_SECRET}; take random.randbytes(16)"
         )
-    start, offset = _NUMBERS.unpack(blake2s(flow, key=secret, digest_size=_NUMBERS.size).digest())
-    return (now // TICK + start) & MASK, offset
+    return int.from_bytes(blake2s(flow, key=secret, person=purpose, digest_size=4).digest(), "big")
