@@ -70,10 +70,10 @@ def in_order(
     payload: Buffer,
     now: int,
 ) -> bool:
-    """Process a segment as :func:`segment_arrives` does, if it is the next one and has no unusual flags or options.
+    """Process a segment as :func:`segment_arrives` does, if it is the next one, without marks and unusual options.
 
     The last ACK of a handshake, a FIN, and the ACK of a FIN are such segments. Otherwise change nothing and return
-    False.
+    False. The flags are ACK, perhaps FIN and PSH; the IP header has no ECN mark.
 
     Args:
         field: window, as in the header.
@@ -81,7 +81,7 @@ def in_order(
         echo: TSecr.
     """
     state = conn.state
-    if state not in _IN_ORDER or seq != conn.rcv_nxt or conn.ecn is not None or conn.reassembly.size:
+    if state not in _IN_ORDER or seq != conn.rcv_nxt or conn.reassembly.size:
         return False
     length = len(payload)
     if length + fin > (conn.rcv_adv - seq) & MASK:

@@ -428,6 +428,18 @@ def _stamp(peer: Peer, later: int) -> bytes:
     return b"\1\1\x08\x0a" + value + peer.echo.to_bytes(4, "big")
 
 
+def _filling(peer: Peer, more: int, flags: int = FIN) -> list[bytes]:
+    """Data as long as the window, and ``more`` bytes, with ``flags`` in the last segment."""
+    length = peer.conn.rcv_wnd + more
+    starts = range(0, length, 1400)
+    return [
+        peer.frame(
+            ACK | (flags if start == starts[-1] else 0), bytes(min(1400, length - start)), seq=peer.seq + start
+        )
+        for start in starts
+    ]
+
+
 def _ip_byte(frame: bytes, at: int, value: int) -> bytes:
     """The frame with one byte of its IP header changed, and that header's sum made right."""
     frame = _put(frame, 14 + at, bytes((value,)))
@@ -505,6 +517,17 @@ def _data_in_flight(twins: TcpTwins) -> None:
     twins.run(0.01)
 
 
+def _marked(twins: TcpTwins) -> None:
+    """Open with ECN."""
+    ts = twins.peer.ts
+    for peer in twins.peers:
+        peer.send(SYN | 0xC0, opts=options(ts=None if ts is None else (ts, 0)))
+        peer.net.run(0.05)
+        peer.established(peer.one(SYN | ACK | 0x40))
+        peer.net.run(0.01)
+    twins.compare()
+
+
 def _far_end_closed(twins: TcpTwins) -> None:
     twins.open()
     twins.each(lambda peer, far: far.finish())
@@ -544,6 +567,7 @@ def _all_closed(twins: TcpTwins) -> None:
 STAGES: dict[str, tuple[Callable[[TcpTwins], None], State]] = {
     "opening": (_opening, SYN_RECEIVED),
     "open": (_open, ESTABLISHED),
+    "open with ECN": (_marked, ESTABLISHED),
     "data in flight": (_data_in_flight, ESTABLISHED),
     "far end closed": (_far_end_closed, FIN_WAIT_1),
     "far end closed, acknowledged": (_far_end_closed_and_acknowledged, FIN_WAIT_2),
@@ -567,7 +591,11 @@ USUAL: dict[str, Any] = {
     "fin again": lambda p: [p.frame(FIN | ACK, seq=p.seq - 1)],
     "a hole, then all": lambda p: [p.frame(ACK, b"data", seq=p.seq + 4), p.frame(FIN | ACK, b"data")],
     "a fin behind a hole": lambda p: [p.frame(FIN | ACK, seq=p.seq + 4), p.frame(ACK, b"data")],
-    "as much as the window": lambda p: [p.frame(ACK, bytes(1400), seq=p.seq + n * 1400) for n in range(48)],
+    "more than the window": lambda p: [p.frame(ACK, bytes(1400), seq=p.seq + n * 1400) for n in range(48)],
+    "as much as the window": lambda p: _filling(p, 0, PSH),
+    "as much as the window with a fin": lambda p: _filling(p, -1),
+    "a fin behind the window": lambda p: _filling(p, 0),
+    "marks": lambda p: [_ip_byte(p.frame(ACK, b"data"), 1, 3 if _at(p) == 34 else 0x30), p.frame(ACK | 0xC0)],
     "later timestamp": lambda p: [p.frame(ACK, opts=_stamp(p, 5)), p.frame(FIN | ACK, opts=_stamp(p, 6))],
     "old timestamp": lambda p: [p.frame(ACK, opts=_stamp(p, -500)), p.frame(FIN | ACK, opts=_stamp(p, -500))],
     "no timestamp": lambda p: [p.frame(ACK, opts=b""), p.frame(FIN | ACK, opts=b"")],
@@ -576,7 +604,9 @@ USUAL: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("features", "ts", "family"), [(None, None, 4), (OFFLOAD, 1000, 6)], indirect=["family"])
+@pytest.mark.parametrize(
+    ("features", "ts", "family"), [(None, None, 4), (OFFLOAD, 1000, 6)], indirect=["family"]
+)
 @pytest.mark.parametrize("case", USUAL)
 @pytest.mark.parametrize("stage", STAGES)
 def test_segments_at_each_stage(stage: str, case: str, features: LinkFeatures | None, ts: int | None) -> None:
