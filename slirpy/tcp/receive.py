@@ -86,7 +86,7 @@ def in_order(
     length = len(payload)
     if length + fin > (conn.rcv_adv - seq) & MASK:
         return False
-    if conn.fin_seq is not None and (length or fin or not conn.fin_received):
+    if conn.fin_seq is not None and (length or fin):
         return False
     if not conn.ts_ok:
         echo = None

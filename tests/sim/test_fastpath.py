@@ -588,6 +588,7 @@ USUAL: dict[str, Any] = {
     "fin of one more": lambda p: [p.frame(FIN | ACK, ack=p.ack + 1), p.frame(ACK, ack=p.ack + 1, seq=p.seq + 1)],
     "data and fin": lambda p: [p.frame(FIN | ACK | PSH, b"data"), p.frame(FIN | ACK | PSH, b"data")],
     "fin, then data": lambda p: [p.frame(FIN | ACK), p.frame(ACK, b"data", seq=p.seq + 1)],
+    "two fins": lambda p: [p.frame(FIN | ACK), p.frame(FIN | ACK, seq=p.seq + 1)],
     "fin again": lambda p: [p.frame(FIN | ACK, seq=p.seq - 1)],
     "a hole, then all": lambda p: [p.frame(ACK, b"data", seq=p.seq + 4), p.frame(FIN | ACK, b"data")],
     "a fin behind a hole": lambda p: [p.frame(FIN | ACK, seq=p.seq + 4), p.frame(ACK, b"data")],
