@@ -517,6 +517,18 @@ def _data_in_flight(twins: TcpTwins) -> None:
     twins.run(0.01)
 
 
+def _probed(twins: TcpTwins) -> None:
+    """The end of the data is sent again, since no acknowledgement comes (RFC 8985, section 7)."""
+    _data_in_flight(twins)
+    (flow,) = twins.nets[0].stack.tcp_flows.values()
+    for _ in range(100):
+        if flow.conn.rack is not None and flow.conn.rack.tlp_end is not None:
+            twins.receive()
+            return
+        twins.run(0.01)
+    raise AssertionError("no probe was sent")
+
+
 def _marked(twins: TcpTwins) -> None:
     """Open with ECN."""
     ts = twins.peer.ts
@@ -569,6 +581,7 @@ STAGES: dict[str, tuple[Callable[[TcpTwins], None], State]] = {
     "open": (_open, ESTABLISHED),
     "open with ECN": (_marked, ESTABLISHED),
     "data in flight": (_data_in_flight, ESTABLISHED),
+    "data in flight, probed": (_probed, ESTABLISHED),
     "far end closed": (_far_end_closed, FIN_WAIT_1),
     "far end closed, acknowledged": (_far_end_closed_and_acknowledged, FIN_WAIT_2),
     "guest closed": (_guest_closed, CLOSE_WAIT),
