@@ -25,7 +25,7 @@ from slirpy.tcp.options import NONE, TIMESTAMP, TIMESTAMP_WORD, TcpOptions
 from slirpy.tcp.receive import acknowledge, acknowledge_all, in_order
 from slirpy.tcp.segment import Segment
 from slirpy.tcp.seq import HALF, MASK
-from slirpy.tcp.states import ESTABLISHED, RETRANSMIT, SYN_RECEIVED, SYNCHRONIZED
+from slirpy.tcp.states import ESTABLISHED, RETRANSMIT, SYN_RECEIVED
 from slirpy.wire.checksum import ones_sum
 from slirpy.wire.headers import LAYOUT, LAYOUT6, Layout
 from slirpy.wire.ipv4 import TCP
@@ -117,7 +117,7 @@ def _fastpath(layout: Layout) -> _Fastpath:
             flow.bytes_in += end - start
             flow.last_activity = now
             flow.mark()
-            if opening and conn.state in SYNCHRONIZED:
+            if opening:
                 flow.opened(port)
         else:
             options = NONE if stamp is None else TcpOptions(None, None, False, (stamp, echo or 0))

@@ -151,6 +151,7 @@ def flow_state(flow: Any) -> dict[str, object]:
         "conn": conn,
         "deadline": flow.alarm.when,
         "peer": flow.peer is None,
+        "counted": [table is flow.counted for table in (flow._nat.opening, flow._nat.open, flow._nat.over)],
         "neighbor": (flow.neighbor.address, flow.neighbor.mac, flow.neighbor.seen),
     }
 
@@ -517,6 +518,13 @@ def _data_in_flight(twins: TcpTwins) -> None:
     twins.run(0.01)
 
 
+def _data_in_flight_without_sack(twins: TcpTwins) -> None:
+    ts = twins.peer.ts
+    twins.open(options(sack=False, ts=None if ts is None else (ts, 0)))
+    twins.each(lambda peer, far: far.write(b"data"))
+    twins.run(0.01)
+
+
 def _probed(twins: TcpTwins) -> None:
     """The end of the data is sent again, since no acknowledgement comes (RFC 8985, section 7)."""
     _data_in_flight(twins)
@@ -581,6 +589,7 @@ STAGES: dict[str, tuple[Callable[[TcpTwins], None], State]] = {
     "open": (_open, ESTABLISHED),
     "open with ECN": (_marked, ESTABLISHED),
     "data in flight": (_data_in_flight, ESTABLISHED),
+    "data in flight, no SACK": (_data_in_flight_without_sack, ESTABLISHED),
     "data in flight, probed": (_probed, ESTABLISHED),
     "far end closed": (_far_end_closed, FIN_WAIT_1),
     "far end closed, acknowledged": (_far_end_closed_and_acknowledged, FIN_WAIT_2),
@@ -611,6 +620,9 @@ USUAL: dict[str, Any] = {
     "a fin behind the window": lambda p: _filling(p, 0),
     "marks": lambda p: [_ip_byte(p.frame(ACK, b"data"), 1, 3 if _at(p) == 34 else 0x30), p.frame(ACK | 0xC0)],
     "later timestamp": lambda p: [p.frame(ACK, opts=_stamp(p, 5)), p.frame(FIN | ACK, opts=_stamp(p, 6))],
+    "later timestamp behind data": lambda p: [
+        p.frame(ACK, b"data", opts=_stamp(p, 5)), p.frame(FIN | ACK, opts=_stamp(p, 6), seq=p.seq + 4)
+    ],
     "old timestamp": lambda p: [p.frame(ACK, opts=_stamp(p, -500)), p.frame(FIN | ACK, opts=_stamp(p, -500))],
     "no timestamp": lambda p: [p.frame(ACK, opts=b""), p.frame(FIN | ACK, opts=b"")],
     "reset": lambda p: [p.frame(RST), p.frame(ACK)],
