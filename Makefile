@@ -48,10 +48,10 @@ demo: $(READY) ## see it work; no privileges needed
 	@$(BIN)/slirpy demo
 
 test: $(READY) ## all tests but the long ones; a few minutes
-	@$(BIN)/python -m pytest -q -p tests.spread --processes $(JOBS) -m "not long and not stress"
+	@$(BIN)/python -m pytest -q -p tests.spread -n $(JOBS) -m "not long and not stress"
 
 long: $(READY) ## the tests that take seconds each; a few minutes more
-	@$(BIN)/python -m pytest -q -p tests.spread --processes $(JOBS) -m "long and not stress"
+	@$(BIN)/python -m pytest -q -p tests.spread -n $(JOBS) -m "long and not stress"
 
 stress: $(READY) ## the longest tests and all examples, an hour; five minutes of fuzzing with Atheris among them
 	@$(BIN)/pip install $(EDITABLE) '.[fuzz]' \
