@@ -631,12 +631,14 @@ USUAL: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("features", "ts", "family"), [(None, None, 4), (OFFLOAD, 1000, 6)], indirect=["family"]
+    ("features", "ts", "family"),
+    [(OFFLOAD, 1000, 4), pytest.param(None, None, 6, marks=pytest.mark.long)],
+    indirect=["family"],
 )
 @pytest.mark.parametrize("case", USUAL)
 @pytest.mark.parametrize("stage", STAGES)
 def test_segments_at_each_stage(stage: str, case: str, features: LinkFeatures | None, ts: int | None) -> None:
-    """What arrives in order takes :func:`~slirpy.tcp.receive.in_order`, in every state of the connection."""
+    """Segments in order take :func:`~slirpy.tcp.receive.in_order`, in every state of the connection."""
     twins = TcpTwins(features, ts)
     reach, state = STAGES[stage]
     reach(twins)

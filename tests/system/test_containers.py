@@ -182,6 +182,7 @@ def read_until(process: subprocess.Popen[str], line: str) -> Sequence[str]:
     raise AssertionError((lines, process.stderr.read()))
 
 
+@pytest.mark.long
 def test_podman(program: str, start: Callable[[str], subprocess.Popen[str]], need: Need) -> None:
     """Names, 200 MiB from the host, and 200 MiB to a published port."""
     need("podman")

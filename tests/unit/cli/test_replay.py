@@ -105,8 +105,12 @@ def test_each(net, text):
     ("options", "reports"),
     [
         (["--sim-seeds", "58"], ["test_many-seed57", "test_one-seed57", "test_each-seed0-b"]),
-        (["--sim-seeds", "60", "--sim-shard", "2/4"], ["test_many-seed57", "test_one-seed57"]),
-        (["--sim-shard", "1/2"], ["test_each-seed0-b"]),
+        pytest.param(
+            ["--sim-seeds", "60", "--sim-shard", "2/4"],
+            ["test_many-seed57", "test_one-seed57"],
+            marks=pytest.mark.long,
+        ),
+        pytest.param(["--sim-shard", "1/2"], ["test_each-seed0-b"], marks=pytest.mark.long),
         ([], ["test_each-b"]),
     ],
 )

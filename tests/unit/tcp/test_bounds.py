@@ -73,6 +73,7 @@ def test_holes_of_single_bytes() -> None:
     assert held(work) < IDLE + 64 * KIB
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", ["up", "down", "random"])
 def test_early_text_byte_by_byte(order: str) -> None:
     """A window full, but for its first byte, in the smallest segments."""

@@ -331,6 +331,7 @@ json_values = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.long
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.one_of(json_values, st.dictionaries(st.sampled_from(list(GOOD)), json_values)), max_size=4))
 def test_the_server_starts_with_any_content_of_the_file(tmp_path: Path, entries: list[Any]) -> None:

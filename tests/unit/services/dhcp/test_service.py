@@ -606,6 +606,7 @@ near = st.one_of(
 )
 
 
+@pytest.mark.long
 @given(st.lists(st.tuples(valid | near | dhcp_messages("garbage"), st.integers(0, 90_000)), max_size=12))
 def test_garbage_raises_nothing_and_each_message_counts(batch: list[tuple[bytes, int]]) -> None:
     world = World(Config(net="10.0.2.8/29", dhcpstart="10.0.2.14"))
@@ -621,6 +622,7 @@ def test_garbage_raises_nothing_and_each_message_counts(batch: list[tuple[bytes,
         world.network.run(seconds)
 
 
+@pytest.mark.long
 @given(st.lists(damaged(valid, most=6), min_size=1, max_size=6), st.binary(max_size=40))
 def test_damaged_messages_raise_nothing_and_count(batch: list[bytes], told: bytes) -> None:
     def policy(request: DhcpRequest) -> DhcpAnswer | None:

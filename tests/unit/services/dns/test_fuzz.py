@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slirpy.testing.strategies import dns_messages
 from slirpy.testing.strategies.damage import damaged
 from tests.unit.services.dns.world import FIRST, World, connect, framed
+
+pytestmark = pytest.mark.long
 
 NAMES = [
     "example.test",

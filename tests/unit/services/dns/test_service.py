@@ -697,6 +697,7 @@ def test_garbage_from_both_sides_raises_nothing_and_counts(batch: list[tuple[byt
     assert world.stats.dns_queries == len(batch)
 
 
+@pytest.mark.long
 @given(st.lists(st.tuples(garbage, garbage, st.booleans(), st.integers(1, 50)), max_size=10), st.booleans())
 def test_garbage_over_tcp_raises_nothing_and_ends(
     batch: list[tuple[bytes, bytes, bool, int]], ends: bool

@@ -98,7 +98,8 @@ def test_dates_stay_real_where_time_does() -> None:
         assert abs(net.run(read, on="client").timestamp() - time.time()) < HOUR.total_seconds()
 
 
-@pytest.mark.parametrize("call", [pytest.param("datetime.now", marks=pytest.mark.long), "date.today"])
+@pytest.mark.long
+@pytest.mark.parametrize("call", ["datetime.now", "date.today"])
 def test_waiting_in_a_loop_for_the_date_to_move(net: Network, call: str) -> None:
     async def main() -> None:
         first = datetime.today()
