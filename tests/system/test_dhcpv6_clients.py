@@ -175,8 +175,9 @@ def test_networkd_is_content_with_two_messages(slirpy: User, need: Need, folder:
         "mkdir -p /run/systemd/network /run/systemd/netif/links /run/systemd/netif/leases\n"
         f"cp {network} /run/systemd/network/; chmod -R a+rwX /run/systemd\n"
         f"timeout 60 {NETWORKD} > {folder}/log 2>&1 & server=$!\n"
-        # It writes down the name server before it adds the address.
-        "n=0; until grep -qs '^DNS=fec0::3' /run/systemd/netif/links/* && ip addr show dev tap0 | grep -q fec0; do\n"
+        # The router advertises the name server, too; the address comes with the lease.
+        "n=0; until grep -qs '^DOMAINS=eng' /run/systemd/netif/links/* &&\n"
+        "    ip -6 addr show dev tap0 | grep -q fec0::15; do\n"
         "    n=$((n + 1)); [ $n -lt 300 ] || exit 97; sleep 0.1; done\n"
         f"ip -6 addr show dev tap0; cat /run/systemd/netif/links/*; kill $server"
     )
