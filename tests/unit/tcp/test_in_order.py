@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -44,13 +45,13 @@ MORE: dict[str, Callable[[], Script]] = {
     "a hole": lambda: build("ESTABLISHED").recv("A", 51, 1, data=DATA),
     "a FIN behind a hole": lambda: build("ESTABLISHED").recv("FA", 51, 1),
 }
-ALL: dict[str, Callable[[], Script]] = {**{name: lambda name=name: build(name) for name in WAYS}, **MORE}  # type: ignore[misc]
+ALL: dict[str, Callable[[], Script]] = {**{name: partial(build, name) for name in WAYS}, **MORE}
 
 
 NEVER = {"never opened", "ended", "LISTEN", "SYN-SENT", "TIME-WAIT", "a probe", "a hole"}
-"""Where every segment takes the general way."""
+"""Ways to states in which every segment takes the general way."""
 ENDED = {"CLOSE-WAIT", "CLOSING", "LAST-ACK", "a FIN behind a hole"}
-"""Where a FIN has arrived."""
+"""Ways to states in which a FIN has arrived."""
 
 
 @pytest.mark.parametrize("fin", [False, True], ids=["", "FIN"])
