@@ -24,14 +24,14 @@ def stamped() -> Script:
 
 
 def unanswered() -> Script:
-    """The same, with an acknowledgement of the peer's data that is yet to be sent."""
+    """Open in this way, with an acknowledgement of the peer's data that is yet to be sent."""
     s = stamped()
     s.conn.last_ack = s.conn.rcv_nxt - 50 & MASK
     return s
 
 
 def probed() -> Script:
-    """The same, after a probe of the end of the data."""
+    """Open in this way, after a probe of the end of the data."""
     s = stamped()
     assert s.conn.rack is not None
     s.conn.rack.tlp_end = s.conn.snd_max
