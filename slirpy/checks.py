@@ -24,6 +24,7 @@ __all__ = [
     "amount",
     "chance",
     "descriptor",
+    "has_method",
     "instance",
     "is_whole",
     "moment",
@@ -65,6 +66,13 @@ def instance(what: str, value: Any, kind: type | tuple[type, ...], named: str) -
     """
     if not isinstance(value, kind):
         raise ConfigError(f"{what} must be {named}; given was {shown(value)}")
+
+
+def has_method(what: str, value: object, method: str, *, optional: bool = True) -> None:
+    """Raise ConfigError unless ``value`` is an object with a method of this name, or None if it is ``optional``."""
+    found = None if isinstance(value, type) else getattr(value, method, None)
+    if not callable(found) and not (optional and value is None):
+        raise ConfigError(f"{what} must have a method {method}(); given was {value!r}")
 
 
 def octets(what: str, value: Any) -> None:

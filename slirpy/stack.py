@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from slirpy import forks, services
 from slirpy.addresses import AnyAddress, mac_bytes, port_number
-from slirpy.checks import instance, switch
+from slirpy.checks import has_method, instance, switch
 from slirpy.config import Config, option
 from slirpy.config.dnsrecord import DnsRecord
 from slirpy.config.guestfwd import GuestForward, make_guestfwd
@@ -117,9 +117,9 @@ class Stack(IPStack):
         instance("config", config, Config, "a Config")
         instance("random", random, (Random, NoneType), "a random.Random")
         instance("stats", stats, (Stats, NoneType), "a Stats")
-        _check_method("host", host, "connect_tcp", optional=False)
-        _check_method("lease_store", lease_store, "load")
-        _check_method("target_opener", target_opener, "opener")
+        has_method("host", host, "connect_tcp", optional=False)
+        has_method("lease_store", lease_store, "load")
+        has_method("target_opener", target_opener, "opener")
         if audit is not None:
             from slirpy.audit.trail import AuditTrail
 
@@ -496,9 +496,3 @@ class Stack(IPStack):
         self.flush(self.now)
         if self._audit is not None:
             self._audit.close()
-
-
-def _check_method(name: str, value: object, method: str, *, optional: bool = True) -> None:
-    found = None if isinstance(value, type) else getattr(value, method, None)
-    if not callable(found) and not (optional and value is None):
-        raise ConfigError(f"{name} must have a method {method}(); given was {value!r}")

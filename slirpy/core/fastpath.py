@@ -6,7 +6,7 @@ share :func:`~slirpy.tcp.receive.acknowledge`. ``tests/sim/test_fastpath.py`` tu
 frames and state are identical.
 
 A segment of a known flow that is not the common case takes the short way if its headers are usual: to
-:func:`~slirpy.tcp.receive.in_order`, without any object, such as the last ACK of a handshake or a FIN, or else to
+:func:`~slirpy.tcp.inorder.in_order`, without any object, such as the last ACK of a handshake or a FIN, or else to
 :meth:`~slirpy.core.tcpflow.TcpFlow.take`.
 
 One text makes a function for each IP family. What differs between them are numbers, which a closure reads as fast as
@@ -21,8 +21,9 @@ from typing import Any, Final, TypeAlias
 from slirpy.core.network import Network
 from slirpy.core.port import LinkPort
 from slirpy.core.tcpflow import TcpFlow
+from slirpy.tcp.inorder import in_order
 from slirpy.tcp.options import NONE, TIMESTAMP, TIMESTAMP_WORD, TcpOptions
-from slirpy.tcp.receive import acknowledge, acknowledge_all, in_order
+from slirpy.tcp.receive import acknowledge, acknowledge_all
 from slirpy.tcp.segment import Segment
 from slirpy.tcp.seq import HALF, MASK
 from slirpy.tcp.states import ESTABLISHED, RETRANSMIT, SYN_RECEIVED

@@ -1,15 +1,14 @@
 """Arriving segments (RFC 9293, section 3.10.7), processed in the RFC's order.
 
 Nothing is sent from here: fields such as ``ack_now``, ``reset`` and ``resend_head`` let
-:func:`~slirpy.tcp.sending.output` know what is due. :func:`acknowledge`, :func:`acknowledge_all` and :func:`in_order`
-are called from :mod:`slirpy.core.fastpath`, too.
+:func:`~slirpy.tcp.sending.output` know what is due. :func:`acknowledge` and :func:`acknowledge_all` are called from
+:mod:`slirpy.core.fastpath`, too.
 """
 
 from __future__ import annotations
 
 import errno
 
-from slirpy.interfaces import Buffer
 from slirpy.mypyc import Final
 from slirpy.tcp import ecn, urgent
 from slirpy.tcp.answers import answer, challenge, note
@@ -28,18 +27,15 @@ from slirpy.tcp.states import (
     RETRANSMIT,
     SYN_RECEIVED,
     SYN_SENT,
-    SYNCHRONIZED,
     TIME_WAIT,
 )
 from slirpy.tcp.tcb import ControlBlock
 from slirpy.units import MS
 from slirpy.wire.tcp import ACK, FIN, RST, SYN, URG
 
-__all__ = ["acknowledge", "acknowledge_all", "in_order", "segment_arrives"]
+__all__ = ["acknowledge", "acknowledge_all", "segment_arrives"]
 
 _UNUSUAL: Final = ACK | RST | SYN
-_IN_ORDER: Final = SYNCHRONIZED - {TIME_WAIT} | {SYN_RECEIVED}
-"""States in which :func:`in_order` may process a segment."""
 TS_RECENT_LIFE: Final = 24 * 24 * 3600 * 1000 * MS
 """Silence after which ``ts_recent`` is invalid, since the peer's clock may have advanced by half of its range (RFC
 7323, section 5.5)."""
@@ -57,64 +53,6 @@ def segment_arrives(conn: ControlBlock, seg: Segment, now: int) -> None:
         _syn_sent(conn, seg, now)
     elif state is not CLOSED:
         _synchronized(conn, seg, now)
-
-
-def in_order(
-    conn: ControlBlock,
-    seq: int,
-    ack: int,
-    fin: bool,
-    field: int,
-    stamp: int | None,
-    echo: int | None,
-    payload: Buffer,
-    now: int,
-) -> bool:
-    """Process a segment as :func:`segment_arrives` does, if it is the next one, without marks and unusual options.
-
-    The last ACK of a handshake, a FIN, and the ACK of a FIN are such segments. Otherwise change nothing and return
-    False. The flags are ACK, perhaps FIN and PSH; the IP header has no ECN mark.
-
-    Args:
-        field: window, as in the header.
-        stamp: TSval; None: no timestamps.
-        echo: TSecr.
-    """
-    state = conn.state
-    if state not in _IN_ORDER or seq != conn.rcv_nxt or conn.reassembly.size:
-        return False
-    length = len(payload)
-    if length + fin > (conn.rcv_adv - seq) & MASK:
-        return False
-    if conn.fin_seq is not None and (length or fin):
-        return False
-    if not conn.ts_ok:
-        echo = None
-    elif stamp is None or (stamp - conn.ts_recent) & MASK >= HALF:
-        return False
-    rack_state = conn.rack
-    if rack_state is not None and rack_state.tlp_end is not None:
-        return False
-    opens = state is SYN_RECEIVED
-    if opens:
-        if not 0 < (ack - conn.snd_una) & MASK <= (conn.snd_max - conn.snd_una) & MASK:
-            return False
-        conn.establish()
-    conn.undisturbed = False
-    if (
-        not acknowledge(conn, ack, field << conn.snd_wscale, seq, length, fin, echo, now)
-        or conn.state is CLOSED
-    ):
-        return True
-    if stamp is not None and conn.ts_ok and (conn.last_ack - seq) & MASK < HALF:
-        conn.ts_recent = stamp
-    if length:
-        take_text(conn, seq, payload, now)
-    if opens:
-        conn.measure_path()
-    if fin:
-        take_fin(conn, (seq + length) & MASK, now)
-    return True
 
 
 def _listen(conn: ControlBlock, seg: Segment, now: int) -> None:

@@ -638,7 +638,7 @@ USUAL: dict[str, Any] = {
 @pytest.mark.parametrize("case", USUAL)
 @pytest.mark.parametrize("stage", STAGES)
 def test_segments_at_each_stage(stage: str, case: str, features: LinkFeatures | None, ts: int | None) -> None:
-    """Segments in order take :func:`~slirpy.tcp.receive.in_order`, in every state of the connection."""
+    """Segments in order take :func:`~slirpy.tcp.inorder.in_order`, in every state of the connection."""
     twins = TcpTwins(features, ts)
     reach, state = STAGES[stage]
     reach(twins)

@@ -9,8 +9,9 @@ from functools import partial
 import pytest
 
 from slirpy.tcp import Segment, TcpOptions
+from slirpy.tcp.inorder import in_order
 from slirpy.tcp.options import NONE
-from slirpy.tcp.receive import in_order, segment_arrives
+from slirpy.tcp.receive import segment_arrives
 from slirpy.tcp.seq import MASK
 from slirpy.units import MS
 from slirpy.wire.tcp import ACK, FIN
