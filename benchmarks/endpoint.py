@@ -24,7 +24,7 @@ from typing import Any
 
 PATIENCE = 20
 """Seconds that one socket operation may take."""
-_BLOCK = bytes(1 << 18)
+_BLOCK = random.Random(2).randbytes(1 << 18)
 _PERIOD = 65521
 _PATTERN = random.Random(1).randbytes(_PERIOD) * 5
 _PIECE = 4 * _PERIOD

@@ -26,7 +26,7 @@ from slirpy.tcp.options import NONE, TIMESTAMP, TIMESTAMP_WORD, TcpOptions
 from slirpy.tcp.receive import acknowledge, acknowledge_all
 from slirpy.tcp.segment import Segment
 from slirpy.tcp.seq import HALF, MASK
-from slirpy.tcp.states import ESTABLISHED, RETRANSMIT, SYN_RECEIVED
+from slirpy.tcp.states import ESTABLISHED, NO_TIMER, RETRANSMIT, SYN_RECEIVED
 from slirpy.wire.checksum import ones_sum
 from slirpy.wire.headers import LAYOUT, LAYOUT6, Layout
 from slirpy.wire.ipv4 import TCP
@@ -153,26 +153,28 @@ def _fastpath(layout: Layout) -> _Fastpath:
             if option != TIMESTAMP_WORD or (value - conn.ts_recent) & MASK >= HALF:
                 return False
             length = end - start
-            # Text with the answer to all that is in flight, on a connection that only has small exchanges. Numbers
-            # that have wrapped around take the other way, which can do it as well.
-            answers = (
-                conn.undisturbed
-                and conn.timer_kind is RETRANSMIT
-                and ack == conn.snd_max
-                and ack - conn.snd_una == conn.snd_buf.length
-                and conn.cwnd_filled is None
-                and 0 < length <= conn.rcv_adv - seq
-            )
+            answers = rests = False
+            if conn.undisturbed and 0 < length <= conn.rcv_adv - seq:
+                if conn.timer_kind is RETRANSMIT:
+                    # Text with the answer to all that is in flight, on a connection that only has small exchanges.
+                    # Numbers that have wrapped around take the other way, which can do it as well.
+                    answers = (
+                        ack == conn.snd_max
+                        and ack - conn.snd_una == conn.snd_buf.length
+                        and conn.cwnd_filled is None
+                    )
+                elif conn.timer_kind is NO_TIMER:  # nothing is in flight
+                    rests = ack == conn.snd_una and wnd << conn.snd_wscale == conn.snd_wnd
         elif usual == _PLAIN:
             start = plain_at
             value, echoed = 0, None
             if conn.ts_ok or end < start:
                 return False
             length = end - start
-            answers = False
+            answers = rests = False
         else:
             return short_way(network, flow, port, frame, checksummed, end, (seq, ack, bits, wnd))
-        if not answers:
+        if not (answers or rests):
             una = conn.snd_una
             acked = (ack - una) & MASK
             if (
@@ -197,7 +199,12 @@ def _fastpath(layout: Layout) -> _Fastpath:
         else:
             if echoed is not None and (conn.last_ack - seq) & MASK < HALF:
                 conn.ts_recent = value  # RFC 7323, section 4.3, (2)
-            acknowledge(conn, ack, wnd << conn.snd_wscale, seq, length, False, echoed, now)
+            if rests:  # as acknowledge() does
+                conn.heard_at = now
+                if (seq - conn.snd_wl1) & MASK < HALF:
+                    conn.snd_wl1 = seq  # SND.WL2 is SND.UNA already
+            else:
+                acknowledge(conn, ack, wnd << conn.snd_wscale, seq, length, False, echoed, now)
         if length:  # as accept_text() does
             conn.rcv_nxt = seq = (seq + length) & MASK
             conn.rcv_queue.append(frame[start:end])

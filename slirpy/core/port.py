@@ -141,6 +141,17 @@ class LinkPort:
         stats.bytes_out += length
         self.out.append(frame)
 
+    def push_all(self, frames: list[Frame], length: int) -> None:
+        """Queue frames of ``length`` bytes each, as :meth:`push`."""
+        if self.closed or self.blocked:
+            for frame in frames:
+                self.push(frame, length)
+            return
+        stats = self._owner.stats
+        stats.frames_out += len(frames)
+        stats.bytes_out += length * len(frames)
+        self.out += frames
+
     def forward(self, frame: Frame, length: int) -> None:
         """Queue a frame from another guest, whose parts stay unchanged only until the next :meth:`flush`."""
         if self.blocked and not self.closed:

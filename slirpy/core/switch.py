@@ -121,6 +121,11 @@ class HubPort(LinkPort):
         super().push(frame, length)
         self._switch.mirror(self, frame)
 
+    def push_all(self, frames: list[Frame], length: int) -> None:
+        """Queue frames of the stack here and at all other ports."""
+        for frame in frames:
+            self.push(frame, length)
+
 
 class Switch:
     """A switch between ports; see the module docstring.

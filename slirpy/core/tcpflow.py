@@ -20,12 +20,14 @@ from slirpy.tcp import Connection, Segment, expire, output, segment_arrives
 from slirpy.tcp.ecn import ECT0
 from slirpy.tcp.ecnstate import EcnState
 from slirpy.tcp.segment import Emit
+from slirpy.tcp.seq import MASK
 from slirpy.tcp.states import NO_TIMER, SYNCHRONIZED
 from slirpy.wire import ethernet
 from slirpy.wire.checksum import ones_sum
 from slirpy.wire.headers import LAYOUT, LAYOUT6, layout_of
 from slirpy.wire.ip import reverse_key, split_key
 from slirpy.wire.ipv4 import DF, TCP
+from slirpy.wire.tcp import ACK
 
 __all__ = ["CSUM_OFFSET", "TcpFlow"]
 
@@ -162,9 +164,13 @@ class TcpFlow(abc.ABC):
         urg: int = 0,
         /,
     ) -> None:
-        """Send a segment as a frame, or a large one that the link cuts."""
+        """Send a segment as a frame. A larger piece is cut by the link, or here."""
         neighbor, layout = self.neighbor, self.layout
         port = neighbor.port
+        mss = self.conn.mss
+        if length > mss and (port is None or not port.segmentation_offload):
+            self._emit_run(seq, ack, flags, wnd, options, parts, length)
+            return
         header_length = 20 + len(options)
         segment_length = header_length + length
         total = layout.header_in_total + segment_length
@@ -198,7 +204,7 @@ class TcpFlow(abc.ABC):
         self.bytes_out += length
         total += layout.length_from
         if offload:
-            gso = self.conn.mss if length > self.conn.mss else 0
+            gso = mss if length > mss else 0
             frame = _new_frame(Frame, ((header + options, *parts), gso, layout.transport_at, CSUM_OFFSET))
         else:
             if total < ethernet.MIN_LENGTH:
@@ -209,6 +215,45 @@ class TcpFlow(abc.ABC):
             port.push(frame, total)
         else:
             self.neighbors.send(neighbor, frame, total)
+
+    def _emit_run(
+        self, seq: int, ack: int, flags: int, wnd: int, options: bytes, parts: list[Buffer], length: int
+    ) -> None:
+        """Send a piece as segments: the frames that :meth:`emit` makes, of which most words are the same."""
+        neighbor, layout, mss = self.neighbor, self.layout, self.conn.mss
+        port = neighbor.port
+        view = memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
+        end = length
+        if flags & ~ACK or length % mss:
+            end = (length - 1) // mss * mss  # the last segment differs
+        middle_flags = flags & ACK
+        if port is not None and not port.checksum_offload and neighbor.mac is not None:
+            header_length = 20 + len(options)
+            segment_length = header_length + mss
+            total = layout.header_in_total + segment_length
+            words = self.addresses + TCP + segment_length + self.ports
+            words += ack + (header_length << 10) + middle_flags + wnd + _from_bytes(options, "big")
+            pack, middle, key = layout.segment_out.pack, self._middle, self.reverse_key
+            front = neighbor.mac + self.front
+            header_sum = -(self.base + total) % 65535 if layout.has_header_sum else b""
+            frames = []
+            for start in range(0, end, mss):
+                piece = view[start : start + mss]
+                header = pack(
+                    front, total, middle, header_sum, key, seq, ack, header_length << 2, middle_flags, wnd,
+                    -(words + seq + ones_sum(piece)) % 65535, 0,
+                )  # fmt: skip
+                frames.append(_new_frame(Frame, ((header + options, piece), 0, 0, 0)))
+                seq = (seq + mss) & MASK
+            self.packets_out += len(frames)
+            self.bytes_out += end
+            port.push_all(frames, total + layout.length_from)
+        else:
+            for start in range(0, end, mss):
+                self.emit(seq, ack, middle_flags, wnd, options, [view[start : start + mss]], mss)
+                seq = (seq + mss) & MASK
+        if end < length:
+            self.emit(seq, ack, flags, wnd, options, [view[end:]], length - end)
 
     def _marked(self, state: EcnState) -> Emit:
         """Return an emitter that writes the ECN field of the IP header, too."""

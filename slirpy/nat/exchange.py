@@ -1,9 +1,10 @@
-"""Small exchanges: a request of the guest that its far side takes at once, and an answer of one segment.
+"""Small exchanges, and data of the guest: its far side takes text at once, and the guest gets one segment or an ACK.
 
-A connection is at rest if it is established, nothing is in flight, and only a delayed acknowledgement is due. Then
-one function does what a service has to do: it passes text to the far side, and one chunk of data to the guest, with
-its segment, timers and frame. The general way does the same in a dozen functions. ``tests/sim/test_fastpath.py``
-turns this one off in one of two stacks, and checks that frames and state are identical.
+A connection is at rest if it is established, nothing is in flight, and nothing is due but an acknowledgement. Then
+one function does what a service has to do: it passes text to the far side, and one chunk of data or an ACK to the
+guest, with its segment, timers and frame. The general way does the same in a dozen functions.
+``tests/sim/test_fastpath.py`` turns this one off in one of two stacks, and checks that frames and state are
+identical.
 
 One text makes a function for each IP family, as in ``core/fastpath.py``.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
+from slirpy.core.port import LinkPort
 from slirpy.core.tcpflow import CSUM_OFFSET
 from slirpy.interfaces import Frame
 from slirpy.nat.pumps import READS, PumpedFlow
@@ -38,10 +40,11 @@ _HEADERS: Final = HEADER_LENGTH + TIMESTAMP.size
 _OFFSET: Final = _HEADERS << 2
 _FLAGS: Final = ACK | PSH
 _CONSTANT_WORDS: Final = (_OFFSET << 8 | _FLAGS) + TIMESTAMP_WORD
+_ACK_WORDS: Final = (_OFFSET << 8 | ACK) + TIMESTAMP_WORD
 
 
 def at_rest(conn: Connection) -> bool:
-    """Report whether nothing is in flight and nothing is due, but perhaps a delayed acknowledgement.
+    """Report whether nothing is in flight and nothing is due, but perhaps an acknowledgement.
 
     :func:`exchange` asks this once, and sets ``undisturbed``. What makes it false later clears that, or is one of the
     few conditions that are looked at each time.
@@ -66,6 +69,7 @@ def at_rest(conn: Connection) -> bool:
         or conn.ecn is not None
         or conn.reset is not None
         or conn.noted_acks
+        or conn.spare_acks
         or conn.probe
         or conn.retries
         or conn.rtt.backoff
@@ -78,10 +82,27 @@ def _exchanger(layout: Layout) -> _Exchange:
     pack, has_header_sum, middle = layout.stamped_out.pack, layout.has_header_sum, layout.middle(TCP, 64, DF)
     transport_at, length_from, header_in_total = layout.transport_at, layout.length_from, layout.header_in_total
 
+    def acknowledge(flow: PumpedFlow, port: LinkPort, mac: bytes, field: int, now: int) -> None:
+        """Send an ACK without data, as output() and emit() do."""
+        conn = flow.conn
+        seq, ack = conn.snd_max, conn.rcv_nxt
+        stamp, echo = (now // MS + conn.ts_offset) & MASK, conn.ts_recent
+        total = header_in_total + _HEADERS
+        checksum = flow.addresses + TCP + _HEADERS
+        if port.checksum_offload:
+            start, offset = transport_at, CSUM_OFFSET
+        else:
+            start = offset = 0
+            checksum = -(checksum + flow.ports + seq + ack + _ACK_WORDS + field + stamp + echo)
+        header = pack(
+            mac + flow.front, total, middle, -(flow.base + total) % 65535 if has_header_sum else b"",
+            flow.reverse_key, seq, ack, _OFFSET, ACK, field, checksum % 65535, 0, TIMESTAMP_WORD, stamp, echo,
+        )  # fmt: skip
+        flow.packets_out += 1
+        port.push(_new_frame(Frame, ((header,), 0, start, offset)), length_from + total)
+
     def exchange(flow: PumpedFlow, now: int) -> bool:
-        """Serve a flow of a connection at rest, with an empty buffer and no ACK due at once. Otherwise change nothing
-        and return False.
-        """
+        """Serve a flow of a connection at rest, with an empty buffer. Otherwise change nothing and return False."""
         conn, neighbor, peer = flow.conn, flow.neighbor, flow.peer
         port, rack = neighbor.port, conn.rack
         if (
@@ -121,9 +142,16 @@ def _exchanger(layout: Layout) -> _Exchange:
         growth = conn.rcv_limit - offered
         alarm = flow.alarm
         if not flow.read_ready:
-            if growth >= 2 * mss or 2 * growth >= conn.rcv_limit:
+            update_due = growth >= 2 * mss or 2 * growth >= conn.rcv_limit
+            if update_due and not conn.ack_now:
                 flow.finish(now)
                 return True
+            if conn.ack_now:
+                field = window_field(conn) if update_due else offered >> conn.rcv_wscale
+                conn.ack_now = False  # as ack_sent() does
+                conn.delack_at = 0
+                conn.last_ack = ack
+                acknowledge(flow, port, neighbor.mac, field, now)
             if rack is not None:  # as probe.schedule() does
                 rack.seen_una, rack.seen_nxt = conn.snd_una, conn.snd_nxt
             deadline = conn.delack_at

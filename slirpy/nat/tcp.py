@@ -271,6 +271,7 @@ class TcpNat(FlowKeeper):
                 mss=mss,
                 peer_mss=min(mss, peer_mss),
                 max_burst=burst,
+                emit_runs=not burst,
                 rcv_buffer=window,
                 snd_buffer=window,
                 ecn=True,

@@ -229,7 +229,7 @@ class NatTcpFlow(PumpedFlow):
         if self.alert:
             self._service_alert(now)
             return
-        if conn.state is ESTABLISHED and not (conn.ack_now or conn.snd_buf.length):
+        if conn.state is ESTABLISHED and not conn.snd_buf.length:
             serve = exchange if self.layout is LAYOUT else exchange6
             if serve(self, now):
                 return

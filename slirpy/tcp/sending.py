@@ -124,10 +124,12 @@ def output(conn: ControlBlock, now: int, emit: Emit) -> bool:
         idle = not (conn.snd_buf.length or conn.fin_queued or conn.timer_kind is PERSIST or conn.probe)
         if idle:
             more = False
-        elif conn.fin_queued:
-            more = not _send_fin(conn, now, emit) and _send_data(conn, now, emit)
         else:
-            more = not _send_alone(conn, now, emit) and _send_data(conn, now, emit)
+            if conn.fin_queued:
+                done = _send_fin(conn, now, emit)
+            else:
+                done = _send_alone(conn, now, emit) or _send_run(conn, now, emit)
+            more = not done and _send_data(conn, now, emit)
         rack = conn.rack
         if rack is not None and (conn.snd_nxt != rack.seen_nxt or conn.snd_una != rack.seen_una):
             probe.schedule(conn, rack, now)
@@ -229,6 +231,57 @@ def _send_alone(conn: ControlBlock, now: int, emit: Emit) -> bool:
     return True
 
 
+def _send_run(conn: ControlBlock, now: int, emit: Emit) -> bool:
+    """Send as one piece all that the windows allow: what most ACKs of bulk data cause, and answers of a few segments.
+
+    No FIN follows it. Where that is not so simple, change nothing and return False, as :func:`_send_alone`.
+    """
+    buf, mss, window, settings = conn.snd_buf, conn.mss, conn.cc.cwnd, conn.settings
+    seq = conn.snd_nxt
+    flight = (seq - conn.snd_una) & MASK
+    usable = (window if window < conn.snd_wnd else conn.snd_wnd) - flight
+    size = unsent = buf.length - flight
+    if unsent > usable:
+        size = usable - usable % mss
+    limit = settings.max_burst - settings.max_burst % mss or (settings.emit_runs and MAX_PIECES * mss)
+    if (
+        not mss <= size <= limit
+        or conn.slow_path_only
+        or conn.sacked
+        or conn.dupacks
+        or conn.snd_max != seq
+        or conn.dsack is not None
+        or conn.reassembly.size
+        or conn.ecn is not None
+        or conn.snd_up is not None
+        or not conn.ts_ok
+    ):
+        return False
+    if not flight:
+        rtt = conn.rtt
+        if conn.timer_kind is not NO_TIMER or now - conn.sent_at > rtt.base or rtt.backoff or conn.retries:
+            return False
+        conn.timer_kind, conn.timer_at = RETRANSMIT, now + rtt.base  # as start_timer() does
+        conn.progress_at = now
+    conn.ack_now = False  # as ack_sent() does
+    conn.delack_at = 0
+    conn.last_ack = ack = conn.rcv_nxt
+    conn.sent_at = now
+    rack = conn.rack
+    if rack is not None:
+        rack.spans.on_sent(seq, now, False, conn.rtt.srtt)
+    options = TIMESTAMP.pack(TIMESTAMP_WORD, (now // MS + conn.ts_offset) & MASK, conn.ts_recent)
+    flags = ACK
+    if size == unsent:
+        flags |= PSH
+        conn.probe = False
+    emit(seq, ack, flags, window_field(conn), options, buf.take(size), size)
+    conn.snd_nxt = conn.snd_max = end = (seq + size) & MASK
+    if usable - size < mss and window <= conn.snd_wnd:
+        conn.cwnd_filled = end
+    return True
+
+
 def _send_fin(conn: ControlBlock, now: int, emit: Emit) -> bool:
     """Send the FIN in a segment without text, once all text has been sent: the usual end of a connection.
 
@@ -300,6 +353,16 @@ def _send_data(conn: ControlBlock, now: int, emit: Emit) -> bool:
     if sack_bytes:
         # MUST-16: options reduce the room for data. One segment each, since links segment with constant headers.
         mss = burst = mss - sack_bytes
+    # CWR or the urgent pointer may belong to some of the segments alone, so there is no run of them.
+    runs = (
+        conn.settings.emit_runs
+        and burst == conn.mss
+        and conn.snd_nxt == conn.snd_max
+        and conn.ecn is None
+        and conn.snd_up is None
+    )
+    if runs:
+        burst = MAX_PIECES * mss
     usable = min(conn.snd_wnd, window) - flight
     pieces = ack = wnd = 0
     options = b""
@@ -322,7 +385,7 @@ def _send_data(conn: ControlBlock, now: int, emit: Emit) -> bool:
             fin = conn.snd_wnd - flight > size and recovery.no_loss_suspected(conn)
         if size <= 0 and not fin:
             break
-        if pieces == MAX_PIECES:
+        if pieces >= MAX_PIECES:
             return True
         flags = ACK
         if last and size > 0:
@@ -346,12 +409,12 @@ def _send_data(conn: ControlBlock, now: int, emit: Emit) -> bool:
         else:
             size = 0
             emit(seq, ack, flags, wnd, options, [], 0)
-        pieces += 1
+        pieces += -(-size // mss) if runs and size else 1
         sent = size + fin
         conn.snd_nxt = (seq + sent) & MASK
         if 0 < (conn.snd_nxt - conn.snd_max) & MASK < HALF:  # never sent before
             if conn.rtt_seq is None and not conn.ts_ok:
-                conn.rtt_seq, conn.rtt_time = conn.snd_nxt, now
+                conn.rtt_seq, conn.rtt_time = (seq + mss) & MASK if runs and size > mss else conn.snd_nxt, now
             conn.snd_max = conn.snd_nxt
         if conn.timer_kind is not RETRANSMIT:
             start_timer(conn, now)

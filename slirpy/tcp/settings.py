@@ -38,6 +38,7 @@ _SIZES: Final = (
     "syn_linear_timeouts",
 )
 _SWITCHES: Final = (
+    "emit_runs",
     "nodelay",
     "timestamps",
     "sack",
@@ -76,6 +77,9 @@ class Settings:
     (RFC 9293, MUST-15). Choose more only if the peer's link is known."""
     max_burst: int = 0
     """Maximum payload of one emitted piece: more than a segment if the link segments data itself; 0: one segment."""
+    emit_runs: bool = False
+    """Emit new data that fills several segments as one piece, for callers that cut it themselves: the first segments
+    of the piece are full, and PSH and FIN belong to the last one. Retransmissions are still emitted one by one."""
     rcv_buffer: int = 1 << 20
     """Maximum number of received bytes waiting for the user; limits the window. More than 1 MiB serves long paths:
     how much of it is used depends on the round-trip time, see :mod:`slirpy.tcp.window`."""

@@ -5,7 +5,7 @@ word has a power of 65536 as its weight, and 65536 is 1 modulo 65535. CPython re
 so this takes microseconds where a Python loop takes hundreds of them. Reading costs 0.65 ns per byte and division
 twice as much, so long data is shortened first. The upper half of a full segment's number is added to the lower half,
 at a multiple of 16 bits, and so on: 1.9 us for 1460 bytes instead of 3.2. Longer data is read in pieces, which are
-added: 52 us for 64 KiB instead of 135.
+added: 52 us for 64 KiB instead of 135. The compiled package adds octets in a loop instead: 0.5 us for 1460 bytes.
 
 The result 0 stands for both zeros of ones' complement arithmetic. A header is never all zero bits, so 0 always means
 0xFFFF there.
@@ -16,8 +16,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from slirpy._version import __compiled__
 from slirpy.interfaces import Buffer
 
+if __compiled__:
+    from slirpy.wire.octets import octets_sum
+
+_IS_COMPILED: Final = __compiled__
 _from_bytes: Final = int.from_bytes
 _MASK_8192: Final = (1 << 8192) - 1
 _MASK_5888: Final = (1 << 5888) - 1
@@ -30,6 +35,8 @@ __all__ = ["checksum", "ones_sum", "ones_sum_all", "transport_ok"]
 
 def ones_sum(data: Buffer) -> int:
     """Return the ones' complement sum of ``data``, 0 to 65534; an odd byte at the end counts as a high one."""
+    if _IS_COMPILED:
+        return octets_sum(data if isinstance(data, bytes) else bytes(data))
     length = len(data)
     if length <= _PIECE:
         number = _from_bytes(data, "big")
@@ -54,6 +61,8 @@ def ones_sum(data: Buffer) -> int:
 
 def ones_sum_all(pieces: Sequence[Buffer]) -> int:
     """Return the ones' complement sum of consecutive pieces, all but the last of even length."""
+    if _IS_COMPILED:
+        return sum([ones_sum(piece) for piece in pieces]) % 65535
     number = 0
     for piece in pieces:
         number += _from_bytes(piece, "big") if len(piece) <= _PIECE else ones_sum(piece)

@@ -9,9 +9,8 @@ import pytest
 
 from slirpy.testing import Echo
 from tests.support.frames6 import GUEST6, WORLD6, know6
-from tests.support.harness import ACK, GUEST, PSH, SYN, WORLD, Net, Peer, config, rfc1071
+from tests.support.harness import ACK, CWR, ECE, GUEST, PSH, SYN, WORLD, Net, Peer, config, rfc1071
 
-ECE, CWR = 0x40, 0x80
 ECT0, CE = 2, 3
 FAMILIES = pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
 

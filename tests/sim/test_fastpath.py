@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -12,16 +13,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slirpy import __compiled__
+from slirpy.core.port import LinkPort
 from slirpy.interfaces import LinkFeatures
 from slirpy.nat import tcpflow
 from slirpy.nat.exchange import at_rest
 from slirpy.nat.pumps import PumpedFlow
+from slirpy.nat.tcp import TcpNat
 from slirpy.nat.tcpflow import NatTcpFlow
 from slirpy.stats import Stats
 from slirpy.tcp import sending
 from slirpy.tcp.emit import Emit
 from slirpy.tcp.sendbuffer import SendBuffer
 from slirpy.tcp.seq import MASK
+from slirpy.tcp.settings import Settings
 from slirpy.tcp.states import (
     CLOSE_WAIT,
     CLOSING,
@@ -36,10 +40,13 @@ from slirpy.tcp.states import (
 )
 from slirpy.tcp.tcb import ControlBlock
 from slirpy.testing import Remote
+from slirpy.wire.ip import Family
 from tests.support.frames6 import DNS6_MAC, GUEST6, WORLD6, echo6, neighbor_advertisement
 from tests.support.harness import (
     ACK,
+    CWR,
     DNS_MAC,
+    ECE,
     FIN,
     GUEST,
     GUEST_MAC,
@@ -66,22 +73,39 @@ CHECKSUM = LinkFeatures(checksum_offload=True)
 
 
 @pytest.fixture(autouse=True)
-def sent_alone(monkeypatch: pytest.MonkeyPatch) -> list[ControlBlock]:
-    """Let the slow twin send by the general way only; returns the connections of all short sends of the other."""
-    sent: list[ControlBlock] = []
+def short_sends(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[ControlBlock]]:
+    """Let the slow twin send by the general way only, and segment by segment; returns the connections of all
+    short sends of the other, by the function that sent.
+    """
+    sends: dict[str, list[ControlBlock]] = {"_send_alone": [], "_send_fin": [], "_send_run": []}
     if __compiled__:
-        return sent
-    for name in ("_send_alone", "_send_fin"):
+        return sends
+    for name, connections in sends.items():
         real = getattr(sending, name)
 
-        def send(conn: ControlBlock, now: int, emit: Emit, real: Any = real, name: str = name) -> bool:
+        def send(
+            conn: ControlBlock, now: int, emit: Emit, real: Any = real, connections: Any = connections
+        ) -> bool:
             done: bool = conn.stats is not TcpTwins.slow and real(conn, now, emit)
-            if done and name == "_send_alone":
-                sent.append(conn)
+            if done:
+                connections.append(conn)
             return done
 
         monkeypatch.setattr(sending, name, send)
-    return sent
+    settings_of = TcpNat.settings
+
+    def settings_without_runs(nat: TcpNat, port: LinkPort | None, family: Family) -> Settings:
+        chosen = settings_of(nat, port, family)
+        return replace(chosen, emit_runs=False) if nat.network.stats is TcpTwins.slow else chosen
+
+    monkeypatch.setattr(TcpNat, "settings", settings_without_runs)
+    return sends
+
+
+@pytest.fixture
+def sent_alone(short_sends: dict[str, list[ControlBlock]]) -> list[ControlBlock]:
+    """Connections of all sends of single segments."""
+    return short_sends["_send_alone"]
 
 
 @pytest.fixture(autouse=True)
@@ -179,9 +203,9 @@ class TcpTwins(Twins):
     def peer(self) -> Peer:
         return self.peers[0]
 
-    def open(self, opts: bytes | None = None) -> None:
+    def open(self, opts: bytes | None = None, flags: int = SYN) -> None:
         for peer in self.peers:
-            peer.open(opts)
+            peer.open(opts, flags)
             peer.net.run(0.01)
         self.compare()
 
@@ -285,6 +309,100 @@ def test_bulk_to_the_guest(features: LinkFeatures | None, ts: int | None) -> Non
     assert twins.fast >= 5
 
 
+def _hear(twins: TcpTwins, stride: int, window: int, turns: int, lost: int = 0) -> None:
+    """Let both guests acknowledge every ``stride`` segments, up to ``turns`` times; number ``lost`` never arrives."""
+    queues: list[list[Any]] = [[] for _ in twins.peers]
+    heard = 0
+    for _ in range(turns):
+        for peer, queue in zip(twins.peers, queues, strict=True):
+            queue += [tcp for tcp in peer.take() if tcp.data]
+        first, second = queues
+        assert list(map(bytes, first)) == list(map(bytes, second))
+        if not first:
+            return
+        for peer, queue in zip(twins.peers, queues, strict=True):
+            for number, tcp in enumerate(queue[:stride], heard + 1):
+                if tcp.seq == peer.ack and number != lost:
+                    peer.ack = (peer.ack + len(tcp.data)) & MASK
+            del queue[:stride]
+        heard += stride
+        twins.segment(ACK, wnd=window)
+        twins.run(0.0001)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 40])
+@variants
+def test_runs_of_full_segments(features: LinkFeatures | None, ts: int | None, stride: int) -> None:
+    """The guest acknowledges every so many segments, with windows of many sizes, and loses two."""
+    twins = TcpTwins(features, ts, seed=stride)
+    twins.open()
+    for turn, window in enumerate((65535, 1460, 4000, 2 * 1460 + 1, 700, 30_000, 65535, 50_000)):
+        size = 20 * twins.peer.conn.mss if turn % 2 == 0 else 29_000
+        twins.each(lambda peer, far, turn=turn, size=size: far.write(bytes([turn]) * size))
+        twins.run(0.001)
+        _hear(twins, stride, window, 60, lost=turn)
+    twins.run(3)
+    twins.drain()
+    assert twins.servers[0].connections[0].unsent == 0
+
+
+@pytest.mark.parametrize("stride", [2, 12, 17, 40])
+@variants
+def test_runs_of_a_guest_that_reports_congestion(
+    features: LinkFeatures | None, ts: int | None, stride: int
+) -> None:
+    """CWR is in the first segment after the report alone."""
+    twins = TcpTwins(features, ts)
+    twins.open(flags=SYN | ECE | CWR)
+    twins.each(lambda peer, far: far.write(bytes(90 * peer.conn.mss)))
+    twins.run(0.001)
+    _hear(twins, 10, 65535, 1)
+    for peer in twins.peers:
+        for tcp in [tcp for tcp in peer.take() if tcp.data][:stride]:
+            peer.ack = (tcp.seq + len(tcp.data)) & MASK
+    twins.segment(ACK | ECE)
+    _hear(twins, 2, 65535, 60)
+    twins.drain()
+    assert twins.nets[0].stats.tcp_ecn_reductions == 1
+
+
+@variants
+def test_runs_around_urgent_data(features: LinkFeatures | None, ts: int | None) -> None:
+    twins = TcpTwins(features, ts)
+    twins.open()
+    twins.each(lambda peer, far: far.write(bytes(30 * peer.conn.mss)))
+    twins.run(0.001)
+    twins.each(lambda peer, far: peer.net.stack.tcp_flows[peer.key].urgent(b"!"))
+    _hear(twins, 2, 65535, 60)
+    twins.drain()
+
+
+@variants
+def test_text_of_a_guest_whose_window_is_closed(features: LinkFeatures | None, ts: int | None) -> None:
+    """Each shows that the guest is there, so that probes go on."""
+    twins = TcpTwins(features, ts)
+    twins.open()
+    twins.segment(ACK, b"open")
+    twins.segment(ACK, b"closed", wnd=0)
+    twins.run(0.1)
+    twins.each(lambda peer, far: far.write(b"data that must wait"))
+    for seconds in (0.05, 0.3, 3):
+        twins.run(seconds)
+        assert bool(twins.peer.conn.probes) == (seconds > 0.1)
+        twins.segment(ACK, b"and so on", wnd=0)
+    twins.drain()
+
+
+@LISTS
+def test_acknowledged_runs_are_sent_by_the_short_way(short_sends: dict[str, list[ControlBlock]]) -> None:
+    twins = TcpTwins(ts=1000)
+    twins.open()
+    twins.each(lambda peer, far: far.write(bytes(200_000)))
+    twins.run(0.01)
+    _hear(twins, 2, 65535, 60)
+    assert len(short_sends["_send_run"]) >= 30
+
+
 @variants
 def test_large_batches(features: LinkFeatures | None, ts: int | None) -> None:
     twins = TcpTwins(features, ts, mtu=65521)
@@ -306,6 +424,11 @@ def test_large_batches(features: LinkFeatures | None, ts: int | None) -> None:
 
 ODD: dict[str, Any] = {
     "duplicate": lambda p: [p.frame(ACK, b"x" * 100, seq=p.seq - 100)],
+    "duplicates around data": lambda p: [
+        p.frame(ACK, b"x" * 100, seq=p.seq - 100),
+        p.frame(ACK, b"y" * 3000),
+        p.frame(ACK, b"x" * 100, seq=p.seq - 100),
+    ],
     "half old": lambda p: [p.frame(ACK, b"x" * 100, seq=p.seq - 50)],
     "out of order": lambda p: [p.frame(ACK, b"x" * 100, seq=p.seq + 100), p.frame(ACK, b"y" * 100)],
     "hole stays": lambda p: [p.frame(ACK, b"x" * 100, seq=p.seq + 100), p.frame(ACK, b"y" * 50)],

@@ -30,7 +30,7 @@ ROUTER_MAC = bytes.fromhex("525600000002")
 DNS_MAC = bytes.fromhex("52550a000203")
 BROADCAST = b"\xff" * 6
 
-FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
+FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 1, 2, 4, 8, 16, 32, 64, 128
 
 
 def ip(text: str) -> bytes:
@@ -550,13 +550,13 @@ class Peer:
                     self.echo = struct.unpack("!I", value[:4])[0]
         return data
 
-    def open(self, opts: bytes | None = None) -> Any:
+    def open(self, opts: bytes | None = None, flags: int = SYN) -> Any:
         """The handshake, outward. Returns our SYN,ACK."""
         if opts is None:
             opts = options(ts=None if self.ts is None else (self.ts, 0))
-        self.send(SYN, opts=opts)
+        self.send(flags, opts=opts)
         self.net.run(2.5 * self.net.host.latency_ns / SECOND)
-        answer = self.one(SYN | ACK)
+        answer = self.one(SYN | ACK | flags & ECE)
         return self.established(answer)
 
     def established(self, answer: Any) -> Any:

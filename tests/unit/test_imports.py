@@ -60,7 +60,7 @@ ALLOWED: dict[str, set[str]] = {
     "ownfile": {"errors", "errortext"},
     "sandbox": {"errors", "lazy"},
     "config": {"addresses", "errortext", "checks", "lazy", "records", "units", "paths", "errors", "interfaces"},
-    "wire": BASE,
+    "wire": BASE | {"_version"},
     "audit": WIRE | {"_version"},
     "tcp": WIRE,
     "core": AUDIT | {"tcp"},

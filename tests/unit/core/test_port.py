@@ -10,7 +10,7 @@ import pytest
 from slirpy.core.port import QUEUE_LIMIT, LinkPort
 from slirpy.core.switchnet import SwitchNetwork
 from slirpy.interfaces import Frame, LinkFeatures, LinkSink, Poller
-from tests.support.harness import NoPoller
+from tests.support.harness import Net, NoPoller, config
 
 FRAMES = [bytes([2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, n, 0x88, 0xB5]).ljust(60, b"\0") for n in range(5)]
 
@@ -99,6 +99,33 @@ def test_only_a_link_without_room_has_a_bound(blocked: bool) -> None:
     net.flush(1000)
     assert len(link.sent) == QUEUE_LIMIT + (0 if blocked else 10)
     assert net.stats.drop_link_queue_full == (10 if blocked else 0)
+
+
+@pytest.mark.parametrize("hub", [False, True], ids=["switch", "hub"])
+@pytest.mark.parametrize("state", ["open", "blocked", "closed"])
+def test_frames_in_one_call_are_queued_as_one_by_one(state: str, hub: bool) -> None:
+    outcomes = []
+    for together in (True, False):
+        net = Net(config(hub=hub)).stack
+        links = [EagerLink(10_000) for _ in range(3)]
+        port, *_ = [net.attach(link, NoPoller()) for link in links]
+        if state == "closed":
+            net.detach(port)
+        port.blocked = state == "blocked"
+        frames = [Frame((FRAMES[number % 5],)) for number in range(QUEUE_LIMIT + 10)]
+        if together:
+            port.push_all(frames[:3], 60)
+            port.push_all(frames[3:], 60)
+        else:
+            for frame in frames:
+                port.push(frame, 60)
+        port.writable()
+        net.flush(1 << 60)
+        outcomes.append(([[f for f in link.sent if f in FRAMES] for link in links], net.stats.as_dict()))
+    assert outcomes[0] == outcomes[1]
+    sent = {"open": QUEUE_LIMIT + 10, "blocked": QUEUE_LIMIT, "closed": 0}[state]
+    assert len(outcomes[0][0][0]) == sent
+    assert bool(outcomes[0][0][1]) == hub
 
 
 def test_a_waiter_is_marked_by_room_that_is_announced_inside_send() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from slirpy.tcp import options as tcp_options
 from slirpy.wire import arp, ethernet, headers, icmp, ipv4, tcp, udp
 from slirpy.wire.checksum import checksum, ones_sum, transport_ok
+from slirpy.wire.octets import octets_sum
 from tests.support.harness import rfc1071
 
 ADDRESS = st.binary(min_size=4, max_size=4)
@@ -45,6 +46,13 @@ def test_initial_is_added(first: bytes, second: bytes, more: int) -> None:
     first += b"\0" * (len(first) & 1)
     assert checksum(second, ones_sum(first)) == checksum(first + second)
     assert checksum(second, more) == checksum(second, more % 0xFFFF)
+
+
+@given(st.binary(max_size=99))
+@example(b"\xff" * 99)
+def test_the_loop_over_octets_gives_the_same(data: bytes) -> None:
+    """The compiled package computes with it, and pure Python by division."""
+    assert octets_sum(data) == (0xFFFF - rfc1071(data)) % 0xFFFF
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
