@@ -222,7 +222,7 @@ class TcpFlow(abc.ABC):
         """Send a piece as segments: the frames that :meth:`emit` makes, of which most words are the same."""
         neighbor, layout, mss = self.neighbor, self.layout, self.conn.mss
         port = neighbor.port
-        view = memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
+        data = b"".join(parts)  # slices of bytes are made and summed in less time than views
         end = length
         if flags & ~ACK or length % mss:
             end = (length - 1) // mss * mss  # the last segment differs
@@ -238,7 +238,7 @@ class TcpFlow(abc.ABC):
             header_sum = -(self.base + total) % 65535 if layout.has_header_sum else b""
             frames = []
             for start in range(0, end, mss):
-                piece = view[start : start + mss]
+                piece = data[start : start + mss]
                 header = pack(
                     front, total, middle, header_sum, key, seq, ack, header_length << 2, middle_flags, wnd,
                     -(words + seq + ones_sum(piece)) % 65535, 0,
@@ -250,10 +250,10 @@ class TcpFlow(abc.ABC):
             port.push_all(frames, total + layout.length_from)
         else:
             for start in range(0, end, mss):
-                self.emit(seq, ack, middle_flags, wnd, options, [view[start : start + mss]], mss)
+                self.emit(seq, ack, middle_flags, wnd, options, [data[start : start + mss]], mss)
                 seq = (seq + mss) & MASK
         if end < length:
-            self.emit(seq, ack, flags, wnd, options, [view[end:]], length - end)
+            self.emit(seq, ack, flags, wnd, options, [data[end:]], length - end)
 
     def _marked(self, state: EcnState) -> Emit:
         """Return an emitter that writes the ECN field of the IP header, too."""

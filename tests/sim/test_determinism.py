@@ -149,6 +149,7 @@ def test_the_fast_path_changes_no_frame() -> None:
         assert one == two
 
 
+@pytest.mark.long
 def test_processes_with_different_hash_seeds_give_the_same_frames() -> None:
     program = "from tests.sim.test_determinism import digest, scenario\nprint(digest(scenario(5).transcript))"
     results = {

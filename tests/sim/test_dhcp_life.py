@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import dpkt
+import pytest
 
 from slirpy.config import Config
 from slirpy.config.dhcp import DhcpAnswer, DhcpRequest
@@ -164,6 +165,7 @@ def test_a_client_of_bootp() -> None:
     assert net.stack.leases()[0].state.value == "bound"
 
 
+@pytest.mark.long
 def test_a_crowd_of_ten_thousand_takes_nothing_from_a_guest_that_is_there() -> None:
     net = Net(config(lease_time=3600))
     mine = ip("10.0.2.15")

@@ -68,6 +68,7 @@ class Load:
             self.waited[number] = (self.net.now - self.sent[number]) / (1000 * MS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rate", [20, 2000])
 @pytest.mark.parametrize("death", ["silent", "refused"])
 def test_nothing_is_lost_when_the_first_resolver_dies(rate: int, death: str) -> None:

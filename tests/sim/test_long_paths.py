@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from slirpy import Config
 from slirpy.links import Faults
 from slirpy.testing import Remote, Sink, VirtualNetwork
@@ -47,6 +49,7 @@ def network() -> VirtualNetwork:
     return net
 
 
+@pytest.mark.long
 def test_to_the_guest() -> None:
     net = network()
     net.host.serve_tcp("192.0.2.7", 80, Fountain)
@@ -61,6 +64,7 @@ def test_to_the_guest() -> None:
     assert rate >= ENOUGH, f"{8e-6 * rate:.0f} Mbit/s"
 
 
+@pytest.mark.long
 def test_from_the_guest() -> None:
     net = network()
     counter = Counter()

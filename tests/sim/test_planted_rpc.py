@@ -48,6 +48,7 @@ async def double(numbers: list[int]) -> list[int]:
     return answers
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", SEEDS)
 def test_the_minimum_is_the_same(number: int) -> None:
     """After a lost SYN there is no round-trip sample: the next loss is repaired after a second, not 240 ms."""

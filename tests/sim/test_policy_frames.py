@@ -500,6 +500,7 @@ def play(plan: Config, packets: list[tuple[str, str, int, list[bytes]]]) -> Net:
     return net
 
 
+@pytest.mark.long
 @settings(max_examples=150, deadline=None)
 @given(st.lists(line(), max_size=5), st.booleans(), st.lists(packet(), max_size=20))
 def test_nothing_leaves_that_no_rule_allows(

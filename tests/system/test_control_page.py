@@ -24,6 +24,7 @@ MANY = 10_000
 BACKLOG, FEW = 4000, 100
 
 
+@pytest.mark.long
 def test_the_page(need: Need, tmp_path: Path) -> None:
     need("chromium")
     with Slirp(Config(resolvers=[], dns_records=["web.test=192.0.2.7"])) as net, browser(tmp_path) as page:

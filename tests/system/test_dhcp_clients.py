@@ -67,6 +67,7 @@ def test_udhcpc_leases_and_renews(user: User, need: Need, folder: Path) -> None:
     assert counter(result.stderr, "dhcp_nak") == 0
 
 
+@pytest.mark.long
 @pytest.mark.client("dhclient", "lease", "renewal", "MTU", "same address after a restart")
 def test_dhclient_leases_renews_and_comes_back(user: User, need: Need, folder: Path) -> None:
     need("dhclient", "ip")

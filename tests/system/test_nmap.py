@@ -92,6 +92,7 @@ def test_all_tcp_ports(kind: str, ports: str, need: Callable[..., None], tmp_pat
     assert scan(tmp_path, kind, "-p", ports) == dict.fromkeys(TCP_PORTS, "open")
 
 
+@pytest.mark.long
 def test_some_udp_ports(need: Callable[..., None], tmp_path: Path) -> None:
     need("nmap", "unshare")
     assert scan(tmp_path, "-sU", "-p", "1-66,100-300,4900-5100") == dict.fromkeys(UDP_PORTS, "open")

@@ -80,12 +80,14 @@ def _patiently(name: str) -> list[Found]:
 _played = functools.cache(differences)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_every_difference_is_listed(name: str, found: Callable[[str], list[Found]]) -> None:
     unlisted, _ = explain(found(name), ROWS)
     assert not unlisted, "\n".join(["not in docs/reference/libslirp.toml:", *unlisted])
 
 
+@pytest.mark.long
 def test_everything_listed_occurs(found: Callable[[str], list[Found]]) -> None:
     _, used = explain([one for name in SCRIPTS for one in found(name)], ROWS)
     for name in SCRIPTS:

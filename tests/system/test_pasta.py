@@ -259,6 +259,7 @@ def test_dns_forward_leads_to_the_resolver(host: HostSpace) -> None:
             names.kill()
 
 
+@pytest.mark.long
 @only_nobody
 def test_listeners_are_followed(host: HostSpace, eventually: Eventually) -> None:
     with (
@@ -330,6 +331,7 @@ def look(process: subprocess.Popen[str], *argv: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
 
 
+@pytest.mark.long
 @only_nobody
 def test_podman_calls_it_like_this(
     host: HostSpace, existing: subprocess.Popen[str], folder: Path, eventually: Eventually

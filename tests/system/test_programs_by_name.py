@@ -270,6 +270,7 @@ except (ConnectionError, OSError) as error:
 """
 
 
+@pytest.mark.long
 def test_quic(slirpy: User, site: Site, folder: Path) -> None:
     """aioquic, where a rule reads QUIC."""
     (folder / "client.py").write_text(QUIC_CLIENT)

@@ -261,6 +261,7 @@ def test_the_exit_status_of_a_killed_qemu_is_that_of_a_shell() -> None:
         assert " mtu 1500 " in boot.output  # a card of one's own has its own ideas
 
 
+@pytest.mark.long
 def test_slirpy_killed_takes_qemu_with_it() -> None:
     with started() as guest:
         (child,) = children(guest.pid)

@@ -91,6 +91,7 @@ def test_an_older_line() -> None:
     assert "-net user,net=10.9.0.0/24 -> -net socket,fd=FD" in guest.errors
 
 
+@pytest.mark.long
 def test_a_machine_in_the_background(tmp_path: Path) -> None:
     """With -daemonize, the process that was started ends at once; slirpy serves the machine to its end."""
     console = tmp_path / "console"

@@ -167,6 +167,7 @@ def reach(path: Path) -> list[str]:
     return ["--", sys.executable, "-c", program, str(path)]
 
 
+@pytest.mark.long
 def test_sockets_of_the_host_are_hidden_with_a_policy(user: User) -> None:
     path = user.folder / "agent"
     with socket.socket(socket.AF_UNIX) as agent:

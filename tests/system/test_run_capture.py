@@ -122,6 +122,7 @@ def test_a_file_of_another_program_is_left_alone(slirpy: User, folder: Path, opt
     assert (folder / "notes").read_text() == "hello"
 
 
+@pytest.mark.long
 def test_a_trace_in_a_pipe_without_a_reader_does_not_block_the_network(slirpy: User, need: Need) -> None:
     """The pipe holds 64 KiB, which is less than the lines of all these frames."""
     need("ping")

@@ -140,6 +140,7 @@ def test_udp_answers_leave_from_the_address_of_the_request(slirpy: User) -> None
                 assert udp(ports[1], data, address) == b"127.0.0.1 hears 127.0.0.1 " + data
 
 
+@pytest.mark.long
 def test_many_at_once(slirpy: User) -> None:
     with (
         services(slirpy, ["tcp:127.0.0.1:8000", "udp:127.0.0.1:8000"], ["tcp::0-:8000", "udp::0-:8000"]) as (

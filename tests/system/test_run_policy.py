@@ -207,6 +207,7 @@ finally:
 """
 
 
+@pytest.mark.long
 @needs_root
 def test_outbound_by_address_and_by_interface(slirpy: User, need: Need) -> None:
     need("ip", "unshare")

@@ -66,6 +66,7 @@ def leftovers() -> set[str]:
     return {path.name for path in Path(os.environ["TMPDIR"]).glob("slirpy-smb-*")}
 
 
+@pytest.mark.long
 @pytest.mark.client(
     "smbclient", "share list", "list", "read", "write", "rename", "delete", "folders", "port 139", "200 MiB",
     service="SMB",
@@ -103,6 +104,7 @@ def test_smbclient(user: User, need: Need, folder: Path, share: Path) -> None:
     assert leftovers() == before
 
 
+@pytest.mark.long
 def test_nothing_is_left_of_it(user: User, need: Need, share: Path, eventually: Eventually) -> None:
     """Also not of the helpers that Samba starts to tell what shares there are, however slirpy ends."""
     need("smbclient", "smbd")

@@ -130,6 +130,7 @@ def gateway_of(guest: Guest) -> str:
     return guest.run("ip", "-6", "neigh", "show", "fe80::2", "dev", "tap0")
 
 
+@pytest.mark.long
 def test_a_rogue_router_changes_no_other_guest(eventually: Callable[..., None]) -> None:
     with trio() as made:
         rogue, other, _ = made.guests
@@ -146,6 +147,7 @@ def test_a_rogue_router_changes_no_other_guest(eventually: Callable[..., None]) 
         assert FORGED not in other.run("ip", "-6", "address")
 
 
+@pytest.mark.long
 def test_without_the_guard_it_would(eventually: Callable[..., None]) -> None:
     with trio(guard=False) as made:
         rogue, other, _ = made.guests
@@ -156,6 +158,7 @@ def test_without_the_guard_it_would(eventually: Callable[..., None]) -> None:
         eventually(lambda: rogue.mac in gateway_of(other), "the forged neighbour")
 
 
+@pytest.mark.long
 def test_multicast_goes_to_its_listeners_and_neighbours_are_reachable(eventually: Callable[..., None]) -> None:
     with trio() as made:
         one, two, _ = made.guests

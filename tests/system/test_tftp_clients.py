@@ -158,6 +158,7 @@ def test_tftp_hpa(anyone: Served, need: Need) -> None:
 # ------------------------------------------------------------------------------------------- atftp
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "options",
     [

@@ -142,6 +142,7 @@ def test_four_through_a_forward_in_parallel(slirpy: User, need: Need) -> None:
     assert result.stdout.split() == [digest(part)] * 4
 
 
+@pytest.mark.long
 def test_a_thousand_idle_connections(slirpy: User) -> None:
     count = 1000
     program = (

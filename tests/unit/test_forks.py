@@ -446,6 +446,7 @@ def test_a_network_that_an_event_loop_drives_goes_on() -> None:
     assert asyncio.run(main()) == [b"fine"]
 
 
+@pytest.mark.long
 def test_a_network_in_a_thread_goes_on() -> None:
     came = threading.Event()
     with Slirp() as net:

@@ -126,6 +126,7 @@ def test_another_kinds_entry_is_left_alone() -> None:
     assert len(first) == len(second) == 1
 
 
+@pytest.mark.long
 def test_a_flood_costs_little() -> None:
     """1e5 entries beyond a bound of 32,768, with thousands of addresses: not the bound for each of them."""
     shares: Shares[Thing] = Shares(32_768)

@@ -69,6 +69,7 @@ def test_echo_requests_have_an_identifier(trail: Trail) -> None:
     assert (record["link"], record["mac"], record["severity"]) == (None, None, "private")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("noise", [60, 6_000])
 def test_no_number_of_refusals_hides_the_one_that_matters(trail: Trail, noise: int) -> None:
     for number in range(noise):

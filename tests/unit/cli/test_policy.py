@@ -135,6 +135,7 @@ def test_repeated_refusals_are_reported_again_after_a_while() -> None:
     assert teller.take() == []
 
 
+@pytest.mark.long
 def test_a_scan_is_not_reported_line_by_line() -> None:
     teller = Teller()
     for port in range(65536):

@@ -156,6 +156,7 @@ def test_capture_trace_and_stats(tmp_path: Path) -> None:
     assert WHO_HAS in file.read_bytes()
 
 
+@pytest.mark.long
 def test_each_of_several_networks_is_controlled(folder: Path) -> None:
     """With the sandbox, which is on by default."""
     cards = "-netdev user,id=lan -netdev user,id=dmz,net=10.8.0.0/24"

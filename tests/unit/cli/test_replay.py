@@ -74,6 +74,7 @@ def test_replay(project: Path) -> None:
     assert (project / "mine.svg").read_text() == "<svg/>"
 
 
+@pytest.mark.long
 def test_changed_program(project: Path, tmp_path: Path) -> None:
     """A test that passes now says that the run is another one."""
     (tmp_path / "test_it.py").write_text(TEST.replace("hallo", "hello"))

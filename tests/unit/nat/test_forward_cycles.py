@@ -39,6 +39,7 @@ def descriptors() -> set[str]:
     return set(os.listdir("/proc/self/fd"))
 
 
+@pytest.mark.long
 @pytest.mark.needs("linux")
 @pytest.mark.needs("linux", detail="counts descriptors in /proc")
 def test_a_thousand_cycles_under_load_leak_no_descriptor(echo: int, tmp_path: Path) -> None:

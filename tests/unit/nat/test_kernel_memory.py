@@ -67,6 +67,7 @@ def carry_on(guest: LiveGuest, condition: Callable[[], object]) -> None:
         guest.turn(0.02)
 
 
+@pytest.mark.long
 @linux
 @pytest.mark.needs("epoll or kqueue")
 @pytest.mark.parametrize(

@@ -181,6 +181,7 @@ def test_a_command_inherits_none_of_our_sockets(driven: Driven) -> None:
     held.abort()
 
 
+@pytest.mark.long
 def test_many_connections_are_few_processes(driven: Driven, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(localstream, "WAITING_MAX", 200)
     before = children()

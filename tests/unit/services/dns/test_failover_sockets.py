@@ -60,6 +60,7 @@ def servers() -> Iterator[tuple[Server, Server]]:
             server.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("death", ["silent", "gone"])
 def test_the_second_takes_over_and_nothing_is_lost(servers: tuple[Server, Server], death: str) -> None:
     first, second = servers

@@ -113,6 +113,7 @@ def encoded(kind: Any, **values: Any) -> bytes:
     return buffer
 
 
+@pytest.mark.long
 @settings(max_examples=150, deadline=None)
 @given(payloads=st.lists(tftp_packets("garbage") | tftp_packets("near"), max_size=12))
 def test_any_bytes(root: Path, payloads: list[bytes]) -> None:
@@ -124,6 +125,7 @@ def test_any_bytes(root: Path, payloads: list[bytes]) -> None:
     world.end()
 
 
+@pytest.mark.long
 @settings(max_examples=150, deadline=None)
 @given(
     name=any_names,

@@ -863,6 +863,7 @@ def test_a_guest_has_so_many_transfers(root: Path) -> None:
     assert neighbour.take()[-1][:2] == (DATA, 2), "another guest notices nothing"
 
 
+@pytest.mark.long
 def test_a_flood_of_requests(root: Path) -> None:
     """Requests from many ports of many guests: memory is limited, and guests with few transfers keep them."""
     server = Server(root)

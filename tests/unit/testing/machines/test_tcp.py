@@ -42,6 +42,7 @@ def test_a_toy_passes() -> None:
     run_state_machine_as_test(machine_of(Toy, most_bytes=5000), settings=PASSING)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("bug", "complaint"), [("early", "the subject has (read|seen the end)"), ("window", "beyond the window")]
 )

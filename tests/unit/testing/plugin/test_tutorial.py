@@ -47,6 +47,7 @@ def test_readme(pytester: pytest.Pytester) -> None:
     result.assert_outcomes(passed=200)
 
 
+@pytest.mark.long
 def test_the_smallest_failure(pytester: pytest.Pytester) -> None:
     """Without its mark, the planted bug shrinks to what the tutorial says."""
     text = (REPOSITORY / "docs" / "tutorial" / "network.md").read_text()
