@@ -219,7 +219,10 @@ class TcpFlow(abc.ABC):
     def _emit_run(
         self, seq: int, ack: int, flags: int, wnd: int, options: bytes, parts: list[Buffer], length: int
     ) -> None:
-        """Send a piece as segments: the frames that :meth:`emit` makes, of which most words are the same."""
+        """Send a piece as segments: the frames that :meth:`emit` makes, of which most words are the same.
+
+        None needs padding: with the engine's least MSS a full segment is longer than the shortest Ethernet frame.
+        """
         neighbor, layout, mss = self.neighbor, self.layout, self.conn.mss
         port = neighbor.port
         data = b"".join(parts)  # slices of bytes are made and summed in less time than views

@@ -366,6 +366,18 @@ def test_runs_of_a_guest_that_reports_congestion(
     assert twins.nets[0].stats.tcp_ecn_reductions == 1
 
 
+@pytest.mark.parametrize("mss", [1, 40])
+@variants
+def test_runs_of_the_smallest_segments(features: LinkFeatures | None, ts: int | None, mss: int) -> None:
+    """No frame is shorter than Ethernet allows."""
+    twins = TcpTwins(features, ts)
+    twins.open(options(mss=mss, ts=None if ts is None else (ts, 0)))
+    twins.each(lambda peer, far: far.write(bytes(20 * peer.conn.mss)))
+    twins.run(0.001)
+    assert min(sum(map(len, frame.parts)) for frame in twins.nets[0].wire.sent) >= 60
+    _hear(twins, 2, 65535, 60)
+
+
 @variants
 def test_runs_around_urgent_data(features: LinkFeatures | None, ts: int | None) -> None:
     twins = TcpTwins(features, ts)
